@@ -1,0 +1,3 @@
+"""Attention U-Net segmentation on MONAI bundles."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,293 @@
+"""Attention U-Net (Oktay et al. 2018, arXiv:1804.03999), for 2D images and 3D volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from monai.networks.layers.factories import Conv, Norm, Pool
+from monai.utils import ensure_tuple_rep
+from torch import nn
+
+from .padding import crop_to, pad_to_multiple, total_stride
+
+
+class AttentionUnet(nn.Module):
+    """U-Net whose skip connections pass additive attention gates on a coarse grid.
+
+    The encoder is conv3-BN-ReLU twice a level with max-pooling; the decoder upsamples linearly and
+    concatenates the gated skip. The gating signal of a skip is the decoder feature one level
+    coarser; the finest skip is not gated. Any input size is accepted: the input is padded to a
+    multiple of the total stride and the output cropped back.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        out_channels: channels of the logits.
+        channels: width of each level, finest first.
+        strides: factor between neighbouring levels, an int or one int per axis (anisotropic);
+            one fewer than ``channels``.
+        gates: gates per skip; 0 is the plain U-Net, the same network otherwise.
+        gate_transform: a 1x1 convolution and BN on each gate's output, and 1x1, BN and ReLU after
+            they are merged, as in the authors' code.
+        gating_conv: a 1x1 convolution, BN and ReLU on the bottleneck before it gates.
+        deep_supervision: one head per decoder level, fused into the logits. In training the
+            output is then the list ``[logits, head 1/2, head 1/4, ...]``, each auxiliary head on
+            its own coarse grid; in evaluation the logits alone.
+
+    Raises:
+        ValueError: for a wrong number of strides, dimensions or gates.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        *,
+        channels: Sequence[int] = (16, 32, 64, 128, 256),
+        strides: Sequence[int | Sequence[int]] = (2, 2, 2, 2),
+        gates: int = 1,
+        gate_transform: bool = False,
+        gating_conv: bool = False,
+        deep_supervision: bool = False,
+    ) -> None:
+        super().__init__()
+        if spatial_dims not in (2, 3):
+            raise ValueError(f"spatial_dims is {spatial_dims}; AttentionUnet takes 2 or 3.")
+        if len(channels) < 2 or len(strides) != len(channels) - 1:
+            raise ValueError(
+                f"{len(channels)} channels and {len(strides)} strides; give at least two channels "
+                "and one stride fewer than channels."
+            )
+        if gates < 0:
+            raise ValueError(f"gates is {gates}; give 0 for a plain U-Net, or 1 or 2 per skip.")
+        dims, widths = spatial_dims, list(channels)
+        steps = [ensure_tuple_rep(stride, dims) for stride in strides]
+        self.mode = "bilinear" if dims == 2 else "trilinear"
+        self.multiple = total_stride(steps)
+        self.deep_supervision = deep_supervision
+
+        self.encoder = nn.ModuleList([conv_block(dims, in_channels, widths[0])])
+        for step, narrow, wide in zip(steps, widths, widths[1:], strict=False):
+            pool = Pool[Pool.MAX, dims](step, stride=step)
+            self.encoder.append(nn.Sequential(pool, conv_block(dims, narrow, wide)))
+        # With no gate there is nothing to prepare a signal for.
+        self.gating = (
+            conv_norm_relu(dims, widths[-1], widths[-1]) if gating_conv and gates else nn.Identity()
+        )
+        self.decoder = nn.ModuleList()  # coarsest first
+        for level in reversed(range(len(steps))):
+            self.decoder.append(
+                DecoderLevel(
+                    dims,
+                    skip_channels=widths[level],
+                    coarse_channels=widths[level + 1],
+                    stride=steps[level],
+                    gates=gates if level else 0,
+                    gate_transform=gate_transform,
+                )
+            )
+        if deep_supervision:
+            self.heads = nn.ModuleList(
+                Conv[Conv.CONV, dims](width, out_channels, 1) for width in reversed(widths[:-1])
+            )
+            self.final = Conv[Conv.CONV, dims](out_channels * len(steps), out_channels, 1)
+        else:
+            self.heads = nn.ModuleList()
+            self.final = Conv[Conv.CONV, dims](widths[0], out_channels, 1)
+
+    @classmethod
+    def oktay2018(
+        cls, variant: str = "multi_gate", *, in_channels: int = 1, out_channels: int = 4
+    ) -> AttentionUnet:
+        """One of the three 3D CT networks of the authors' code, with deep supervision.
+
+        Args:
+            variant: ``"unet"`` (5,888,004 parameters with the default channels),
+                ``"single_gate"`` (6,214,151) or ``"multi_gate"`` (6,473,322).
+        """
+        gates = {"unet": 0, "single_gate": 1, "multi_gate": 2}
+        if variant not in gates:
+            raise ValueError(f"variant is {variant!r}; give one of {', '.join(gates)}.")
+        return cls(
+            3,
+            in_channels,
+            out_channels,
+            gates=gates[variant],
+            gate_transform=True,
+            gating_conv=True,
+            deep_supervision=True,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Logits (B, out_channels, H, W[, D]) of an image (B, in_channels, H, W[, D])."""
+        features, _ = self._decode(pad_to_multiple(x, self.multiple))
+        heads = self._heads(features)
+        logits = crop_to(self._fuse(features, heads), x)
+        if not torch.jit.is_scripting() and self.deep_supervision and self.training:
+            return [logits, *heads[-2::-1]]
+        return logits
+
+    @torch.jit.unused
+    def attention_maps(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Alpha in [0, 1] of every gated skip, finest first, each (B, gates, h, w[, d]).
+
+        Each map lies on its gating signal's coarse grid, which covers the input padded to a
+        multiple of the total stride.
+        """
+        _, alphas = self._decode(pad_to_multiple(x, self.multiple))
+        return alphas[::-1]
+
+    def _decode(self, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Decoder features and gate maps, coarsest first."""
+        skips: list[torch.Tensor] = []
+        for level in self.encoder:
+            x = level(x)
+            skips.append(x)
+        coarse = skips.pop()
+        signal = self.gating(coarse)
+        features: list[torch.Tensor] = []
+        alphas: list[torch.Tensor] = []
+        for level in self.decoder:
+            skip = skips.pop()
+            if level.gate is not None:
+                skip, alpha = level.gate(skip, signal)
+                alphas.append(alpha)
+            coarse = level(skip, coarse)
+            signal = coarse
+            features.append(coarse)
+        return features, alphas
+
+    def _heads(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
+        heads: list[torch.Tensor] = []
+        for i, head in enumerate(self.heads):
+            heads.append(head(features[i]))
+        return heads
+
+    def _fuse(self, features: list[torch.Tensor], heads: list[torch.Tensor]) -> torch.Tensor:
+        if not self.deep_supervision:
+            return self.final(features[-1])
+        size = features[-1].shape[2:]
+        # The authors' order: finest head first.
+        grown = [F.interpolate(head, size=size, mode=self.mode) for head in heads[::-1]]
+        return self.final(torch.cat(grown, dim=1))
+
+
+class DecoderLevel(nn.Module):
+    """Upsample the coarse feature to the skip, concatenate, convolve; holds the skip's gate."""
+
+    def __init__(
+        self,
+        dims: int,
+        *,
+        skip_channels: int,
+        coarse_channels: int,
+        stride: Sequence[int],
+        gates: int,
+        gate_transform: bool,
+    ) -> None:
+        super().__init__()
+        self.mode = "bilinear" if dims == 2 else "trilinear"
+        self.gate = None
+        if gates:
+            self.gate = SkipGates(
+                dims, skip_channels, coarse_channels, stride, gates, transform=gate_transform
+            )
+        self.conv = conv_block(dims, skip_channels + coarse_channels, skip_channels)
+
+    def forward(self, skip: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        grown = F.interpolate(coarse, size=skip.shape[2:], mode=self.mode)
+        return self.conv(torch.cat([skip, grown.to(skip.dtype)], dim=1))
+
+
+class GridAttentionGate(nn.Module):
+    """One additive gate (equations 1 and 2): ``alpha = sigmoid(psi(relu(theta x + phi g)))``.
+
+    Alpha lives on the gating signal's grid and is interpolated linearly to the skip's.
+
+    Args:
+        dims: 2 or 3.
+        skip_channels: channels of the skip, and of the space in which the two are added.
+        gating_channels: channels of the gating signal.
+        stride: factor between the two grids; also the kernel of theta.
+        transform: a 1x1 convolution and BN on ``alpha * x``.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        skip_channels: int,
+        gating_channels: int,
+        stride: Sequence[int],
+        *,
+        transform: bool = False,
+    ) -> None:
+        super().__init__()
+        conv = Conv[Conv.CONV, dims]
+        self.mode = "bilinear" if dims == 2 else "trilinear"
+        self.theta = conv(skip_channels, skip_channels, stride, stride=stride, bias=False)
+        self.phi = conv(gating_channels, skip_channels, 1)
+        self.psi = conv(skip_channels, 1, 1)
+        self.transform = (
+            nn.Sequential(conv(skip_channels, skip_channels, 1), Norm["batch", dims](skip_channels))
+            if transform
+            else nn.Identity()
+        )
+
+    def forward(self, x: torch.Tensor, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gated skip, like ``x`` (B, C, H, W[, D]), and alpha (B, 1, h, w[, d]) like ``g``."""
+        alpha = torch.sigmoid(self.psi(F.relu(self.theta(x) + self.phi(g))))
+        grown = F.interpolate(alpha, size=x.shape[2:], mode=self.mode)
+        return self.transform(grown.to(x.dtype) * x), alpha
+
+
+class SkipGates(nn.Module):
+    """The gates of one skip; several are merged by a 1x1 convolution, BN and ReLU."""
+
+    def __init__(
+        self,
+        dims: int,
+        skip_channels: int,
+        gating_channels: int,
+        stride: Sequence[int],
+        gates: int,
+        *,
+        transform: bool,
+    ) -> None:
+        super().__init__()
+        self.gates = nn.ModuleList(
+            GridAttentionGate(dims, skip_channels, gating_channels, stride, transform=transform)
+            for _ in range(gates)
+        )
+        self.merge = (
+            conv_norm_relu(dims, gates * skip_channels, skip_channels)
+            if transform or gates > 1
+            else nn.Identity()
+        )
+
+    def forward(self, x: torch.Tensor, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gated: list[torch.Tensor] = []
+        alphas: list[torch.Tensor] = []
+        for gate in self.gates:
+            out, alpha = gate(x, g)
+            gated.append(out)
+            alphas.append(alpha)
+        return self.merge(torch.cat(gated, dim=1)), torch.cat(alphas, dim=1)
+
+
+def conv_norm_relu(dims: int, inside: int, outside: int, kernel: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        Conv[Conv.CONV, dims](inside, outside, kernel, padding=kernel // 2),
+        Norm["batch", dims](outside),
+        nn.ReLU(inplace=True),
+    )
+
+
+def conv_block(dims: int, inside: int, outside: int) -> nn.Sequential:
+    """Conv3-BN-ReLU twice."""
+    return nn.Sequential(
+        *conv_norm_relu(dims, inside, outside, kernel=3),
+        *conv_norm_relu(dims, outside, outside, kernel=3),
+    )

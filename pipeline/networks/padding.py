@@ -1,0 +1,30 @@
+"""Any input size for networks that need a multiple of their total stride."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+
+def total_stride(strides: Sequence[Sequence[int]]) -> list[int]:
+    """Product of the levels' strides, one per axis."""
+    return [math.prod(axis) for axis in zip(*strides, strict=True)]
+
+
+def pad_to_multiple(x: torch.Tensor, multiple: list[int]) -> torch.Tensor:
+    """Pad the end of each spatial axis of ``x`` (B, C, H, W[, D]) with zeros to a multiple."""
+    pads: list[int] = []
+    for i in range(len(multiple)):
+        axis = len(multiple) - 1 - i  # F.pad counts axes from the last
+        pads += [0, (multiple[axis] - x.shape[2 + axis] % multiple[axis]) % multiple[axis]]
+    return F.pad(x, pads)
+
+
+def crop_to(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Crop the end of each spatial axis of ``x`` to the size of ``like``."""
+    for axis in range(2, x.dim()):
+        x = x.narrow(axis, 0, like.shape[axis])
+    return x

@@ -1,0 +1,111 @@
+"""The datalist: one JSON file that says which image has which label, patient and fold."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+#: What the index masks of the optic nerve head hold; the whole disc is rim and cup together.
+DISC_CUP_LABELS = {"0": "background", "1": "disc rim", "2": "cup"}
+
+
+def read_datalist(path: str | Path) -> dict[str, Any]:
+    """Read a datalist and make sure that it has the shape the rest of the code relies on.
+
+    Args:
+        path: JSON file with ``labels``, ``training`` and, where there is one, ``testing``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON, or a part that every datalist has is absent or of a wrong kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no datalist at {path}: give the path of a datalist.json")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bad JSON, or bytes that are not UTF-8
+        raise ValueError(f"{path} is not JSON ({error}): write it anew") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}: a datalist is a JSON object")
+    labels = content.get("labels")
+    if not isinstance(labels, dict) or not all(k.isdecimal() for k in labels) or "0" not in labels:
+        raise ValueError(
+            f'{path}: "labels" is {labels!r}: map each mask value to a name, '
+            'such as {"0": "background", "1": "disc rim"}'
+        )
+    for split in ("training", "testing"):
+        if not isinstance(content.setdefault(split, []), list):
+            raise ValueError(f'{path}: "{split}" is not a list of cases')
+    if not content["training"] and not content["testing"]:
+        raise ValueError(f'{path} lists no case: fill "training" or "testing"')
+    return content
+
+
+def write_datalist(
+    path: Path, *, name: str, labels: dict[str, str], training: list, testing: list
+) -> None:
+    """Write a datalist, one case per line so that a difference between two is readable."""
+
+    def lines(cases: Iterable[dict]) -> str:
+        rows = ",\n".join("    " + json.dumps(case) for case in cases)
+        return f"[\n{rows}\n  ]" if rows else "[]"
+
+    path.write_text(
+        f'{{\n  "name": {json.dumps(name)},\n  "labels": {json.dumps(labels)},\n'
+        f'  "training": {lines(training)},\n  "testing": {lines(testing)}\n}}\n',
+        encoding="utf-8",
+    )
+
+
+def case_paths(name: str) -> dict[str, str]:
+    """The entry of the case ``name`` in the layout that every prepared folder has."""
+    return {"image": f"images/{name}.png", "label": f"labels/{name}.png", "patient": name}
+
+
+def assign_folds(patients: Sequence[str], *, folds: int = 5, seed: int = 0) -> dict[str, int]:
+    """Deal patients to folds whose sizes differ by one at most: ``{patient: fold}``.
+
+    The order of ``patients`` does not matter. `random.Random.shuffle` is the same on every machine.
+    """
+    order = sorted(set(patients))
+    random.Random(seed).shuffle(order)
+    return {patient: place % folds for place, patient in enumerate(order)}
+
+
+@contextmanager
+def new_folder(output: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a hidden folder beside ``output`` that takes its name only if all went well.
+
+    An interrupted or failed command thus leaves what was there before, and nothing half done.
+    With ``overwrite`` the new entries replace those of the same name; other files stay.
+
+    Raises:
+        FileExistsError: ``output`` is a file, or a folder with content and ``overwrite`` is off.
+    """
+    output = Path(output)
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"{output} is a file: give the path of a folder as --output")
+    if output.exists() and any(output.iterdir()) and not overwrite:
+        raise FileExistsError(
+            f"{output} is not empty: give another --output, or --overwrite to replace its data"
+        )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    stage = output.parent / f".{output.name}.{os.getpid()}.part"
+    stage.mkdir()
+    try:
+        yield stage
+        output.mkdir(exist_ok=True)
+        for item in sorted(stage.iterdir()):
+            target = output / item.name
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            item.replace(target)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

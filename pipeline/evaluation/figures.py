@@ -1,0 +1,287 @@
+"""Figures of masks on photographs and of attention maps, for reports, MLflow and the README.
+
+Arrays are in display order: photographs ``(H, W, 3)``, uint8 or float in [0, 1], and masks
+``(R, H, W)``. One colour per region: the disc red, the cup yellow. A prediction is a solid
+contour with a light fill, the expert's truth a dashed contour of the same colour. The figures
+are made without pyplot, which would keep each of them in memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke
+
+from .metrics import overlap
+
+RED, YELLOW = "#ff2d2d", "#ffe119"
+COLOURS = {"optic_disc": RED, "optic_cup": YELLOW, "pancreas": YELLOW}
+OTHER_COLOURS = ("#37c6ff", "#5fe36b", "#ff7de9", "#ff9b3d")
+FILL = 0.16  # opacity: the vessels stay visible
+SOLID, DASHED = "solid", (0, (3.2, 2.2))
+TEXT = "#262626"
+
+
+def overlay_figure(
+    photograph: np.ndarray,
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    *,
+    regions: Sequence[str],
+    title: str = "",
+) -> Figure:
+    """One case: the whole photograph, and beside it the crop around the structure."""
+    return overlay_page([(title, photograph, prediction, truth)], regions=regions)
+
+
+def overlay_page(
+    cases: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], *, regions: Sequence[str]
+) -> Figure:
+    """Cases below each other, the whole photograph on the left and the crop on the right.
+
+    Args:
+        cases: ``(title, photograph (H, W, 3), prediction (R, H, W), truth (R, H, W))`` each.
+        regions: the R names of the mask channels.
+    """
+    figure, axes = _grid(len(cases), 2, like=cases[0][1], width=4.2)
+    for (whole, crop), (title, photograph, prediction, truth) in zip(axes, cases, strict=True):
+        window = _window(prediction, truth)
+        for panel, width in ((whole, 1.2), (crop, 2.2)):
+            panel.imshow(photograph)
+            _draw(panel, prediction, regions, SOLID, width=width, fill=True)
+            _draw(panel, truth, regions, DASHED, width=width)
+        _mark(whole, window)
+        _zoom(crop, window)
+        whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=TEXT)
+        crop.set_title(_dice(prediction, truth, regions), loc="left", fontsize=11, color=TEXT)
+    _legend(figure, regions)
+    return figure
+
+
+def comparison_figure(
+    photographs: Sequence[np.ndarray],
+    truth: Sequence[np.ndarray],
+    predictions: Mapping[str, Sequence[np.ndarray]],
+    *,
+    regions: Sequence[str],
+    titles: Sequence[str] = (),
+) -> Figure:
+    """Networks side by side: a row per photograph; columns photograph, truth, each network.
+
+    All columns but the first show the crop that the frame in the first one marks, and below
+    each network stands its Dice on that photograph.
+
+    Args:
+        photographs: N of ``(H, W, 3)``.
+        truth: N of ``(R, H, W)``.
+        predictions: per network name, N of ``(R, H, W)``.
+        regions: the R names of the mask channels.
+        titles: N names of the photographs, or none.
+
+    Raises:
+        ValueError: when a network has not one prediction per photograph.
+    """
+    for name, masks in {"the truth": truth, **predictions}.items():
+        if len(masks) != len(photographs):
+            raise ValueError(
+                f"{name} has {len(masks)} masks for {len(photographs)} photographs: "
+                "give one per photograph, in the same order"
+            )
+    figure, axes = _grid(len(photographs), 2 + len(predictions), like=photographs[0], width=2.5)
+    heads = ["Photograph", "Expert", *predictions]
+    for panel, head in zip(axes[0], heads, strict=True):
+        panel.set_title(head, fontsize=12, fontweight="bold", color=TEXT)
+    for index, (row, photograph, true) in enumerate(zip(axes, photographs, truth, strict=True)):
+        shown = [masks[index] for masks in predictions.values()]
+        window = _window(true) if true.any() else _window(*shown)
+        for panel in row:
+            panel.imshow(photograph)
+        _mark(row[0], window)
+        row[0].set_xlabel(titles[index] if titles else " ", fontsize=9, color=TEXT)
+        _zoom(row[1], window)
+        _draw(row[1], true, regions, DASHED, width=1.8, fill=True)
+        for panel, mask in zip(row[2:], shown, strict=True):
+            _zoom(panel, window)
+            _draw(panel, mask, regions, SOLID, width=1.8, fill=True)
+            _draw(panel, true, regions, DASHED, width=1.3)
+            panel.set_xlabel(_dice(mask, true, regions), fontsize=9, color=TEXT)
+    _legend(figure, regions)
+    return figure
+
+
+def attention_figure(
+    photograph: np.ndarray, alphas: Sequence[np.ndarray], *, title: str = ""
+) -> Figure:
+    """What the attention gates let through, over the grey photograph the network saw.
+
+    Each map is spread bilinearly over the picture, on one colour scale from 0 (closed) to 1.
+
+    Args:
+        photograph: ``(H, W)`` or ``(H, W, 3)``, the network's input on the display's scale.
+        alphas: one map ``(h, w)`` or ``(gates, h, w)`` per level, in [0, 1], each covering the
+            whole picture; the gates of a level are averaged.
+        title: written over the photograph.
+    """
+    grey = photograph.mean(axis=-1) if photograph.ndim == 3 else photograph
+    height, width = grey.shape
+    figure, ((first, *panels),) = _grid(1, 1 + len(alphas), like=grey, width=3.0, legend=0)
+    first.imshow(grey, cmap="gray")
+    first.set_title(title or "Network input", fontsize=11, fontweight="bold", color=TEXT)
+    shown = None
+    for panel, alpha in zip(panels, alphas, strict=True):
+        gates = alpha.reshape(-1, *alpha.shape[-2:])
+        panel.imshow(grey, cmap="gray")
+        # The outer edges of the coarse grid coincide with those of the photograph.
+        shown = panel.imshow(
+            gates.mean(axis=0),
+            cmap="inferno",
+            vmin=0,
+            vmax=1,
+            alpha=0.6,
+            interpolation="bilinear",
+            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        )
+        grid = f"grid {gates.shape[-1]} x {gates.shape[-2]}"
+        note = f", mean of {len(gates)} gates" if len(gates) > 1 else ""
+        panel.set_title(grid + note, fontsize=11, color=TEXT)
+    if shown is not None:
+        bar = figure.colorbar(shown, ax=panels, fraction=0.03, pad=0.015, ticks=(0, 0.5, 1))
+        bar.set_label("attention", color=TEXT)
+        bar.solids.set_alpha(1)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | Path, *, dpi: int = 130) -> None:
+    """Write a PNG with its folder; atomic, so that a reader never sees half a picture."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format="png", dpi=dpi)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def region_colours(regions: Sequence[str]) -> dict[str, str]:
+    """The colour of each region: fixed for the known ones, the next free one for others."""
+    others = iter(OTHER_COLOURS * len(regions))
+    return {name: COLOURS.get(name) or next(others) for name in regions}
+
+
+def _grid(
+    rows: int, columns: int, *, like: np.ndarray, width: float, legend: float = 0.42
+) -> tuple[Figure, np.ndarray]:
+    """Panels of ``width`` inches, shaped ``like`` a photograph, over ``legend`` inches for one."""
+    panel = width * like.shape[0] / like.shape[1] + 0.34  # its title included
+    size = (columns * width, rows * panel + legend)
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(rect=(0, legend / size[1], 1, 1 - (legend + 0.06) / size[1]))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for panel in axes.flat:
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
+    return figure, axes
+
+
+def _draw(
+    panel: Axes,
+    masks: np.ndarray,
+    regions: Sequence[str],
+    style,
+    *,
+    width: float,
+    fill: bool = False,
+) -> None:
+    """Contour, and perhaps fill, of each region of ``(R, H, W)`` masks."""
+    for (_, colour), mask in zip(region_colours(regions).items(), masks, strict=True):
+        if not mask.any():
+            continue
+        if fill:
+            tint = np.zeros((*mask.shape, 4), dtype=np.float32)
+            tint[mask.astype(bool)] = (*to_rgb(colour), FILL)
+            panel.imshow(tint, interpolation="nearest")
+        # A ring of background closes the contour of a region that touches the border.
+        pad = np.pad(mask.astype(np.uint8), 1)
+        rows, columns = np.arange(pad.shape[0]) - 1, np.arange(pad.shape[1]) - 1
+        line = panel.contour(
+            columns, rows, pad, levels=[0.5], colors=[colour], linewidths=width, linestyles=[style]
+        )
+        if style == SOLID:  # a dark rim keeps red legible on an orange fundus
+            line.set_path_effects([Stroke(linewidth=width + 1.2, foreground="#00000080"), Normal()])
+
+
+def _window(*masks: np.ndarray) -> tuple[int, int, int, int]:
+    """``(left, right, top, bottom)`` in px: a margin around all masks, shaped like the picture."""
+    height, width = masks[0].shape[-2:]
+    marked = np.logical_or.reduce([mask.any(axis=0) for mask in masks])
+    if not marked.any():
+        return 0, width, 0, height
+    spans = [np.flatnonzero(marked.any(axis=axis)) for axis in (0, 1)]
+    longest = max(np.ptp(span) + 1 for span in spans)
+    share = min(1.0, 1.5 * longest / min(width, height))
+    (left, right), (top, bottom) = (
+        _centred((span[0] + span[-1] + 1) / 2, round(share * size), size)
+        for span, size in zip(spans, (width, height), strict=True)
+    )
+    return left, right, top, bottom
+
+
+def _centred(middle: float, length: int, size: int) -> tuple[int, int]:
+    """Start and end of ``length`` px about ``middle``, moved to lie within ``size``."""
+    start = int(np.clip(middle - length / 2, 0, size - length))
+    return start, start + length
+
+
+def _zoom(panel: Axes, window: tuple[int, int, int, int]) -> None:
+    left, right, top, bottom = window
+    panel.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5))
+
+
+def _mark(panel: Axes, window: tuple[int, int, int, int]) -> None:
+    left, right, top, bottom = window
+    size = right - left, bottom - top
+    panel.add_patch(Rectangle((left - 0.5, top - 0.5), *size, fill=False, ec="white", lw=0.9))
+
+
+def _dice(prediction: np.ndarray, truth: np.ndarray, regions: Sequence[str]) -> str:
+    """Such as ``Dice: disc 0.970, cup 0.891``."""
+    scores = (
+        f"{_words(name).removeprefix('optic ')} {overlap(mask, true)['dice']:.3f}"
+        for name, mask, true in zip(regions, prediction, truth, strict=True)
+    )
+    return "Dice: " + ", ".join(scores)
+
+
+def _legend(figure: Figure, regions: Sequence[str]) -> None:
+    lines = [
+        Line2D([], [], color=colour, linestyle=style, linewidth=2.4, label=f"{_words(name)}, {who}")
+        for name, colour in region_colours(regions).items()
+        for style, who in ((SOLID, "predicted"), (DASHED, "expert"))
+    ]
+    box = figure.legend(
+        handles=lines,
+        loc="lower center",
+        ncols=len(lines),
+        fontsize=9.5,
+        handlelength=2.6,
+        columnspacing=1.6,
+        borderpad=0.6,
+        labelcolor="white",
+        facecolor="#3a1c14",
+        edgecolor="none",
+        framealpha=1,
+    )
+    box.set_in_layout(False)
+
+
+def _words(region: str) -> str:
+    return region.replace("_", " ")

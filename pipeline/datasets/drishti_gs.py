@@ -84,7 +84,9 @@ def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str
             "give the folder that holds Training/Images and Training/GT"
         )
     if lacking and not skip_incomplete:
-        listing = _some([f"{case} has no {' and no '.join(names)}" for case, names in lacking.items()])
+        listing = _some(
+            [f"{case} has no {' and no '.join(names)}" for case, names in lacking.items()]
+        )
         raise FileNotFoundError(
             f"incomplete below {folder}: {listing}: add the files, or use --skip-incomplete"
         )

@@ -1,0 +1,40 @@
+"""The command line, ``python -m pipeline``: each group of commands lives with its subject."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from .datasets.cli import app as data
+
+app = typer.Typer(
+    help="Attention U-Net segmentation on MONAI bundles.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data, name="data")
+
+
+@app.callback()
+def options(debug: bool = typer.Option(False, help="Show the traceback of an error.")) -> None:
+    """Attention U-Net segmentation on MONAI bundles."""
+    global _debug
+    _debug = debug
+
+
+_debug = False
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what the user can put right is one line of red text and exit status 1."""
+    try:
+        app(arguments)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        if _debug:
+            raise
+        Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
+        sys.exit(1)

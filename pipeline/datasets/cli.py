@@ -1,0 +1,109 @@
+"""``python -m pipeline data``: get, prepare, draw and check data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(help="Get, prepare, draw and check data.", no_args_is_help=True)
+prepare = typer.Typer(help="Turn a dataset's files into a datalist.", no_args_is_help=True)
+app.add_typer(prepare, name="prepare")
+
+Output = Annotated[Path, typer.Option(help="Folder to make.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")]
+
+
+class Rule(StrEnum):
+    """How experts' soft maps become one mask."""
+
+    majority = "majority"
+    union = "union"
+
+
+@app.command()
+def check(
+    datalist: Path,
+    dataset_dir: Annotated[
+        Path | None, typer.Option(help="Folder its paths start from [default: the datalist's].")
+    ] = None,
+) -> None:
+    """Read every file of a DATALIST and show all that is wrong."""
+    from .checks import check_datalist
+    from .datalist import read_datalist
+
+    problems = check_datalist(datalist, dataset_dir)
+    if problems:
+        table = Table("item", "problem", "fix", title=f"{datalist}: {len(problems)} problems")
+        for problem in problems:
+            table.add_row(problem.item, problem.problem, problem.fix)
+        Console().print(table)
+        raise typer.Exit(1)
+    content = read_datalist(datalist)
+    typer.echo(f"{len(content['training']) + len(content['testing'])} cases, no problem")
+
+
+@app.command()
+def phantom(
+    output: Path,
+    count: Annotated[int, typer.Option(help="How many photographs.")] = 60,
+    seed: Annotated[int, typer.Option(help="Same seed, same pictures.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw fundus photographs with exact disc and cup to OUTPUT."""
+    from .phantoms import write_fundus_phantoms
+
+    typer.echo(write_fundus_phantoms(output, count=count, seed=seed, overwrite=overwrite))
+
+
+@prepare.command("drishti-gs")
+def prepare_drishti_gs(
+    folder: Path,
+    output: Output = Path("data/prepared/drishti_gs"),
+    rule: Annotated[
+        Rule, typer.Option(help="A pixel counts if 3 of 4 experts marked it, or any.")
+    ] = Rule.majority,
+    skip_incomplete: Annotated[
+        bool, typer.Option("--skip-incomplete", help="Leave out eyes that lack a file.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Pair the photographs and soft maps below FOLDER and write masks and datalist."""
+    from .drishti_gs import prepare as run
+
+    datalist, empty = run(
+        folder,
+        output,
+        rule=rule.value,
+        skip_incomplete=skip_incomplete,
+        overwrite=overwrite,
+    )
+    for case in empty:
+        typer.secho(f"empty under the {rule.value} rule: {case}", fg="yellow", err=True)
+    typer.echo(datalist)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="drishti-gs, msd-pancreas, or a card.json.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to make [default: data/downloads/NAME].")
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option(help="The archive, where you have downloaded it yourself.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Download (or go on downloading), verify and extract a dataset."""
+    from .download import fetch as run
+    from .download import load_card
+
+    card = load_card(name)
+    folder = output or Path("data/downloads") / (Path(name).parent.name if "/" in name else name)
+    files, digest = run(name, folder, archive=archive, overwrite=overwrite)
+    note = "" if card.sha256 or card.md5 else f" ({card.checksum_note or 'checksum not published'})"
+    typer.echo(f"{files}\nsha256 {digest}{note}\nlicence: {card.licence}\ncite: {card.citation}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ntpath
 import shutil
 import stat
 import subprocess
@@ -81,7 +82,7 @@ def _call(command: list[str], folder: Path) -> str:
 def _refuse_escapes(archive: Path, names: list[str]) -> None:
     for name in names:
         path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1]:
+        if path.is_absolute() or ".." in path.parts or ntpath.splitdrive(name)[0]:
             raise ValueError(
                 f"{archive} holds {name}, outside its folder: it is not safe to extract"
             )

@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 from .archives import extract
 
 CARDS = Path(__file__).parents[2] / "data"
+RETRIES = 2  # within one run; each goes on where the last stopped
 
 
 @dataclass(frozen=True)
@@ -96,26 +97,24 @@ def fetch(
     elif card.url is None or card.needs_registration:
         raise PermissionError(
             f"{card.name} asks for a registration: get {card.filename} at {card.homepage} "
-            f"({card.licence}), then run: python -m pipeline data fetch {name} --archive {card.filename} "
-            f"--output {output}"
+            f"({card.licence}), then run: python -m pipeline data fetch {name} "
+            f"--archive {card.filename} --output {output}"
         )
     else:
         source = output / card.filename
         pin = output / f"{card.filename}.sha256"
-        if not source.is_file():
+        if source.is_file():
+            digest = verify(source, card, pin=pin)
+        else:
             output.mkdir(parents=True, exist_ok=True)
-            part = download(
-                card.url,
-                source.with_name(f"{source.name}.part"),
-                known=bool(card.sha256 or card.md5),
-            )
+            part = source.with_name(f"{source.name}.part")
+            download(card.url, part, known=bool(card.sha256 or card.md5))
             try:
-                verify(part, card, pin=pin)
+                digest = verify(part, card, pin=pin)
             except ValueError:
                 part.unlink()  # a new attempt must not go on from wrong bytes
                 raise
             part.replace(source)
-        digest = verify(source, card, pin=pin)
     extract(source, files, overwrite=overwrite)
     return files, digest
 
@@ -150,7 +149,7 @@ def download(url: str, target: Path, *, known: bool) -> None:
     ) as progress:
         task = progress.add_task(f"Downloading {url.rpartition('/')[2]}", total=None)
         future = loader.start(
-            url, file_path=str(target), segments=1, retries=2, etag_validation=not known,
+            url, file_path=str(target), segments=1, retries=RETRIES, etag_validation=not known,
             proxy=_proxy(url), display=False, block=False,
         )  # fmt: skip
         try:

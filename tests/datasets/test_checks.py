@@ -1,0 +1,161 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.datasets.checks import check_datalist
+
+LABELS = {"0": "background", "1": "disc rim", "2": "cup"}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Six sound cases: the datalist as an object, its folder, and a function that checks it."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    rng = np.random.default_rng(0)
+    label = np.zeros((20, 30), np.uint8)
+    label[4:16, 5:20], label[7:12, 8:15] = 1, 2
+    content = {"name": "test", "labels": LABELS, "training": [], "testing": []}
+    for number in range(6):
+        pixels = rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"images/{number}.png")
+        Image.fromarray(label).save(tmp_path / f"labels/{number}.png")
+        case = {"image": f"images/{number}.png", "label": f"labels/{number}.png"}
+        case["patient"] = f"p{number}"
+        if number < 5:
+            content["training"].append(case | {"fold": number})
+        else:
+            content["testing"].append(case)
+
+    def check(**options):
+        path = tmp_path / "datalist.json"
+        path.write_text(json.dumps(content))
+        return check_datalist(path, **options)
+
+    return content, tmp_path, check
+
+
+def test_sound_dataset_also_from_another_folder(dataset, tmp_path_factory):
+    content, folder, check = dataset
+    assert check() == []
+    elsewhere = tmp_path_factory.mktemp("lists") / "datalist.json"
+    elsewhere.write_text(json.dumps(content))
+    assert check_datalist(elsewhere, folder) == []
+    assert len(check_datalist(elsewhere)) == 12  # every file is missing there
+
+
+def _paint(folder, value):
+    path = folder / "labels/1.png"
+    label = np.array(Image.open(path))
+    Image.fromarray(value(label)).save(path)
+
+
+def _cut(folder):
+    path = folder / "images/1.png"
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+FAULTS = {
+    "missing image": (lambda c, f: (f / "images/1.png").unlink(), "images/1.png", "missing file"),
+    "missing label": (lambda c, f: (f / "labels/1.png").unlink(), "labels/1.png", "missing file"),
+    "truncated": (lambda c, f: _cut(f), "images/1.png", "cannot be read"),
+    "no image": (
+        lambda c, f: (f / "images/1.png").write_text("<html>"),
+        "images/1.png",
+        "cannot be read",
+    ),
+    "size": (
+        lambda c, f: _paint(f, lambda label: label[:-2]),
+        "labels/1.png",
+        "label is 30 x 18 px, image is 30 x 20 px",
+    ),
+    "three channels": (
+        lambda c, f: _paint(f, lambda label: np.stack([label] * 3, -1)),
+        "labels/1.png",
+        "label is 20 x 30 x 3",
+    ),
+    "values": (
+        lambda c, f: _paint(f, lambda label: np.where(label == 2, 255, label).astype(np.uint8)),
+        "labels/1.png",
+        "value 255",
+    ),
+    "empty": (lambda c, f: _paint(f, lambda label: label * 0), "labels/1.png", "is empty"),
+    "no cup": (lambda c, f: _paint(f, lambda label: label // 2), "labels/1.png", "has no cup"),
+    "two folds": (
+        lambda c, f: c["training"][1].update(patient="p0"),
+        "p0",
+        "patient in fold 0 and fold 1",
+    ),
+    "leak": (
+        lambda c, f: c["testing"][0].update(patient="p0"),
+        "p0",
+        "patient in fold 0 and testing",
+    ),
+    "twin": (
+        lambda c, f: Image.open(f / "images/0.png").save(f / "images/5.png", compress_level=0),
+        "images/5.png",
+        "same pixels as images/0.png",
+    ),
+    "escape": (
+        lambda c, f: c["training"][1].update(image="images/../../secret.png"),
+        "training[1]",
+        "leaves the dataset folder",
+    ),
+    "absolute": (
+        lambda c, f: c["training"][1].update(image="/etc/passwd"),
+        "training[1]",
+        "leaves the dataset folder",
+    ),
+    "no fold": (lambda c, f: c["training"][1].pop("fold"), "training[1]", '"fold" is None'),
+    "no key": (lambda c, f: c["testing"][0].pop("label"), "testing[0]", '"label" is None'),
+    "no labels": (lambda c, f: c.pop("labels"), "datalist.json", '"labels" is None'),
+    "no case": (lambda c, f: c.update(training=[], testing=[]), "datalist.json", "no case"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_alone_is_named(dataset, fault):
+    content, folder, check = dataset
+    spoil, item, problem = FAULTS[fault]
+    spoil(content, folder)
+    problems = check()
+    assert any(p.item == item and problem in p.problem and p.fix for p in problems), problems
+    assert {p.item for p in problems} == {item}
+
+
+def test_faults_are_told_together(dataset):
+    content, folder, check = dataset
+    FAULTS["leak"][0](content, folder)
+    FAULTS["truncated"][0](content, folder)
+    (folder / "labels/3.png").unlink()
+    assert {p.item for p in check()} == {"p0", "images/1.png", "labels/3.png"}
+
+
+def test_no_json_and_no_file(tmp_path):
+    path = tmp_path / "datalist.json"
+    with pytest.raises(FileNotFoundError, match="no datalist"):
+        check_datalist(path)
+    for text in ("{", "[]", "\xff"):
+        path.write_text(text, encoding="latin-1")
+        assert len(check_datalist(path)) == 1
+
+
+def test_volumes_must_share_their_grid(tmp_path):
+    import nibabel
+
+    mask = np.zeros((6, 7, 8), np.uint8)
+    mask[2:4, 2:4, 2:4] = 1
+    shifted = np.eye(4)
+    shifted[0, 3] = 5.0  # mm
+    nibabel.save(nibabel.Nifti1Image(mask * np.int16(40), np.eye(4)), tmp_path / "ct.nii.gz")
+    case = {"image": "ct.nii.gz", "label": "mask.nii.gz", "patient": "a", "fold": 0}
+    path = tmp_path / "datalist.json"
+    path.write_text(
+        json.dumps({"labels": {"0": "background", "1": "pancreas"}, "training": [case]})
+    )
+    nibabel.save(nibabel.Nifti1Image(mask, np.eye(4)), tmp_path / "mask.nii.gz")
+    assert check_datalist(path) == []
+    nibabel.save(nibabel.Nifti1Image(mask, shifted), tmp_path / "mask.nii.gz")
+    assert ["affine" in problem.problem for problem in check_datalist(path)] == [True]

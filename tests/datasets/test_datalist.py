@@ -1,0 +1,41 @@
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.datasets.datalist import assign_folds, new_folder, read_datalist, write_datalist
+
+
+@given(st.sets(st.text(min_size=1), max_size=60), st.integers(2, 7), st.integers(0, 99))
+def test_folds_are_balanced_complete_and_independent_of_order(patients, folds, seed):
+    dealt = assign_folds(sorted(patients), folds=folds, seed=seed)
+    assert dealt == assign_folds(sorted(patients, reverse=True), folds=folds, seed=seed)
+    assert dealt.keys() == patients
+    sizes = Counter(dealt.values())
+    counts = [sizes[fold] for fold in range(folds)]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_round_trip(tmp_path):
+    training = [{"image": "images/ä.png", "label": "labels/ä.png", "patient": "ä", "fold": 0}]
+    content = {"name": "n", "labels": {"0": "background"}, "training": training, "testing": []}
+    write_datalist(tmp_path / "datalist.json", **content)
+    assert read_datalist(tmp_path / "datalist.json") == content
+    assert json.loads((tmp_path / "datalist.json").read_text()) == content
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "datalist.json").write_text("old")
+    with pytest.raises(FileExistsError, match="--overwrite"), new_folder(output):
+        pass
+    with pytest.raises(TypeError), new_folder(output, overwrite=True) as stage:
+        (stage / "datalist.json").write_text(None)
+    assert (output / "datalist.json").read_text() == "old"
+    with new_folder(output, overwrite=True) as stage:
+        (stage / "datalist.json").write_text("new")
+    assert (output / "datalist.json").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

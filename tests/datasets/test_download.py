@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import os
 import shutil
 import tarfile
 import threading
@@ -215,3 +216,23 @@ def test_broken_and_unknown_archives(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="libarchive-tools"):
         extract(tmp_path / "a.rar", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for a RAR program is a shell script")
+def test_rar_goes_through_an_installed_program(tmp_path, monkeypatch):
+    """Only the calls are tested: a script stands in for the program."""
+    (tmp_path / "a.rar").write_bytes(b"Rar!\x1a\x07\x01\x00")
+    tool = tmp_path / "bin/bsdtar"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\nif [ "$1" = -tf ]; then echo "$NAME"; else echo x > good; fi\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("NAME", "../evil")
+    with pytest.raises(ValueError, match="not safe"):
+        extract(tmp_path / "a.rar", tmp_path / "out")
+    monkeypatch.setenv("NAME", "good")
+    extract(tmp_path / "a.rar", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good"]
+    tool.write_text("#!/bin/sh\necho damaged >&2; exit 1\n")
+    with pytest.raises(ValueError, match="bsdtar cannot read .*a.rar: damaged"):
+        extract(tmp_path / "a.rar", tmp_path / "out2")

@@ -234,5 +234,5 @@ def test_rar_goes_through_an_installed_program(tmp_path, monkeypatch):
     extract(tmp_path / "a.rar", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good"]
     tool.write_text("#!/bin/sh\necho damaged >&2; exit 1\n")
-    with pytest.raises(ValueError, match="bsdtar cannot read .*a.rar: damaged"):
+    with pytest.raises(ValueError, match=r"bsdtar cannot read .*a\.rar: damaged"):
         extract(tmp_path / "a.rar", tmp_path / "out2")

@@ -43,17 +43,21 @@ def overlay_figure(
 
 
 def overlay_page(
-    cases: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], *, regions: Sequence[str]
+    cases: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
+    *,
+    regions: Sequence[str],
+    score: str = "Dice",
 ) -> Figure:
     """Cases below each other, the whole photograph on the left and the crop on the right.
 
     Args:
         cases: ``(title, photograph (H, W, 3), prediction (R, H, W), truth (R, H, W))`` each.
         regions: the R names of the mask channels.
+        score: what the Dice over the crop is called; that of a slice is not its volume's.
     """
     figure, axes = _grid(len(cases), 2, like=cases[0][1], width=4.2)
     for (whole, crop), (title, photograph, prediction, truth) in zip(axes, cases, strict=True):
-        window = _window(prediction, truth)
+        window = _window(truth, prediction)
         for panel, width in ((whole, 1.2), (crop, 2.2)):
             panel.imshow(photograph)
             _draw(panel, prediction, regions, SOLID, width=width, fill=True)
@@ -61,7 +65,8 @@ def overlay_page(
         _mark(whole, window)
         _zoom(crop, window)
         whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=TEXT)
-        crop.set_title(_dice(prediction, truth, regions), loc="left", fontsize=11, color=TEXT)
+        scores = f"{score}: {_dice(prediction, truth, regions)}"
+        crop.set_title(scores, loc="left", fontsize=11, color=TEXT)
     _legend(figure, regions)
     return figure
 
@@ -101,7 +106,7 @@ def comparison_figure(
         panel.set_title(head, fontsize=12, fontweight="bold", color=TEXT)
     for index, (row, photograph, true) in enumerate(zip(axes, photographs, truth, strict=True)):
         shown = [masks[index] for masks in predictions.values()]
-        window = _window(true) if true.any() else _window(*shown)
+        window = _window(true, *shown)
         for panel in row:
             panel.imshow(photograph)
         _mark(row[0], window)
@@ -112,7 +117,7 @@ def comparison_figure(
             _zoom(panel, window)
             _draw(panel, mask, regions, SOLID, width=1.8, fill=True)
             _draw(panel, true, regions, DASHED, width=1.3)
-            panel.set_xlabel(_dice(mask, true, regions), fontsize=9, color=TEXT)
+            panel.set_xlabel(f"Dice: {_dice(mask, true, regions)}", fontsize=9, color=TEXT)
     _legend(figure, regions)
     return figure
 
@@ -219,15 +224,20 @@ def _draw(
             line.set_path_effects([Stroke(linewidth=width + 1.2, foreground="#00000080"), Normal()])
 
 
-def _window(*masks: np.ndarray) -> tuple[int, int, int, int]:
-    """``(left, right, top, bottom)`` in px: a margin around all masks, shaped like the picture."""
-    height, width = masks[0].shape[-2:]
-    marked = np.logical_or.reduce([mask.any(axis=0) for mask in masks])
+def _window(truth: np.ndarray, *predictions: np.ndarray) -> tuple[int, int, int, int]:
+    """``(left, right, top, bottom)`` in px about the truth, shaped like the picture.
+
+    Without a truth it goes about the predictions: a stray one would otherwise widen the crop.
+    """
+    height, width = truth.shape[-2:]
+    marked = truth.any(axis=0)
+    if not marked.any():
+        marked = np.logical_or.reduce([masks.any(axis=0) for masks in predictions])
     if not marked.any():
         return 0, width, 0, height
     spans = [np.flatnonzero(marked.any(axis=axis)) for axis in (0, 1)]
     longest = max(np.ptp(span) + 1 for span in spans)
-    share = min(1.0, 1.5 * longest / min(width, height))
+    share = min(1.0, 1.7 * longest / min(width, height))
     (left, right), (top, bottom) = (
         _centred((span[0] + span[-1] + 1) / 2, round(share * size), size)
         for span, size in zip(spans, (width, height), strict=True)
@@ -253,12 +263,12 @@ def _mark(panel: Axes, window: tuple[int, int, int, int]) -> None:
 
 
 def _dice(prediction: np.ndarray, truth: np.ndarray, regions: Sequence[str]) -> str:
-    """Such as ``Dice: disc 0.970, cup 0.891``."""
+    """Such as ``disc 0.970, cup 0.891``."""
     scores = (
         f"{_words(name).removeprefix('optic ')} {overlap(mask, true)['dice']:.3f}"
         for name, mask, true in zip(regions, prediction, truth, strict=True)
     )
-    return "Dice: " + ", ".join(scores)
+    return ", ".join(scores)
 
 
 def _legend(figure: Figure, regions: Sequence[str]) -> None:

@@ -1,0 +1,70 @@
+"""From arrays in MONAI's order to what a person looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import LoadImage, Orientation
+
+CT_WINDOW = (-160.0, 240.0)  # HU, the usual window for soft tissue: level 40, width 400
+
+
+def case_view(
+    path: str | Path, prediction: np.ndarray, truth: np.ndarray, *, affine: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read an image again and lay masks on it.
+
+    A volume is turned to LPS, so that its axial slices appear as radiologists see them (the
+    patient's right on the left), and shown at the slice with the largest truth.
+
+    Args:
+        path: image file on the grid of the masks.
+        prediction: boolean masks ``(R, *spatial)`` in MONAI's order: ``(R, W, H)`` for a PNG.
+        truth: boolean masks of the same shape.
+        affine: of the masks; only the orientation of a volume is taken from it.
+
+    Returns:
+        The picture ``(H, W, 3)`` in [0, 1] and the two masks as ``(R, H, W)``.
+
+    Raises:
+        ValueError: when the image is not on the grid of the masks.
+    """
+    image = LoadImage(image_only=True, ensure_channel_first=True)(path)
+    layers = [image, *(MetaTensor(torch.from_numpy(m), affine=affine) for m in (prediction, truth))]
+    if truth.ndim == 4:
+        turn = Orientation("LPS", labels=None)
+        layers = [turn(layer) for layer in layers]
+    grids = [tuple(layer.shape[1:]) for layer in layers]
+    if len(set(grids)) > 1:
+        raise ValueError(
+            f"{path} has the grid {grids[0]} but its masks have {grids[1]}: "
+            "put the prediction and the label back on the original image grid"
+        )
+    picture, predicted, true = (layer.numpy() for layer in layers)
+    if truth.ndim == 4:
+        marked = true if true.any() else predicted
+        slice_ = int(marked.any(axis=0).sum(axis=(0, 1)).argmax())
+        picture, predicted, true = (x[..., slice_] for x in (picture, predicted, true))
+    return as_picture(picture), predicted.swapaxes(1, 2), true.swapaxes(1, 2)
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """Image ``(C, W, H)`` of any scale to a picture ``(H, W, 3)`` in [0, 1].
+
+    Three channels in 0..255 are a photograph and keep their colours. Values below -200 are HU
+    and get a soft-tissue window; anything else runs from its 1st to its 99th percentile.
+    """
+    image = np.asarray(image, dtype=np.float32)
+    channels = image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)
+    low, high = float(channels.min()), float(channels.max())
+    if len(image) >= 3 and low >= 0 and 1 < high <= 255:
+        low, high = 0.0, 255.0
+    elif low < -200:
+        low, high = CT_WINDOW
+    else:
+        low, high = np.percentile(channels, (1, 99))
+    scaled = np.clip((channels - low) / max(float(high - low), 1e-6), 0, 1)
+    return scaled.transpose(2, 1, 0)

@@ -1,0 +1,286 @@
+"""The handler that turns an evaluation into a table, a summary and figures."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor, decollate_batch
+from monai.networks.utils import eval_mode
+
+from .metrics import case_metrics, vertical_cdr, vertical_cdr_error
+from .summary import summarise, write_cases, write_summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Case:
+    """A row, and what it takes to draw the case without having kept its image."""
+
+    row: dict[str, Any]
+    path: str | None
+    spacing: tuple[float, ...]
+    affine: np.ndarray
+    shape: tuple[int, ...]
+    packed: bytes  # prediction and truth, one bit per pixel, compressed: some kB
+
+    @property
+    def score(self) -> float:
+        """Mean Dice over the regions."""
+        return float(np.mean([v for k, v in self.row.items() if k.startswith("dice/")]))
+
+    def masks(self) -> np.ndarray:
+        """Prediction and truth, boolean ``(2, R, *spatial)``."""
+        bits = np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8)
+        flat = np.unpackbits(bits, count=int(np.prod(self.shape)))
+        return flat.reshape(self.shape).astype(bool)
+
+
+class CaseReport:
+    """Measure every case of an evaluation and write the report into ``output_dir``.
+
+    The postprocessing before it leaves binary masks on the original image grid. After the last
+    case it writes ``cases.csv``, ``summary.json`` and ``figures/``, replacing those of an earlier
+    evaluation only now, prints the summary, and puts the means into ``engine.state.metrics``
+    (``dice/optic_cup``, ``pooled_iou``, ...). It does so at the end of the evaluator's one epoch,
+    so loggers of that event that are attached later find the metrics, and whatever collects
+    files on completion finds them all. Of several processes the first one writes for all.
+
+    Args:
+        output_dir: folder of the report; made when needed.
+        regions: one name per mask channel.
+        image_key, pred_key, label_key: entries of a case in the engine's output.
+        vertical_cdr: also measure the vertical cup-to-disc ratio; ``True`` for the regions
+            ``optic_disc`` and ``optic_cup``, or the names of the disc and the cup. 2D only.
+        vertical_axis: vertical spatial axis: 1 for images in MONAI's order ``(W, H)``.
+        spacing: distance between pixels along each axis; by default that of the label's
+            affine, 1 px for photographs.
+        network: draws what its ``attention_maps`` gives for the median case, if it has that
+            method and the images are 2D.
+        figures: draw the worst, the median and the best case by mean Dice, which needs the
+            image files once more, and the attention maps.
+
+    Raises:
+        ValueError: when the arguments do not fit each other.
+        NotADirectoryError: when ``output_dir`` is a file.
+        ModuleNotFoundError: when figures are wanted without matplotlib.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        regions: Sequence[str],
+        *,
+        image_key: str = "image",
+        pred_key: str = "pred",
+        label_key: str = "label",
+        vertical_cdr: bool | Sequence[str] = False,
+        vertical_axis: int = 1,
+        spacing: Sequence[float] | None = None,
+        network: torch.nn.Module | None = None,
+        figures: bool = True,
+    ) -> None:
+        self.output_dir, self.regions = Path(output_dir), list(regions)
+        self.image_key, self.pred_key, self.label_key = image_key, pred_key, label_key
+        self.vertical_axis, self.spacing = vertical_axis, spacing
+        self.network, self.figures = network, figures
+        pair = ("optic_disc", "optic_cup") if vertical_cdr is True else tuple(vertical_cdr or ())
+        if isinstance(regions, str) or len(set(self.regions)) != len(self.regions) or not regions:
+            raise ValueError(f"regions is {regions!r}: give a list of different names")
+        if pair and (len(pair) != 2 or not set(pair) <= set(self.regions)):
+            raise ValueError(
+                f"vertical_cdr needs the disc and the cup among the regions {self.regions}, got "
+                f"{pair}: give their names as [disc, cup], or false"
+            )
+        if self.output_dir.exists() and not self.output_dir.is_dir():
+            raise NotADirectoryError(f"output_dir {self.output_dir} is a file: name a folder")
+        if figures and find_spec("matplotlib") is None:
+            raise ModuleNotFoundError(
+                "figures need matplotlib: install it with `pip install matplotlib`, "
+                'or set "figures": false'
+            )
+        self.disc_and_cup = [self.regions.index(name) for name in pair]
+        self.cases: list[_Case] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator."""
+        engine.add_event_handler(Events.STARTED, lambda: self.cases.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
+
+    def add(self, engine: Engine) -> None:
+        """Measure the cases of one batch."""
+        output = engine.state.output
+        items = output if isinstance(output, list) else decollate_batch(output)
+        self.cases += [self._measure(item) for item in items]
+
+    def finish(self, engine: Engine) -> None:
+        """Write the report, and the means into the engine's metrics."""
+        cases = _gathered(self.cases)
+        summary = summarise([case.row for case in cases])
+        means = {name: column["mean"] for name, column in summary["metrics"].items()}
+        engine.state.metrics.update({k: v for k, v in means.items() if v is not None})
+        engine.state.metrics["pooled_iou"] = summary["pooled_iou"]
+        if idist.get_rank() > 0:
+            return
+        pixels = all(set(case.spacing) == {1.0} and len(case.spacing) == 2 for case in cases)
+        summary = {"hd95_unit": "px" if pixels else "mm", **summary}
+        write_cases(self.output_dir / "cases.csv", [case.row for case in cases])
+        write_summary(self.output_dir / "summary.json", summary)
+        _print(summary)
+        if self.figures:
+            self._draw(engine, cases)
+
+    def _measure(self, item: Mapping[str, Any]) -> _Case:
+        prediction, truth = item[self.pred_key], item[self.label_key]
+        path = _file(item.get(self.image_key)) or _file(truth)
+        name = _stem(path) if path else f"case_{len(self.cases):04d}"
+        masks = np.stack(
+            [
+                self._binary(prediction, "prediction", name, like=truth),
+                self._binary(truth, "label", name, like=truth),
+            ]
+        )
+        spatial = masks.ndim - 2
+        affine = np.eye(4)
+        spacing = self.spacing or (1.0,) * spatial
+        if isinstance(truth, MetaTensor):
+            affine = truth.affine.cpu().numpy()
+            spacing = self.spacing or truth.pixdim[:spatial].tolist()
+        spacing = tuple(float(step) for step in spacing)
+        row = {"case": name, "image": path or ""}
+        row |= case_metrics(*masks, self.regions, spacing)
+        if self.disc_and_cup:
+            ratios = [
+                vertical_cdr(*mask[self.disc_and_cup], axis=self.vertical_axis) for mask in masks
+            ]
+            row |= {"vertical_cdr/prediction": ratios[0], "vertical_cdr/truth": ratios[1]}
+            row["vertical_cdr/absolute_error"] = vertical_cdr_error(*ratios)
+        packed = zlib.compress(np.packbits(masks).tobytes(), level=1)
+        return _Case(row, path, spacing, affine, masks.shape, packed)
+
+    def _binary(self, mask: torch.Tensor, what: str, name: str, *, like: torch.Tensor):
+        array = torch.as_tensor(mask).detach().cpu().numpy()
+        if array.shape != (len(self.regions), *like.shape[1:]):
+            raise ValueError(
+                f"the {what} of {name} has shape {tuple(array.shape)}, expected "
+                f"{(len(self.regions), *like.shape[1:])}: one channel per region {self.regions} "
+                "on the label's grid; invert the preprocessing of the prediction"
+            )
+        if array.dtype != bool and not ((array == 0) | (array == 1)).all():
+            raise ValueError(
+                f"the {what} of {name} has values in [{array.min():.4g}, {array.max():.4g}], "
+                "expected 0 and 1 only: threshold it in the postprocessing"
+            )
+        return array.astype(bool)
+
+    def _draw(self, engine: Engine, cases: list[_Case]) -> None:
+        """Figures come last, and one that cannot be drawn costs no number."""
+        from .figures import save_figure
+
+        order = sorted(cases, key=lambda case: case.score)
+        median = order[(len(order) - 1) // 2]
+        ranked = {"Worst": order[0], "Median": median, "Best": order[-1]}
+        if len(order) < 3:  # the same case would stand there twice
+            del ranked["Median"]
+        if len(order) < 2:
+            del ranked["Best"]
+        for name, make in {
+            "worst_median_best": lambda: self._page(ranked),
+            "attention": lambda: self._attention(engine, median),
+        }.items():
+            try:
+                if figure := make():
+                    save_figure(figure, self.output_dir / "figures" / f"{name}.png")
+            except (OSError, RuntimeError, ValueError) as error:
+                log.warning("the figure %s.png could not be drawn: %s", name, error)
+
+    def _page(self, ranked: Mapping[str, _Case]) -> Figure:
+        from .display import case_view
+        from .figures import overlay_page
+
+        rows = []
+        for rank, case in ranked.items():
+            if case.path is None:
+                raise ValueError(f"the image of {case.row['case']} carries no file name")
+            view = case_view(case.path, *case.masks(), affine=case.affine)
+            rows.append((f"{rank}: {case.row['case']}", *view))
+        volumes = any(len(case.spacing) == 3 for case in ranked.values())
+        score = "Dice in this slice" if volumes else "Dice"
+        return overlay_page(rows, regions=self.regions, score=score)
+
+    def _attention(self, engine: Engine, case: _Case) -> Figure | None:
+        """Attention maps over the network's input, or None for a network or image without."""
+        from .display import as_picture
+        from .figures import attention_figure
+
+        network = getattr(self.network, "module", self.network)  # out of a parallel wrapper
+        if not hasattr(network, "attention_maps") or len(case.spacing) != 2:
+            return None
+        image = self._network_input(engine, case)
+        device = next(network.parameters()).device
+        with eval_mode(network):
+            alphas = network.attention_maps(image[None].to(device))
+        # (1, gates, W, H) to (gates, H, W), the order of a display
+        maps = [alpha[0].float().cpu().numpy().swapaxes(1, 2) for alpha in alphas]
+        title = case.row["case"]
+        return attention_figure(as_picture(image.numpy()), maps, title=title) if maps else None
+
+    def _network_input(self, engine: Engine, case: _Case) -> torch.Tensor:
+        """The preprocessed image ``(C, *spatial)`` of a case, made anew from the dataset."""
+        dataset = engine.state.dataloader.dataset
+        for index, item in enumerate(getattr(dataset, "data", ())):
+            if str(Path(str(item.get(self.image_key))).expanduser()) == case.path:
+                image = dataset[index][self.image_key]
+                return torch.as_tensor(np.asarray(image), dtype=torch.float32)
+        raise ValueError(f"the evaluator's dataset has no item with the image {case.path}")
+
+
+def _gathered(cases: list[_Case]) -> list[_Case]:
+    """The cases of all processes, by name; a sampler repeats some to even out the processes."""
+    if idist.get_world_size() > 1:
+        every = [case for part in idist.all_gather(cases) for case in part]
+        cases = list({case.path or id(case): case for case in every}.values())
+    return sorted(cases, key=lambda case: (case.row["case"], case.row["image"]))
+
+
+def _file(image: Any) -> str | None:
+    name = image.meta.get("filename_or_obj") if isinstance(image, MetaTensor) else None
+    return str(name) if name else None
+
+
+def _stem(path: str) -> str:
+    return Path(path.removesuffix(".gz")).stem
+
+
+def _print(summary: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+    title = f"{summary['n_cases']} cases, pooled IoU {summary['pooled_iou']:.3f}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for head in ("mean", "sd", "median", "95 % of the mean", "n"):
+        table.add_column(head, justify="right")
+    for name, column in summary["metrics"].items():
+        unit = f" [dim]({summary['hd95_unit']})" if name.startswith("hd95/") else ""
+        interval = f"{number(column['ci_low'])} to {number(column['ci_high'])}"
+        middle = (number(column[key]) for key in ("mean", "std", "median"))
+        table.add_row(name + unit, *middle, interval, str(column["n"]))
+    Console().print(table)

@@ -1,0 +1,148 @@
+"""Figures hold the right colours in the right places."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import SaveImage
+from PIL import Image
+
+from pipeline.evaluation import attention_figure, comparison_figure, overlay_figure
+from pipeline.evaluation.display import as_picture, case_view
+from pipeline.evaluation.figures import RED, YELLOW, region_colours
+
+DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+REGIONS = ["optic_disc", "optic_cup"]
+HEIGHT, WIDTH = 120, 160
+
+
+def masks(left, top):
+    """A disc of 40 px with a cup of 20 px in its upper left corner, (2, H, W)."""
+    found = np.zeros((2, HEIGHT, WIDTH), dtype=bool)
+    found[0, top : top + 40, left : left + 40] = True
+    found[1, top : top + 20, left : left + 20] = True
+    return found
+
+
+def rendered(figure):
+    """RGB picture (H, W, 3) of a figure."""
+    with io.BytesIO() as file:
+        figure.savefig(file, format="png", dpi=100)
+        return np.asarray(Image.open(file).convert("RGB")).astype(int)
+
+
+def marked(picture, panel, figure, colour):
+    """Bounding box (left, right, top, bottom), in the panel's image px, of a colour there."""
+    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    rows, columns = np.nonzero(np.abs(picture - wanted).max(axis=-1) < 40)
+    bounds = panel.get_window_extent()
+    height = picture.shape[0]
+    inside = (
+        (columns > bounds.x0) & (columns < bounds.x1)
+        & (height - rows > bounds.y0) & (height - rows < bounds.y1)
+    )  # fmt: skip
+    if not inside.any():
+        return None
+    points = np.stack([columns[inside], height - rows[inside]], axis=1)
+    x, y = panel.transData.inverted().transform(points).T
+    return x.min(), x.max(), y.min(), y.max()
+
+
+@pytest.mark.parametrize("column", [0, 1], ids=["whole", "crop"])
+def test_contours_lie_around_their_regions(column):
+    photograph = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
+    found = masks(left=90, top=30)
+    figure = overlay_figure(photograph, found, found, regions=REGIONS, title="case")
+    picture, panel = rendered(figure), figure.axes[column]
+    # The cup's contour covers the disc's where they coincide: above and on the left.
+    assert marked(picture, panel, figure, RED)[1::2] == pytest.approx((129.5, 69.5), abs=1.5)
+    yellow = marked(picture, panel, figure, YELLOW)
+    assert yellow == pytest.approx((89.5, 109.5, 29.5, 49.5), abs=1.5)
+
+
+def test_the_comparison_shows_each_network_in_its_column():
+    photograph = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
+    truth, none = masks(60, 40), np.zeros((2, HEIGHT, WIDTH), dtype=bool)
+    figure = comparison_figure(
+        [photograph] * 2, [truth] * 2, {"A": [truth, none], "B": [truth] * 2}, regions=REGIONS
+    )
+    picture = rendered(figure)
+    panels = np.array(figure.axes).reshape(2, 4)
+    shown = [[marked(picture, panel, figure, RED) is not None for panel in row] for row in panels]
+    assert shown == [[False, True, True, True]] * 2  # a missed disc still shows the expert's
+    labels = [[panel.get_xlabel() for panel in row[2:]] for row in panels]
+    perfect = "Dice: disc 1.000, cup 1.000"
+    assert labels == [[perfect, perfect], ["Dice: disc 0.000, cup 0.000", perfect]]
+
+    with pytest.raises(ValueError, match="B has 1 masks for 2 photographs"):
+        comparison_figure([photograph] * 2, [truth] * 2, {"B": [truth]}, regions=REGIONS)
+
+
+def test_attention_covers_the_photograph_and_names_its_grid():
+    alpha = np.zeros((2, 4, 8))
+    alpha[:, 0, 7] = 1  # upper right
+    figure = attention_figure(np.full((HEIGHT, WIDTH), 0.5), [alpha, alpha[0]])
+    panel = figure.axes[1]
+    assert panel.get_title() == "grid 8 x 4, mean of 2 gates"
+    drawn = rendered(figure)
+    edges = panel.get_window_extent()
+    top = drawn.shape[0] - round(edges.y1) + 4
+    bottom = drawn.shape[0] - round(edges.y0) - 4
+    left, right = round(edges.x0) + 4, round(edges.x1) - 4
+    corners = [drawn[y, x].sum() for y, x in ((top, left), (bottom, left), (bottom, right))]
+    assert drawn[top, right].sum() > 2 * max(corners)
+    assert tuple(figure.axes[-1].get_ylim()) == (0, 1)
+
+
+def test_colours_are_fixed_for_known_regions_and_differ_for_others():
+    assert region_colours(REGIONS) == {"optic_disc": RED, "optic_cup": YELLOW}
+    colours = region_colours(["tumour", "optic_disc", "pancreas", "duct"])
+    assert len(set(colours.values())) == 4
+
+
+def test_a_volume_is_shown_as_radiologists_see_it(tmp_path):
+    """Whatever the file's orientation, the patient's right is left and the front is up."""
+    volume = torch.full((1, 8, 10, 6), -1000.0)
+    truth = np.zeros((1, 8, 10, 6), dtype=bool)
+    truth[0, 6:, 7:, 4] = True  # RAS: right of the image centre is the patient's right side
+    volume[torch.from_numpy(truth)] = 200
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    save = SaveImage(tmp_path, output_postfix="", separate_folder=False, print_log=False)
+    meta = {"filename_or_obj": "scan.nii.gz"}
+    save(MetaTensor(volume, affine=affine, meta=meta))
+    picture, predicted, true = case_view(tmp_path / "scan.nii.gz", ~truth, truth, affine=affine)
+    assert picture.shape == (10, 8, 3)
+    assert true[0, :3, :2].all()  # front (top), patient's right (left)
+    assert true.sum() == 6
+    assert np.array_equal(predicted, ~true)
+    assert np.array_equal(picture[..., 0] > 0.5, true[0])
+
+
+def test_a_mask_of_another_grid_is_refused(tmp_path):
+    path = tmp_path / "photograph.png"
+    Image.new("RGB", (WIDTH, HEIGHT)).save(path)
+    mask = np.zeros((2, HEIGHT, WIDTH), dtype=bool)  # (H, W) where (W, H) is due
+    with pytest.raises(ValueError, match=r"grid \(160, 120\) but its masks have \(120, 160\)"):
+        case_view(path, mask, mask, affine=np.eye(4))
+
+
+@pytest.mark.skipif(not (DATA / "drishti_gs1").exists(), reason="no Drishti-GS1 beside the project")
+def test_a_real_photograph_and_its_disc_stand_upright():
+    """The disc is the brightest part, so a mask read and drawn in the wrong order misses it."""
+    root = DATA / "drishti_gs1" / "Drishti-GS1_files" / "Training"
+    path = sorted(root.glob("Images/*.png"))[0]
+    soft = Image.open(root / "GT" / path.stem / "SoftMap" / f"{path.stem}_ODsegSoftmap.png")
+    disc = (np.asarray(soft) >= 191).T[None]  # (1, W, H), MONAI's order
+    picture, _, true = case_view(path, disc, disc, affine=np.eye(4))
+    photograph = np.asarray(Image.open(path).convert("RGB"))
+    assert np.array_equal(np.rint(picture * 255).astype(np.uint8), photograph)
+    assert picture[true[0]].mean() > 2 * picture[~true[0]].mean()
+
+
+def test_a_normalised_image_fills_the_grey_scale():
+    picture = as_picture(np.random.default_rng(0).normal(size=(3, 20, 30)))
+    assert picture.shape == (30, 20, 3)
+    assert (picture.min(), picture.max()) == (0, 1)

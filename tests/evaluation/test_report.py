@@ -1,0 +1,204 @@
+"""The report of a small evaluation with known masks, through files, engine and JSON names."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.engines import SupervisedEvaluator
+from monai.transforms import (
+    AsDiscreted,
+    Compose,
+    ConcatItemsd,
+    LoadImaged,
+    Resized,
+    ScaleIntensityRanged,
+)
+from PIL import Image
+
+from pipeline.evaluation import CaseReport, case_metrics, vertical_cdr
+
+REGIONS = ["optic_disc", "optic_cup"]
+WIDTH, HEIGHT = 96, 64
+
+
+class Perfect(torch.nn.Module):
+    """Knows the answer: the photograph's red and green channels hold the disc and the cup."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return x[:, :2] - 0.5
+
+    def attention_maps(self, x):
+        return [torch.nn.functional.avg_pool2d(x[:, :1], size) for size in (8, 16)]
+
+
+def box(left, right, top, bottom):
+    """Mask in display order (H, W)."""
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+# Prediction and truth of the disc and the cup, named by how good they are; in (H, W).
+CASES = {
+    "good": ((box(40, 80, 10, 40), box(50, 70, 20, 30)),) * 2,
+    "shifted": (
+        (box(44, 84, 10, 40), box(54, 74, 20, 36)),
+        (box(40, 80, 10, 40), box(50, 70, 20, 30)),
+    ),
+    "missed": ((box(0, 0, 0, 0), box(0, 0, 0, 0)), (box(40, 80, 10, 40), box(50, 70, 20, 30))),
+}
+
+
+@pytest.fixture
+def datalist(tmp_path):
+    """Photographs that hold the prediction in their colours, and the masks of the truth."""
+    items = []
+    for name, (predicted, true) in CASES.items():
+        blue = np.full((HEIGHT, WIDTH), 40)
+        photograph = np.stack([*(255 * mask for mask in predicted), blue], axis=-1)
+        item = {"image": tmp_path / f"{name}.png"}
+        Image.fromarray(photograph.astype(np.uint8)).save(item["image"])
+        for region, mask in zip(REGIONS, true, strict=True):
+            item[region] = tmp_path / f"{name}_{region}.png"
+            Image.fromarray(mask.astype(np.uint8) * 255).save(item[region])
+        items.append({key: str(path) for key, path in item.items()})
+    return items
+
+
+def evaluate(datalist, handler, *, network=None, batch_size=2):
+    """Run MONAI's evaluator on the files, the photograph doubled in size for the network."""
+    load = Compose(
+        [
+            LoadImaged(["image", *REGIONS], ensure_channel_first=True),
+            ConcatItemsd(REGIONS, "label"),
+            ScaleIntensityRanged("label", 0, 255, 0, 1),
+            ScaleIntensityRanged("image", 0, 255, 0, 1),
+            Resized("image", (2 * WIDTH, 2 * HEIGHT), mode="nearest"),
+        ]
+    )
+    back = [
+        AsDiscreted("pred", threshold=0),
+        Resized("pred", (WIDTH, HEIGHT), mode="nearest"),
+    ]
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(datalist, load), batch_size=batch_size),
+        network=network or Perfect(),
+        postprocessing=Compose(back),
+        val_handlers=[handler],
+    )
+    evaluator.run()
+    return evaluator
+
+
+def test_the_report_of_an_evaluation(datalist, tmp_path, capsys):
+    network, output_dir = Perfect(), tmp_path / "evaluation"
+    parser = ConfigParser(
+        {
+            "network": network,
+            "report": {
+                "_target_": "pipeline.evaluation.CaseReport",
+                "output_dir": str(output_dir),
+                "regions": REGIONS,
+                "vertical_cdr": True,
+                "network": "@network",
+            },
+        }
+    )
+    evaluator = evaluate(datalist, parser.get_parsed_content("report"), network=network)
+
+    with (output_dir / "cases.csv").open(newline="") as file:
+        rows = {row["case"]: row for row in csv.DictReader(file)}
+    assert list(rows) == sorted(CASES)
+    for name, (predicted, true) in CASES.items():
+        predicted, true = np.stack(predicted), np.stack(true)  # (2, H, W)
+        for key, value in case_metrics(predicted, true, REGIONS, (1, 1)).items():
+            assert float(rows[name][key]) == value, (name, key)
+        # Height over height: rows are axis 0 here and axis 1 in MONAI's order.
+        assert float(rows[name]["vertical_cdr/truth"]) == vertical_cdr(*true, axis=0) == 10 / 30
+    assert float(rows["shifted"]["vertical_cdr/prediction"]) == 16 / 30
+    assert rows["missed"]["vertical_cdr/prediction"] == ""
+    assert float(rows["missed"]["vertical_cdr/absolute_error"]) == 1
+    assert float(rows["missed"]["hd95/optic_cup"]) == np.hypot(WIDTH, HEIGHT)
+
+    summary = json.loads((output_dir / "summary.json").read_text())
+    assert (summary["n_cases"], summary["hd95_unit"]) == (3, "px")
+    for name, column in summary["metrics"].items():
+        values = [float(row[name]) for row in rows.values() if row[name]]
+        assert column["mean"] == evaluator.state.metrics[name] == pytest.approx(np.mean(values))
+    assert evaluator.state.metrics["pooled_iou"] == summary["pooled_iou"]
+    assert "dice/optic_cup" in capsys.readouterr().out
+    names = {path.name for path in (output_dir / "figures").iterdir()}
+    assert names == {"worst_median_best.png", "attention.png"}
+
+
+def test_running_again_starts_anew(datalist, tmp_path):
+    report = CaseReport(tmp_path / "evaluation", REGIONS, figures=False)
+    evaluator = evaluate(datalist, report)
+    before = dict(evaluator.state.metrics)
+    evaluator.run()
+    assert evaluator.state.metrics == before
+    assert len(report.cases) == len(CASES)
+
+
+def test_a_photograph_that_is_gone_costs_no_number(datalist, tmp_path, caplog):
+    class Vanish(CaseReport):
+        def finish(self, engine):
+            for item in datalist:
+                (tmp_path / item["image"]).unlink()
+            super().finish(engine)
+
+    evaluate(datalist, Vanish(tmp_path / "evaluation", REGIONS))
+    assert (tmp_path / "evaluation" / "summary.json").exists()
+    assert "worst_median_best.png could not be drawn" in caplog.text
+
+
+def test_volumes_take_their_spacing_from_the_label(tmp_path):
+    report = CaseReport(tmp_path / "evaluation", ["pancreas"], figures=False)
+    truth = torch.zeros(1, 10, 11, 12)
+    truth[0, 5, 5, 5] = 1
+    affine = torch.diag(torch.tensor([-0.8, 0.8, 2.5, 1]))
+    meta = {"filename_or_obj": "scans/patient_1.nii.gz"}
+    label = MetaTensor(truth, affine=affine, meta=meta)
+    case = report._measure({"label": label, "pred": truth.roll(2, dims=3)})
+    assert case.row["case"] == "patient_1"
+    assert case.row["hd95/pancreas"] == pytest.approx(5.0)
+    assert np.array_equal(case.masks()[1], truth.bool().numpy())
+
+
+@pytest.mark.parametrize(
+    ("prediction", "message"),
+    [
+        (torch.zeros(2, 192, 128), r"prediction of good has shape \(2, 192, 128\).*invert"),
+        (torch.full((2, WIDTH, HEIGHT), 0.4), r"values in \[0.4, 0.4\].*threshold"),
+        (torch.zeros(3, WIDTH, HEIGHT), "one channel per region"),
+    ],
+)
+def test_wrong_predictions_are_named(prediction, message, tmp_path):
+    report = CaseReport(tmp_path, REGIONS, figures=False)
+    image = MetaTensor(torch.zeros(3, 8, 8), meta={"filename_or_obj": "folder/good.png"})
+    item = {"image": image, "label": torch.zeros(2, WIDTH, HEIGHT), "pred": prediction}
+    with pytest.raises(ValueError, match=message):
+        report._measure(item)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"regions": []}, "list of different names"),
+        ({"regions": ["a", "a"]}, "list of different names"),
+        ({"regions": ["pancreas"], "vertical_cdr": True}, "optic_disc.*or false"),
+        ({"regions": REGIONS, "vertical_cdr": ["optic_disc"]}, r"as \[disc, cup\]"),
+    ],
+)
+def test_wrong_options_fail_before_the_evaluation(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        CaseReport(tmp_path, **options)

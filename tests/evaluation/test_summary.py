@@ -1,0 +1,98 @@
+"""What the sample of cases allows to say."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.evaluation import case_metrics, summarise, write_cases, write_summary
+
+VALUES = st.one_of(
+    st.lists(st.floats(0, 1), min_size=2, max_size=12),
+    st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=12),
+)
+
+
+@given(VALUES)
+@settings(max_examples=50, deadline=None)
+def test_any_column_has_a_finite_interval_within_its_range(values):
+    cases = [{"case": str(i), "dice/x": value} for i, value in enumerate(values)]
+    column = summarise(cases, resamples=500)["metrics"]["dice/x"]
+    assert min(values) - 1e-9 <= column["ci_low"] <= column["ci_high"] <= max(values) + 1e-9
+    assert column["mean"] == pytest.approx(np.mean(values))
+    assert column["n"] == len(values)
+    if len(set(values)) == 1:
+        assert column["ci_low"] == column["ci_high"] == column["mean"]
+
+
+def test_the_interval_is_repeatable_and_covers_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(7)
+    samples = rng.beta(8, 2, size=(200, 30))  # skewed, as Dice is; mean 0.8
+    found = [
+        summarise([{"dice/x": value} for value in sample], resamples=600)["metrics"]["dice/x"]
+        for sample in samples
+    ]
+    covered = np.mean([column["ci_low"] <= 0.8 <= column["ci_high"] for column in found])
+    assert 0.88 <= covered <= 0.99
+    again = summarise([{"dice/x": value} for value in samples[0]], resamples=600)
+    assert again["metrics"]["dice/x"] == found[0]
+
+
+def test_missing_a_structure_makes_every_number_worse():
+    truth = np.zeros((1, 40, 40), dtype=bool)
+    truth[0, 10:30, 12:28] = True
+    fair, missed = np.roll(truth, 3, axis=1), np.zeros_like(truth)
+
+    def summary(*predictions):
+        cases = [case_metrics(mask, truth, ["cup"], (1, 1)) for mask in predictions]
+        return summarise(cases, resamples=100)
+
+    good, bad = summary(fair, fair, fair), summary(fair, fair, missed)
+    assert bad["metrics"]["hd95/cup"]["n"] == 3
+    assert bad["metrics"]["hd95/cup"]["mean"] > good["metrics"]["hd95/cup"]["mean"]
+    assert bad["metrics"]["dice/cup"]["mean"] < good["metrics"]["dice/cup"]["mean"]
+    assert bad["pooled_iou"] < good["pooled_iou"]
+
+
+def test_pooled_iou_is_that_of_all_pixels_together():
+    rng = np.random.default_rng(0)
+    prediction, truth = rng.random((2, 5, 2, 16, 16)) < rng.random((1, 5, 1, 1, 1))
+    cases = [
+        case_metrics(p, t, ["disc", "cup"], (1, 1)) for p, t in zip(prediction, truth, strict=True)
+    ]
+    expected = (prediction & truth).sum() / (prediction | truth).sum()
+    summary = summarise(cases, resamples=50)
+    assert summary["pooled_iou"] == pytest.approx(expected)
+    assert not [name for name in summary["metrics"] if "union" in name or "intersection" in name]
+
+
+def test_files_keep_every_digit_and_no_nan(tmp_path):
+    cases = [{"case": "a, b", "x": 0.1 + 0.2}, {"case": "c", "x": float("nan"), "y": 1 / 3}]
+    write_cases(tmp_path / "new" / "cases.csv", cases)
+    with (tmp_path / "new" / "cases.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["case"] for row in rows] == ["a, b", "c"]
+    assert float(rows[0]["x"]) == 0.1 + 0.2
+    assert (rows[1]["x"], float(rows[1]["y"])) == ("", 1 / 3)
+
+    write_summary(tmp_path / "summary.json", summarise(cases))
+    columns = json.loads((tmp_path / "summary.json").read_text())["metrics"]
+    assert columns["x"]["n"] == 1
+    assert columns["x"]["std"] is columns["x"]["ci_low"] is None
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "summary.json"
+    write_summary(path, {"n_cases": 3})
+    with pytest.raises(TypeError):
+        write_summary(path, {"n_cases": object()})
+    assert json.loads(path.read_text()) == {"n_cases": 3}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_case_is_an_error():
+    with pytest.raises(ValueError, match="no case to summarise"):
+        summarise([])

@@ -19,12 +19,20 @@ def pad_to_multiple(x: torch.Tensor, multiple: list[int]) -> torch.Tensor:
     pads: list[int] = []
     for i in range(len(multiple)):
         axis = len(multiple) - 1 - i  # F.pad counts axes from the last
-        pads += [0, (multiple[axis] - x.shape[2 + axis] % multiple[axis]) % multiple[axis]]
+        size = x.shape[2 + axis]
+        # Written as a rounded-up quotient, which symbolic shapes can divide by the stride again.
+        pads += [0, (size + multiple[axis] - 1) // multiple[axis] * multiple[axis] - size]
     return F.pad(x, pads)
 
 
 def crop_to(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Crop the end of each spatial axis of ``x`` to the size of ``like``."""
-    for axis in range(2, x.dim()):
-        x = x.narrow(axis, 0, like.shape[axis])
-    return x
+    """Crop the end of each spatial axis of ``x`` to the size of ``like``.
+
+    A negative pad and not a view: whether a view is contiguous depends on the size, and
+    torch.export would allow only sizes that answer as its example did.
+    """
+    pads: list[int] = []
+    for i in range(x.dim() - 2):
+        axis = x.dim() - 1 - i
+        pads += [0, like.shape[axis] - x.shape[axis]]
+    return F.pad(x, pads)

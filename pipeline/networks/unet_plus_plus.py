@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import torch
 from monai.networks.nets import BasicUNetPlusPlus
+from monai.networks.nets.basic_unet import UpCat
 from torch import nn
 
 from .padding import crop_to, pad_to_multiple
 
 
 class UnetPlusPlus(nn.Module):
-    """MONAI's ``BasicUNetPlusPlus`` for any input size.
+    """MONAI's ``BasicUNetPlusPlus`` for any input size, without its unused heads.
 
     Args:
         spatial_dims: 2 or 3.
@@ -40,7 +41,21 @@ class UnetPlusPlus(nn.Module):
             norm="batch",
             deep_supervision=False,
         )
+        # Heads that never see a gradient stop distributed training.
+        self.net.final_conv_0_1 = nn.Identity()
+        self.net.final_conv_0_2 = nn.Identity()
+        self.net.final_conv_0_3 = nn.Identity()
+        for module in self.net.modules():
+            if isinstance(module, UpCat):
+                module.__class__ = PaddedUpCat
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, out_channels, H, W[, D]) of an image (B, in_channels, H, W[, D])."""
         return crop_to(self.net(pad_to_multiple(x, self.multiple))[0], x)
+
+
+class PaddedUpCat(UpCat):
+    """MONAI's join for sizes that always fit; its own check of types breaks torch.compile."""
+
+    def forward(self, x: torch.Tensor, x_e: torch.Tensor) -> torch.Tensor:
+        return self.convs(torch.cat([x_e, self.upsample(x)], dim=1))

@@ -1,0 +1,20 @@
+"""What a bundle's trainer and evaluator need beyond MONAI's engines."""
+
+from .batch import AugmentedBatch
+from .handlers import ClipGradients, EpochSummary
+from .inferer import AutocastInferer
+from .metrics import RegionDice
+from .preflight import InputError, check_run, existing_file, read_datalist, running_config
+
+__all__ = [
+    "AugmentedBatch",
+    "AutocastInferer",
+    "ClipGradients",
+    "EpochSummary",
+    "InputError",
+    "RegionDice",
+    "check_run",
+    "existing_file",
+    "read_datalist",
+    "running_config",
+]

@@ -1,0 +1,91 @@
+"""What MONAI's trainer lacks: gradient clipping, the mean loss, and a line for every epoch."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
+
+logger = logging.getLogger(__name__)
+
+
+class ClipGradients:
+    """Clip the norm of all gradients before each optimiser step.
+
+    Args:
+        max_norm: largest L2 norm; 0 switches clipping off.
+    """
+
+    def __init__(self, max_norm: float) -> None:
+        self.max_norm = max_norm
+
+    def attach(self, engine: Engine) -> None:
+        if self.max_norm:
+            engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
+
+
+class EpochSummary:
+    """Average the loss on the device, stop on a loss that is not finite, log one line an epoch.
+
+    The line holds the epoch, the mean loss, the validation metrics when they are new, the best
+    Dice so far, the epoch's time in s and the time left. Sets ``state.metrics["loss"]`` and
+    ``["lr"]``. Stands after the ``ValidationHandler`` in the list of handlers, and before those
+    that log metrics.
+
+    Args:
+        validator: the evaluator whose ``state.metrics`` are shown.
+    """
+
+    def __init__(self, validator: Engine | None = None) -> None:
+        self.validator = validator
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.begin)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.show)
+
+    def begin(self, engine: Engine) -> None:
+        self.first_epoch, self.begun = engine.state.epoch, time.monotonic()
+
+    def start(self, engine: Engine) -> None:
+        self.total, self.count, self.started = torch.zeros(()), 0, time.monotonic()
+
+    def add(self, engine: Engine) -> None:
+        # Stays on the device: reading a value here would make every step wait for it.
+        self.total = engine.state.output["loss"].detach() + self.total
+        self.count += 1
+
+    def show(self, engine: Engine) -> None:
+        """Log the epoch.
+
+        Raises:
+            RuntimeError: when the mean loss is not finite.
+        """
+        state = engine.state
+        loss = idist.all_reduce(float(self.total) / self.count) / idist.get_world_size()
+        if not math.isfinite(loss):
+            raise RuntimeError(
+                f"the loss of epoch {state.epoch} is {loss}; lower --lr, or try --amp false."
+            )
+        state.metrics["loss"] = loss
+        state.metrics["lr"] = engine.optimizer.param_groups[0]["lr"]
+        now = time.monotonic()
+        done = state.epoch - self.first_epoch
+        left = (now - self.begun) / done * (state.max_epochs - state.epoch)
+        parts = [f"epoch {state.epoch}/{state.max_epochs}", f"loss {loss:.4f}"]
+        if self.validator is not None and self.validator.state.iteration:
+            metrics = self.validator.state.metrics
+            parts += [f"{name} {value:.4f}" for name, value in metrics.items()]
+            parts += [f"best {self.validator.state.best_metric:.4f}"]
+        parts += [f"{now - self.started:.1f} s", f"{left / 60:.1f} min left"]
+        if idist.get_rank() == 0:
+            logger.info("  ".join(parts))

@@ -1,0 +1,72 @@
+"""Validation metrics of nested regions, cheap enough for every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from ignite.metrics import Metric
+from monai.utils import evenly_divisible_all_gather
+
+
+class RegionDice(Metric):
+    """Mean Dice over cases and regions, on the network's grid.
+
+    Attached under the name ``dice`` it also sets ``dice/<region>`` (mean over cases) and
+    ``iou/pooled``: the intersections over the unions, both summed over all cases and regions.
+    A region that is empty in truth and prediction has a Dice of 1. Nothing leaves the device
+    before the epoch's end.
+
+    Args:
+        regions: the names of the channels.
+        threshold: a voxel belongs to a region where the network's output lies above; 0 for logits.
+        output_transform: takes (prediction, truth), each (B, R, *spatial), from the engine's
+            output; by default the entries ``pred`` and ``label``.
+    """
+
+    def __init__(
+        self,
+        regions: Sequence[str],
+        *,
+        threshold: float = 0.0,
+        output_transform: Callable[[Any], Any] = lambda output: (output["pred"], output["label"]),
+    ) -> None:
+        self.regions = list(regions)
+        self.threshold = threshold
+        super().__init__(output_transform=output_transform)
+
+    def reset(self) -> None:
+        self.sums: list[torch.Tensor] = []  # each (B, 3, R): intersection, prediction, truth
+
+    def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        prediction, truth = (torch.as_tensor(each).flatten(2) for each in output)
+        prediction, truth = prediction > self.threshold, truth > 0.5
+        if prediction.shape[1] != len(self.regions):
+            raise ValueError(
+                f"{prediction.shape[1]} channels for the {len(self.regions)} regions {self.regions}"
+            )
+        parts = (prediction & truth, prediction, truth)
+        self.sums.append(torch.stack([part.sum(dim=2) for part in parts], dim=1))
+
+    def compute(self) -> dict[str, float]:
+        sums = evenly_divisible_all_gather(torch.cat(self.sums)).double()
+        both, total = sums[:, 0], sums[:, 1] + sums[:, 2]  # (cases, R)
+        dice = torch.where(total > 0, 2 * both / total.clamp(min=1), 1.0)
+        means = {
+            f"dice/{name}": value
+            for name, value in zip(self.regions, dice.mean(dim=0).tolist(), strict=True)
+        }
+        union = (total - both).sum().clamp(min=1)
+        return {
+            "dice": dice.mean().item(),
+            **means,
+            "iou/pooled": (both.sum() / union).item(),
+        }
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Set scalars only: MONAI compares the key metric, and trackers log the rest."""
+        values = self.compute()
+        engine.state.metrics.update(values)
+        engine.state.metrics[name] = values["dice"]

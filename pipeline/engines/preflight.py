@@ -1,0 +1,150 @@
+"""What must be right before a bundle run starts, each fault ended by one clear line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+from monai.bundle.properties import InferProperties, TrainProperties
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
+
+# Ids that MONAI itself reads, so a config need not refer to them.
+READ_BY_MONAI = {
+    *("_meta_", "imports", "initialize", "run", "finalize", "displayable_configs"),
+    *(p["id"].split(ID_SEP_KEY)[0] for p in (*TrainProperties.values(), *InferProperties.values())),
+    *(name for tool in DEFAULT_EXP_MGMT_SETTINGS.values() for name in tool["configs"]),
+}
+
+
+class InputError(ValueError):
+    """A fault in what the user gave: its message says what was received and what to do."""
+
+
+def check_run() -> None:
+    """Refuse an id of the running bundle's config that nothing reads, such as ``--epohcs 1``.
+
+    MONAI accepts any new top-level id in silence, so a mistyped override would train with the
+    default. Called in the config's ``initialize``; from then on an ``InputError`` that ends the
+    program is printed as one line instead of a traceback.
+
+    Raises:
+        InputError: names the id and its nearest neighbour.
+    """
+    show_input_errors_as_one_line()
+    config = running_config()
+    read = READ_BY_MONAI | set(re.findall(r"@(\w+)", " ".join(texts(config))))
+    for name in config:
+        if name not in read:
+            near = difflib.get_close_matches(name, read & config.keys(), n=1, cutoff=0.5)
+            hint = f"did you mean --{near[0]}?" if near else f"it has {', '.join(sorted(config))}."
+            raise InputError(f"--{name} {config[name]}: the bundle has no such id; {hint}")
+
+
+def running_config() -> dict[str, Any]:
+    """The config of the bundle that is being run, overrides and overlays merged.
+
+    An expression in a config cannot see the config it stands in, so this looks up the stack for
+    the MONAI workflow that evaluates the expression. Empty outside of one.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        workflow = frame.f_locals.get("self")
+        if isinstance(workflow, ConfigWorkflow):
+            return workflow.parser.config
+        frame = frame.f_back
+    return {}
+
+
+def texts(node: Any) -> Iterator[str]:
+    """Every string in a config."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for value in node.values():
+            yield from texts(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from texts(value)
+
+
+def show_input_errors_as_one_line() -> None:
+    """Print an ``InputError``, wherever in a chain of causes, without the traceback."""
+    if getattr(sys.excepthook, "prints_input_errors", False):
+        return
+    previous = sys.excepthook
+
+    def hook(kind: type, error: BaseException, traceback: Any) -> None:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            previous(kind, error, traceback)
+        else:
+            print(f"error: {cause}", file=sys.stderr)
+
+    hook.prints_input_errors = True
+    sys.excepthook = hook
+
+
+def read_datalist(
+    datalist: str, dataset_dir: str, section: str, *, fold: int = 0
+) -> list[dict[str, Any]]:
+    """The cases of one section of a datalist, with absolute paths.
+
+    Args:
+        datalist: a JSON file with the lists ``training`` (each case with its ``fold``) and,
+            optionally, ``testing``; paths in it are relative to ``dataset_dir``.
+        dataset_dir: the dataset's folder.
+        section: ``"training"`` for the cases outside of ``fold``, ``"validation"`` for those in
+            it, ``"testing"`` for the held-out cases.
+        fold: the fold that is held out of training.
+
+    Raises:
+        InputError: for a missing folder or file, a malformed or empty list, a fold nobody is in.
+    """
+    root = Path(dataset_dir)
+    make = "give --dataset_dir, or make phantoms with `python -m pipeline data phantom`."
+    if not root.is_dir():
+        raise InputError(f"dataset_dir {root}: there is no such folder; {make}")
+    try:
+        lists = json.loads(Path(datalist).read_text())
+    except FileNotFoundError:
+        raise InputError(f"datalist {datalist}: there is no such file; {make}") from None
+    except ValueError as error:
+        raise InputError(f"datalist {datalist}: not JSON ({error}).") from None
+    name = "testing" if section == "testing" else "training"
+    cases = lists.get(name) if isinstance(lists, dict) else None
+    if not cases or not isinstance(cases, list):
+        raise InputError(f"datalist {datalist}: the list {name!r} is missing or empty.")
+    if section != "testing":
+        folds = sorted({case.get("fold") for case in cases}, key=str)
+        if fold not in folds:
+            raise InputError(f"fold {fold}: datalist {datalist} has the folds {folds}.")
+        cases = [case for case in cases if (case["fold"] == fold) == (section == "validation")]
+        if not cases:
+            raise InputError(f"datalist {datalist}: no case is left for {section} of fold {fold}.")
+    located = []
+    for case in cases:
+        paths = {key: str(root / case[key]) for key in ("image", "label") if key in case}
+        for key, path in paths.items():
+            if not Path(path).is_file():
+                raise InputError(f"{key} {path} of datalist {datalist}: there is no such file.")
+        located.append({**case, **paths})
+    return located
+
+
+def existing_file(path: str, what: str, fix: str) -> str:
+    """``path`` itself.
+
+    Raises:
+        InputError: when there is no such file.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{what} {path}: there is no such file; {fix}")
+    return path

@@ -1,0 +1,246 @@
+"""Random transforms of a whole batch of photographs, on the device that holds it.
+
+MONAI's random transforms work case by case; here one kernel serves the batch, which is what
+keeps augmentation below the cost of the network on a GPU. Every transform takes and returns a
+dictionary of tensors (B, C, X, Y). The draws come from torch's CPU generator, so that they are
+reproducible, can be saved, and never wait for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+Batch = dict[str, torch.Tensor]
+
+
+def uniform(low: float, high: float, *size: int) -> torch.Tensor:
+    """Draws in [low, high) on the CPU."""
+    return torch.empty(size).uniform_(low, high)
+
+
+def chosen(count: int, prob: float) -> torch.Tensor:
+    """Indices of the cases that a transform of probability ``prob`` touches."""
+    return (torch.rand(count) < prob).nonzero().flatten()
+
+
+class RandAffineBatchd:
+    """Flip, rotate, scale, stretch and shift image and label together, bilinearly.
+
+    With a ``patch_size`` the same resampling cuts a random patch out of each case at the image's
+    own resolution, so that a step costs the patch and not the photograph. The label's channels
+    become soft at their edges, which a Dice or BCE loss takes as it is. What comes in from
+    outside is zero (the surround of a fundus photograph is black).
+
+    Args:
+        keys: the image and the label.
+        patch_size: size of the output; None for the size of the image.
+        focus: share of the patches that are placed around the label's first region, which then
+            lies anywhere in the patch; the others lie anywhere in the image.
+        prob: share of the cases that are rotated, scaled and shifted (flips aside).
+        rotate: largest angle, in degrees.
+        scale: smallest and largest zoom.
+        stretch: largest change of the aspect ratio, as a factor; 1 for none.
+        shift: largest shift, as a fraction of the image.
+        flip: probability of a flip, for each spatial axis.
+    """
+
+    def __init__(
+        self,
+        keys: tuple[str, str] = ("image", "label"),
+        *,
+        patch_size: Sequence[int] | None = None,
+        focus: float = 0.7,
+        prob: float = 0.9,
+        rotate: float = 30.0,
+        scale: tuple[float, float] = (0.8, 1.25),
+        stretch: float = 1.1,
+        shift: float = 0.1,
+        flip: tuple[float, float] = (0.5, 0.5),
+    ) -> None:
+        self.image, self.label = keys
+        self.patch_size = patch_size and list(patch_size)
+        self.focus = focus
+        self.prob = prob
+        self.rotate = math.radians(rotate)
+        self.scale = tuple(scale)
+        self.stretch = stretch
+        self.shift = shift
+        self.flip = tuple(flip)
+
+    def __call__(self, batch: Batch) -> Batch:
+        image, label = batch[self.image], batch[self.label]
+        size = image.shape[2:]
+        patch = [min(pair) for pair in zip(self.patch_size or size, size, strict=True)]
+        theta = torch.cat(
+            [
+                self.matrices(len(image), size, patch).to(image.device),
+                self.centres(label, size, patch)[..., None],
+            ],
+            dim=2,
+        )
+        grid = F.affine_grid(theta, [len(image), 1, *patch], align_corners=False)
+        stacked = torch.cat([image, label], dim=1)
+        moved = F.grid_sample(stacked, grid, mode="bilinear", align_corners=False)
+        channels = image.shape[1]
+        return {**batch, self.image: moved[:, :channels], self.label: moved[:, channels:]}
+
+    def matrices(self, count: int, size: Sequence[int], patch: Sequence[int]) -> torch.Tensor:
+        """Linear maps (count, 2, 2) from patch to image, in grid_sample's coordinates.
+
+        These run over [-1, 1] and name the last axis first; the rotation is one of pixels.
+        """
+        on = (torch.rand(count) < self.prob).float()
+        angle = on * uniform(-self.rotate, self.rotate, count)
+        zoom = torch.exp(on * uniform(math.log(self.scale[0]), math.log(self.scale[1]), count))
+        stretch = torch.exp(on * uniform(-0.5, 0.5, count) * math.log(self.stretch))
+        flips = 1 - 2 * (torch.rand(count, 2) < torch.tensor(self.flip)).float()
+        across = flips[:, 1] / (zoom * stretch)
+        down = flips[:, 0] * stretch / zoom
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        pixels = torch.stack([cos * across, -sin * across, sin * down, cos * down], dim=1)
+        to_image = torch.tensor(size[::-1])[:, None]
+        to_patch = torch.tensor(patch[::-1])[None]
+        return pixels.view(count, 2, 2) * to_patch / to_image
+
+    def centres(
+        self, label: torch.Tensor, size: Sequence[int], patch: Sequence[int]
+    ) -> torch.Tensor:
+        """Where in the image the middle of each patch lies (count, 2), likewise in [-1, 1]."""
+        count, device = len(label), label.device
+        reach = torch.tensor([p / s for p, s in zip(patch, size, strict=True)]).flip(0).to(device)
+        room = 1 - reach
+        anywhere = uniform(-1, 1, count, 2).to(device) * room
+        mass = label[:, 0].sum(dim=(1, 2))
+        middle = [
+            (label[:, 0].sum(dim=other) * torch.linspace(-1, 1, length, device=device)).sum(dim=1)
+            for other, length in ((1, size[1]), (2, size[0]))
+        ]
+        on_label = torch.stack(middle, dim=1) / mass.clamp(min=1)[:, None]
+        around = on_label + uniform(-0.6, 0.6, count, 2).to(device) * reach
+        focused = (torch.rand(count) < self.focus).to(device) & (mass > 0)
+        centre = torch.where(focused[:, None], torch.clamp(around, -room, room), anywhere)
+        return centre + uniform(-2 * self.shift, 2 * self.shift, count, 2).to(device)
+
+
+class RandColourBatchd:
+    """Change brightness, contrast, colour balance and gamma, and add camera noise.
+
+    Args:
+        keys: images with intensities in [0, 1].
+        prob: share of the cases that are touched.
+        brightness: largest shift of the intensities.
+        contrast: largest relative change of the contrast.
+        balance: largest relative change of one colour channel.
+        gamma: largest gamma, as a factor; 1 for none.
+        noise: largest standard deviation of the noise.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        *,
+        prob: float = 0.8,
+        brightness: float = 0.1,
+        contrast: float = 0.25,
+        balance: float = 0.15,
+        gamma: float = 1.4,
+        noise: float = 0.03,
+    ) -> None:
+        self.keys = list(keys)
+        self.prob = prob
+        self.brightness = brightness
+        self.contrast = contrast
+        self.balance = balance
+        self.gamma = gamma
+        self.noise = noise
+
+    def __call__(self, batch: Batch) -> Batch:
+        out = dict(batch)
+        for key in self.keys:
+            x = batch[key]
+            count, channels = x.shape[:2]
+            on = (torch.rand(count, 1, 1, 1) < self.prob).float()
+            contrast = on * uniform(-self.contrast, self.contrast, count, 1, 1, 1)
+            balance = on * uniform(-self.balance, self.balance, count, channels, 1, 1)
+            gain = ((1 + contrast) * (1 + balance)).to(x.device)
+            offset = (on * uniform(-self.brightness, self.brightness, count, 1, 1, 1)).to(x.device)
+            power = torch.exp(on * uniform(-1, 1, count, 1, 1, 1) * math.log(self.gamma))
+            spread = (on * uniform(0, self.noise, count, 1, 1, 1)).to(x.device)
+            mean = x.mean(dim=(2, 3), keepdim=True)
+            x = ((x - mean) * gain + mean + offset).clamp(0, 1) ** power.to(x.device)
+            out[key] = x + spread * torch.randn_like(x)
+        return out
+
+
+class RandIlluminationBatchd:
+    """Multiply by a smooth random field: uneven lighting, shadow and vignetting.
+
+    Args:
+        keys: images.
+        prob: share of the cases that are touched.
+        strength: largest change of the logarithm of the intensity at a node of the field.
+        nodes: the field's nodes along each axis.
+    """
+
+    def __init__(
+        self, keys: Sequence[str], *, prob: float = 0.5, strength: float = 0.3, nodes: int = 4
+    ) -> None:
+        self.keys = list(keys)
+        self.prob = prob
+        self.strength = strength
+        self.nodes = nodes
+
+    def __call__(self, batch: Batch) -> Batch:
+        out = dict(batch)
+        for key in self.keys:
+            x = batch[key]
+            on = (torch.rand(len(x), 1, 1, 1) < self.prob).float()
+            field = on * uniform(-self.strength, self.strength, len(x), 1, self.nodes, self.nodes)
+            smooth = F.interpolate(field.to(x.device), size=x.shape[2:], mode="bicubic")
+            out[key] = x * torch.exp(smooth)
+        return out
+
+
+class RandBlurBatchd:
+    """Gaussian blur of some cases: haze and missed focus.
+
+    Args:
+        keys: images.
+        prob: share of the cases that are touched.
+        sigma: smallest and largest standard deviation, in pixels.
+    """
+
+    def __init__(
+        self, keys: Sequence[str], *, prob: float = 0.25, sigma: tuple[float, float] = (0.5, 2.0)
+    ) -> None:
+        self.keys = list(keys)
+        self.prob = prob
+        self.sigma = tuple(sigma)
+
+    def __call__(self, batch: Batch) -> Batch:
+        out = dict(batch)
+        for key in self.keys:
+            which = chosen(len(batch[key]), self.prob)
+            if len(which):
+                x = batch[key].clone()
+                where = which.to(x.device)
+                x[where] = self.blur(x[where], uniform(*self.sigma, len(which)))
+                out[key] = x
+        return out
+
+    def blur(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        count, channels = x.shape[:2]
+        reach = math.ceil(3 * self.sigma[1])
+        steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
+        kernel = torch.exp(-0.5 * (steps / sigma[:, None]) ** 2)
+        kernel = (kernel / kernel.sum(dim=1, keepdim=True)).to(x.device, x.dtype)
+        kernel = kernel.repeat_interleave(channels, dim=0)[:, None]  # one filter per plane
+        planes = x.reshape(1, count * channels, *x.shape[2:])
+        planes = F.pad(planes, [reach] * 4, mode="replicate")
+        planes = F.conv2d(planes, kernel[..., None], groups=count * channels)
+        planes = F.conv2d(planes, kernel[:, :, None], groups=count * channels)
+        return planes.reshape(x.shape)

@@ -4,7 +4,14 @@ from .batch import AugmentedBatch
 from .handlers import ClipGradients, EpochSummary
 from .inferer import AutocastInferer
 from .metrics import RegionDice
-from .preflight import InputError, check_run, existing_file, read_datalist, running_config
+from .preflight import (
+    InputError,
+    check_run,
+    existing_file,
+    find_images,
+    running_config,
+    select_cases,
+)
 
 __all__ = [
     "AugmentedBatch",
@@ -15,6 +22,7 @@ __all__ = [
     "RegionDice",
     "check_run",
     "existing_file",
-    "read_datalist",
+    "find_images",
     "running_config",
+    "select_cases",
 ]

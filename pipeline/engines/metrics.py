@@ -15,7 +15,7 @@ class RegionDice(Metric):
     """Mean Dice over cases and regions, on the network's grid.
 
     Attached under the name ``dice`` it also sets ``dice/<region>`` (mean over cases) and
-    ``iou/pooled``: the intersections over the unions, both summed over all cases and regions.
+    ``pooled_iou``: the intersections over the unions, both summed over all cases and regions.
     A region that is empty in truth and prediction has a Dice of 1. Nothing leaves the device
     before the epoch's end.
 
@@ -38,7 +38,8 @@ class RegionDice(Metric):
         super().__init__(output_transform=output_transform)
 
     def reset(self) -> None:
-        self.sums: list[torch.Tensor] = []  # each (B, 3, R): intersection, prediction, truth
+        # Each (B, 3, R): intersection, prediction, truth. A process may get no case at all.
+        self.sums = [torch.zeros(0, 3, len(self.regions), dtype=torch.int64)]
 
     def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
         prediction, truth = (torch.as_tensor(each).flatten(2) for each in output)
@@ -51,7 +52,9 @@ class RegionDice(Metric):
         self.sums.append(torch.stack([part.sum(dim=2) for part in parts], dim=1))
 
     def compute(self) -> dict[str, float]:
-        sums = evenly_divisible_all_gather(torch.cat(self.sums)).double()
+        sums = evenly_divisible_all_gather(
+            torch.cat([each.to(self.sums[-1].device) for each in self.sums])
+        ).double()
         both, total = sums[:, 0], sums[:, 1] + sums[:, 2]  # (cases, R)
         dice = torch.where(total > 0, 2 * both / total.clamp(min=1), 1.0)
         means = {
@@ -62,7 +65,7 @@ class RegionDice(Metric):
         return {
             "dice": dice.mean().item(),
             **means,
-            "iou/pooled": (both.sum() / union).item(),
+            "pooled_iou": (both.sum() / union).item(),
         }
 
     def completed(self, engine: Engine, name: str) -> None:

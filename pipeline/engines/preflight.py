@@ -38,12 +38,18 @@ def check_run() -> None:
     """
     show_input_errors_as_one_line()
     config = running_config()
-    read = READ_BY_MONAI | set(re.findall(r"@(\w+)", " ".join(texts(config))))
-    for name in config:
-        if name not in read:
-            near = difflib.get_close_matches(name, read & config.keys(), n=1, cutoff=0.5)
-            hint = f"did you mean --{near[0]}?" if near else f"it has {', '.join(sorted(config))}."
-            raise InputError(f"--{name} {config[name]}: the bundle has no such id; {hint}")
+    referred_to = set(re.findall(r"@(\w+)", " ".join(texts(config))))
+    read = config.keys() & (READ_BY_MONAI | referred_to)
+    for name, value in config.items():
+        # A component may wait for an overlay; null is how an overlay drops an id.
+        if name not in read and value is not None and not isinstance(value, dict):
+            near = difflib.get_close_matches(name, read, n=1, cutoff=0.5)
+            hint = (
+                f"did you mean --{near[0]}?"
+                if near
+                else f"it has {', '.join(sorted(read))}."
+            )
+            raise InputError(f"--{name} {value}: the bundle has no such id; {hint}")
 
 
 def running_config() -> dict[str, Any]:
@@ -92,7 +98,7 @@ def show_input_errors_as_one_line() -> None:
     sys.excepthook = hook
 
 
-def read_datalist(
+def select_cases(
     datalist: str, dataset_dir: str, section: str, *, fold: int = 0
 ) -> list[dict[str, Any]]:
     """The cases of one section of a datalist, with absolute paths.
@@ -148,3 +154,18 @@ def existing_file(path: str, what: str, fix: str) -> str:
     if not Path(path).is_file():
         raise InputError(f"{what} {path}: there is no such file; {fix}")
     return path
+
+
+def find_images(folder: str) -> list[dict[str, str]]:
+    """The PNG, JPEG and TIFF images of a folder, as ``[{"image": path}, ...]`` by name.
+
+    Raises:
+        InputError: when there is no such folder, or no image in it.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(f"dataset_dir {folder}: there is no such folder; give --dataset_dir.")
+    kinds = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
+    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in kinds)
+    if not paths:
+        raise InputError(f"dataset_dir {folder}: no image in it ends with {', '.join(kinds)}.")
+    return [{"image": str(path)} for path in paths]

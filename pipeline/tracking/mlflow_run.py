@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ class MlflowRun:
 
     The run starts with the engine and ends with it, FINISHED or, on an exception, FAILED. Every
     plain top-level value of the config is a parameter; ``state.metrics`` of the engine become
-    ``train/...``, those of the validator ``val/...``, logged each epoch, and ``best/...`` at the
+    ``<prefix>/...``, those of the validator ``val/...``, logged each epoch, and ``best/...`` at the
     epoch with the best key metric. At the end the whole ``output_dir`` is the run's artifacts.
     On processes other than the first it does nothing.
 
@@ -30,6 +31,7 @@ class MlflowRun:
         experiment_name: the experiment, made when there is none.
         run_name: the run's name.
         output_dir: the folder with the run's files.
+        prefix: what stands before the names of the engine's own metrics.
         validator: an evaluator with more metrics, if any.
         config: the resolved config.
     """
@@ -42,6 +44,7 @@ class MlflowRun:
         experiment_name: str,
         run_name: str,
         output_dir: str,
+        prefix: str = "train",
         validator: Engine | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
@@ -50,6 +53,7 @@ class MlflowRun:
         self.experiment_name = experiment_name
         self.run_name = str(run_name)
         self.output_dir = Path(output_dir)
+        self.prefix = prefix
         self.validator = validator
         self.config = dict(config or {})
 
@@ -90,22 +94,17 @@ class MlflowRun:
         )
 
     def log_metrics(self, engine: Engine) -> None:
+        from mlflow.entities import Metric
+
         epoch = engine.state.epoch
-        values = {f"train/{name}": value for name, value in engine.state.metrics.items()}
+        values = {f"{self.prefix}/{name}": value for name, value in engine.state.metrics.items()}
         if self.validator is not None and self.validator.state.iteration:
             state = self.validator.state
             values |= {f"val/{name}": value for name, value in state.metrics.items()}
             if state.best_metric_epoch == state.epoch:
                 values |= {f"best/{name}": value for name, value in state.metrics.items()}
-        self.log(values, epoch)
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        import time
-
-        from mlflow.entities import Metric
-
         now = int(time.time() * 1000)
-        metrics = [Metric(name, float(value), now, step) for name, value in values.items()]
+        metrics = [Metric(name, float(value), now, epoch) for name, value in values.items()]
         self.client.log_batch(self.run_id, metrics=metrics)
 
     def finish(self, engine: Engine) -> None:

@@ -274,7 +274,9 @@ class SkipGates(nn.Module):
             out, alpha = gate(x, g)
             gated.append(out)
             alphas.append(alpha)
-        return self.merge(torch.cat(gated, dim=1)), torch.cat(alphas, dim=1)
+        # One gate is not concatenated: that would copy the whole skip.
+        out = gated[0] if len(gated) == 1 else torch.cat(gated, dim=1)
+        return self.merge(out), torch.cat(alphas, dim=1)
 
 
 def conv_norm_relu(dims: int, inside: int, outside: int, kernel: int = 1) -> nn.Sequential:

@@ -56,7 +56,7 @@ def build(dims: int, name: str, *, narrow: bool = True) -> nn.Module:
 
 def batches(dims: int) -> list[torch.Tensor]:
     """Two sizes and two batch sizes, the second with odd axes."""
-    shapes = {2: [(2, IN, 32, 48), (3, IN, 35, 17)], 3: [(2, IN, 32, 16, 32), (1, IN, 17, 33, 19)]}
+    shapes = {2: [(2, IN, 32, 48), (3, IN, 35, 17)], 3: [(2, IN, 32, 20, 32), (1, IN, 17, 33, 19)]}
     torch.manual_seed(1)
     return [torch.randn(shape) for shape in shapes[dims]]
 
@@ -119,7 +119,7 @@ class TestEveryNetwork:
             with torch.autocast("cpu", torch.bfloat16):
                 rounded = net(x)
         assert rounded.dtype == torch.bfloat16
-        assert ((rounded - exact).norm() / exact.std() / exact.numel() ** 0.5) < 0.03
+        assert ((rounded - exact).norm() / exact.std() / exact.numel() ** 0.5) < 0.05
 
 
 @pytest.mark.parametrize("network", COMPILED, ids=lambda case: "-".join(map(str, case)))

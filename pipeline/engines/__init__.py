@@ -11,6 +11,7 @@ from .preflight import (
     find_images,
     running_config,
     select_cases,
+    unused_folder,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "find_images",
     "running_config",
     "select_cases",
+    "unused_folder",
 ]

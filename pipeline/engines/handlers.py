@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import math
 import time
+from pathlib import Path
 
 import ignite.distributed as idist
 import torch
@@ -36,15 +38,18 @@ class EpochSummary:
     """Average the loss on the device, stop on a loss that is not finite, log one line an epoch.
 
     The line holds the epoch, the mean loss, the validation metrics when they are new, the best
-    Dice so far, the epoch's time in s and the time left. Sets ``state.metrics["loss"]`` and
+    Dice so far, the epoch's time in s (validation included) and the time left. The same goes
+    into ``history.csv``, a row an epoch. Sets ``state.metrics["loss"]`` and
     ``["lr"]``. Stands after the ``ValidationHandler`` in the list of handlers, and before those
     that log metrics.
 
     Args:
+        output_dir: the folder of ``history.csv``; None for no file.
         validator: the evaluator whose ``state.metrics`` are shown.
     """
 
-    def __init__(self, validator: Engine | None = None) -> None:
+    def __init__(self, output_dir: str | None = None, validator: Engine | None = None) -> None:
+        self.output_dir = output_dir
         self.validator = validator
 
     def attach(self, engine: Engine) -> None:
@@ -55,6 +60,7 @@ class EpochSummary:
 
     def begin(self, engine: Engine) -> None:
         self.first_epoch, self.begun = engine.state.epoch, time.monotonic()
+        self.rows: list[dict[str, float]] = []
 
     def start(self, engine: Engine) -> None:
         self.total, self.count, self.started = torch.zeros(()), 0, time.monotonic()
@@ -78,14 +84,29 @@ class EpochSummary:
             )
         state.metrics["loss"] = loss
         state.metrics["lr"] = engine.optimizer.param_groups[0]["lr"]
-        now = time.monotonic()
+        seconds = time.monotonic() - self.started
         done = state.epoch - self.first_epoch
-        left = (now - self.begun) / done * (state.max_epochs - state.epoch)
-        parts = [f"epoch {state.epoch}/{state.max_epochs}", f"loss {loss:.4f}"]
-        if self.validator is not None and self.validator.state.iteration:
-            metrics = self.validator.state.metrics
-            parts += [f"{name} {value:.4f}" for name, value in metrics.items()]
-            parts += [f"best {self.validator.state.best_metric:.4f}"]
-        parts += [f"{now - self.started:.1f} s", f"{left / 60:.1f} min left"]
-        if idist.get_rank() == 0:
-            logger.info("  ".join(parts))
+        left = (time.monotonic() - self.begun) / done * (state.max_epochs - state.epoch)
+        validated = {}
+        if self.validator is not None and self.validator.state.epoch == state.epoch:
+            validated = {**self.validator.state.metrics, "best": self.validator.state.best_metric}
+        if idist.get_rank() > 0:
+            return
+        numbers = {"loss": loss, **validated}
+        parts = [f"epoch {state.epoch}/{state.max_epochs}"]
+        parts += [f"{name} {value:.4f}" for name, value in numbers.items()]
+        logger.info("  ".join([*parts, f"{seconds:.1f} s", f"{left / 60:.1f} min left"]))
+        if self.output_dir is not None:
+            row = {"epoch": state.epoch, "lr": state.metrics["lr"], "seconds": seconds, **numbers}
+            self.write(row)
+
+    def write(self, row: dict[str, float]) -> None:
+        """Add a row to ``history.csv``; a column that comes later is added to all rows."""
+        path = Path(self.output_dir) / "history.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.rows.append(row)
+        columns = list(dict.fromkeys(name for each in self.rows for name in each))
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)

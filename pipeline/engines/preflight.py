@@ -44,11 +44,7 @@ def check_run() -> None:
         # A component may wait for an overlay; null is how an overlay drops an id.
         if name not in read and value is not None and not isinstance(value, dict):
             near = difflib.get_close_matches(name, read, n=1, cutoff=0.5)
-            hint = (
-                f"did you mean --{near[0]}?"
-                if near
-                else f"it has {', '.join(sorted(read))}."
-            )
+            hint = f"did you mean --{near[0]}?" if near else f"it has {', '.join(sorted(read))}."
             raise InputError(f"--{name} {value}: the bundle has no such id; {hint}")
 
 
@@ -153,6 +149,17 @@ def existing_file(path: str, what: str, fix: str) -> str:
     """
     if not Path(path).is_file():
         raise InputError(f"{what} {path}: there is no such file; {fix}")
+    return path
+
+
+def unused_folder(path: str, holds: str = "model.pt") -> str:
+    """``path`` itself, a folder for a run's files.
+
+    Raises:
+        InputError: when it holds the file of an earlier run, which would be overwritten.
+    """
+    if (Path(path) / holds).exists():
+        raise InputError(f"output_dir {path}: it holds {holds}; give another --output_dir.")
     return path
 
 

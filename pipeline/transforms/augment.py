@@ -27,6 +27,11 @@ def chosen(count: int, prob: float) -> torch.Tensor:
     return (torch.rand(count) < prob).nonzero().flatten()
 
 
+def pixel_centres(length: int, device: torch.device) -> torch.Tensor:
+    """Where the pixels of an axis lie in grid_sample's coordinates."""
+    return torch.linspace(1 / length - 1, 1 - 1 / length, length, device=device)
+
+
 class RandAffineBatchd:
     """Flip, rotate, scale, stretch and shift image and label together, bilinearly.
 
@@ -44,7 +49,7 @@ class RandAffineBatchd:
         rotate: largest angle, in degrees.
         scale: smallest and largest zoom.
         stretch: largest change of the aspect ratio, as a factor; 1 for none.
-        shift: largest shift, as a fraction of the image.
+        shift: largest shift, as a fraction of the patch.
         flip: probability of a flip, for each spatial axis.
     """
 
@@ -75,13 +80,8 @@ class RandAffineBatchd:
         image, label = batch[self.image], batch[self.label]
         size = image.shape[2:]
         patch = [min(pair) for pair in zip(self.patch_size or size, size, strict=True)]
-        theta = torch.cat(
-            [
-                self.matrices(len(image), size, patch).to(image.device),
-                self.centres(label, size, patch)[..., None],
-            ],
-            dim=2,
-        )
+        linear = self.matrices(len(image), size, patch).to(image.device)
+        theta = torch.cat([linear, self.centres(label, size, patch, linear)[..., None]], dim=2)
         grid = F.affine_grid(theta, [len(image), 1, *patch], align_corners=False)
         stacked = torch.cat([image, label], dim=1)
         moved = F.grid_sample(stacked, grid, mode="bilinear", align_corners=False)
@@ -107,7 +107,7 @@ class RandAffineBatchd:
         return pixels.view(count, 2, 2) * to_patch / to_image
 
     def centres(
-        self, label: torch.Tensor, size: Sequence[int], patch: Sequence[int]
+        self, label: torch.Tensor, size: Sequence[int], patch: Sequence[int], linear: torch.Tensor
     ) -> torch.Tensor:
         """Where in the image the middle of each patch lies (count, 2), likewise in [-1, 1]."""
         count, device = len(label), label.device
@@ -116,14 +116,16 @@ class RandAffineBatchd:
         anywhere = uniform(-1, 1, count, 2).to(device) * room
         mass = label[:, 0].sum(dim=(1, 2))
         middle = [
-            (label[:, 0].sum(dim=other) * torch.linspace(-1, 1, length, device=device)).sum(dim=1)
+            (label[:, 0].sum(dim=other) * pixel_centres(length, device)).sum(dim=1)
             for other, length in ((1, size[1]), (2, size[0]))
         ]
         on_label = torch.stack(middle, dim=1) / mass.clamp(min=1)[:, None]
-        around = on_label + uniform(-0.6, 0.6, count, 2).to(device) * reach
+        # Drawn in the patch's own coordinates, so that no rotation or zoom moves the label out.
+        offset = linear @ uniform(-0.6, 0.6, count, 2, 1).to(device)
+        around = torch.clamp(on_label + offset[..., 0], -room, room)
         focused = (torch.rand(count) < self.focus).to(device) & (mass > 0)
-        centre = torch.where(focused[:, None], torch.clamp(around, -room, room), anywhere)
-        return centre + uniform(-2 * self.shift, 2 * self.shift, count, 2).to(device)
+        centre = torch.where(focused[:, None], around, anywhere)
+        return centre + uniform(-2 * self.shift, 2 * self.shift, count, 2).to(device) * reach
 
 
 class RandColourBatchd:

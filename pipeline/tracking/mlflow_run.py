@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import math
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,15 @@ class MlflowRun:
     epoch with the best key metric. At the end the whole ``output_dir`` is the run's artifacts.
     On processes other than the first it does nothing.
 
+    A run that cannot start ends the training before its first step; what MLflow refuses later
+    is a warning. Metrics that are no finite number are left out, names are reduced to letters,
+    digits and ``_-. /``, and texts are cut at MLflow's limits.
+
     Args:
         enabled: False logs nothing, and MLflow need not be installed.
         tracking_uri: MLflow's tracking URI; empty for ``MLFLOW_TRACKING_URI`` or else MLflow's
-            default, a SQLite store in the working directory.
+            default, a SQLite store in the working directory. A new experiment of a SQLite store
+            keeps its artifacts in the folder ``mlruns`` beside the database.
         experiment_name: the experiment, made when there is none.
         run_name: the run's name.
         output_dir: the folder with the run's files.
@@ -50,7 +58,7 @@ class MlflowRun:
     ) -> None:
         self.enabled = enabled and idist.get_rank() == 0
         self.tracking_uri = tracking_uri
-        self.experiment_name = experiment_name
+        self.experiment_name = str(experiment_name)
         self.run_name = str(run_name)
         self.output_dir = Path(output_dir)
         self.prefix = prefix
@@ -68,29 +76,32 @@ class MlflowRun:
     def start(self, engine: Engine) -> None:
         import mlflow
 
-        if self.tracking_uri:
-            mlflow.set_tracking_uri(self.tracking_uri)
-        self.client = mlflow.MlflowClient()
+        # A client of its own: mlflow.set_tracking_uri would also set it for every later run.
+        self.client = mlflow.MlflowClient(tracking_uri=self.tracking_uri or None)
         experiment = self.client.get_experiment_by_name(self.experiment_name)
         experiment_id = (
             experiment.experiment_id
             if experiment
-            else self.client.create_experiment(self.experiment_name)
+            else self.client.create_experiment(
+                self.experiment_name, artifact_location=beside_database(self.client.tracking_uri)
+            )
         )
         run = self.client.create_run(experiment_id, run_name=self.run_name)
         self.run_id = run.info.run_id
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        config_file = self.output_dir / "config.json"
+        config_file.write_text(json.dumps(self.config, indent=4, default=str))
         parameters = [
-            mlflow.entities.Param(name, str(value))
+            mlflow.entities.Param(key(name), str(value)[:6000])
             for name, value in self.config.items()
             if is_plain(value)
         ]
-        self.client.log_batch(self.run_id, params=parameters)
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        (self.output_dir / "config.json").write_text(json.dumps(self.config, indent=4))
-        self.client.log_artifact(self.run_id, str(self.output_dir / "config.json"))
+        with warn_only():
+            self.client.log_batch(self.run_id, params=parameters)
+            self.client.log_artifact(self.run_id, str(config_file))
         logger.info(
             f"MLflow run {self.run_name!r} ({self.run_id}) in experiment "
-            f"{self.experiment_name!r} at {mlflow.get_tracking_uri()}"
+            f"{self.experiment_name!r} at {self.client.tracking_uri}"
         )
 
     def log_metrics(self, engine: Engine) -> None:
@@ -98,23 +109,61 @@ class MlflowRun:
 
         epoch = engine.state.epoch
         values = {f"{self.prefix}/{name}": value for name, value in engine.state.metrics.items()}
-        if self.validator is not None and self.validator.state.iteration:
+        if self.validator is not None and self.validator.state.epoch == epoch:
             state = self.validator.state
             values |= {f"val/{name}": value for name, value in state.metrics.items()}
-            if state.best_metric_epoch == state.epoch:
+            if state.best_metric_epoch == epoch:
                 values |= {f"best/{name}": value for name, value in state.metrics.items()}
         now = int(time.time() * 1000)
-        metrics = [Metric(name, float(value), now, epoch) for name, value in values.items()]
-        self.client.log_batch(self.run_id, metrics=metrics)
+        with warn_only():
+            metrics = [Metric(name, value, now, epoch) for name, value in finite(values)]
+            self.client.log_batch(self.run_id, metrics=metrics)
 
     def finish(self, engine: Engine) -> None:
-        self.client.log_artifacts(self.run_id, str(self.output_dir))
-        self.client.set_terminated(self.run_id, "FINISHED")
+        with warn_only():
+            self.client.log_artifacts(self.run_id, str(self.output_dir))
+        with warn_only():
+            self.client.set_terminated(self.run_id, "FINISHED")
 
     def fail(self, engine: Engine, error: BaseException) -> None:
         if hasattr(self, "run_id"):
-            self.client.set_terminated(self.run_id, "FAILED")
+            with warn_only():
+                self.client.set_terminated(self.run_id, "FAILED")
         raise error
+
+
+def beside_database(tracking_uri: str) -> str | None:
+    """The artifacts' folder for a SQLite file, which MLflow would put in the working directory.
+
+    None, for the server's own choice, when the tracking URI is no SQLite file.
+    """
+    found = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", tracking_uri)
+    return (Path(found[1]).resolve().parent / "mlruns").as_uri() if found else None
+
+
+@contextlib.contextmanager
+def warn_only() -> Iterator[None]:
+    """Turn what goes wrong with the tracking into a warning: the training is worth more."""
+    try:
+        yield
+    except Exception as error:
+        logger.warning(f"MLflow did not record all: {error}")
+
+
+def key(name: str) -> str:
+    """A name that MLflow takes, at most 250 characters long."""
+    return re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)[:250]
+
+
+def finite(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The entries that are one finite number, as MLflow takes them."""
+    for name, value in values.items():
+        try:
+            number = float(value)
+        except (TypeError, ValueError, RuntimeError):  # a vector, a table, a text
+            continue
+        if math.isfinite(number):
+            yield key(name), number
 
 
 def is_plain(value: Any) -> bool:

@@ -5,7 +5,6 @@ from .handlers import ClipGradients, EpochSummary
 from .inferer import AutocastInferer
 from .metrics import RegionDice
 from .preflight import (
-    InputError,
     check_run,
     existing_file,
     find_images,
@@ -19,7 +18,6 @@ __all__ = [
     "AutocastInferer",
     "ClipGradients",
     "EpochSummary",
-    "InputError",
     "RegionDice",
     "check_run",
     "existing_file",

@@ -14,16 +14,14 @@ from monai.bundle import ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
+from ..errors import InputError
+
 # Ids that MONAI itself reads, so a config need not refer to them.
 READ_BY_MONAI = {
     *("_meta_", "imports", "initialize", "run", "finalize", "displayable_configs"),
     *(p["id"].split(ID_SEP_KEY)[0] for p in (*TrainProperties.values(), *InferProperties.values())),
     *(name for tool in DEFAULT_EXP_MGMT_SETTINGS.values() for name in tool["configs"]),
 }
-
-
-class InputError(ValueError):
-    """A fault in what the user gave: its message says what was received and what to do."""
 
 
 def check_run() -> None:
@@ -45,7 +43,7 @@ def check_run() -> None:
         if name not in read and value is not None and not isinstance(value, dict):
             near = difflib.get_close_matches(name, read, n=1, cutoff=0.5)
             hint = f"did you mean --{near[0]}?" if near else f"it has {', '.join(sorted(read))}."
-            raise InputError(f"--{name} {value}: the bundle has no such id; {hint}")
+            raise InputError(f"--{name} {value}: nothing in the bundle reads this id; {hint}")
 
 
 def running_config() -> dict[str, Any]:
@@ -108,15 +106,18 @@ def select_cases(
         fold: the fold that is held out of training.
 
     Raises:
-        InputError: for a missing folder or file, a malformed or empty list, a fold nobody is in.
+        InputError: for a missing folder or file, a malformed or empty list, an unknown section,
+            a fold nobody is in.
     """
+    if section not in ("training", "validation", "testing"):
+        raise InputError(f"section {section}: give training, validation or testing.")
     root = Path(dataset_dir)
     make = "give --dataset_dir, or make phantoms with `python -m pipeline data phantom`."
     if not root.is_dir():
         raise InputError(f"dataset_dir {root}: there is no such folder; {make}")
     try:
         lists = json.loads(Path(datalist).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise InputError(f"datalist {datalist}: there is no such file; {make}") from None
     except ValueError as error:
         raise InputError(f"datalist {datalist}: not JSON ({error}).") from None
@@ -124,16 +125,19 @@ def select_cases(
     cases = lists.get(name) if isinstance(lists, dict) else None
     if not cases or not isinstance(cases, list):
         raise InputError(f"datalist {datalist}: the list {name!r} is missing or empty.")
+    for case in cases:
+        if not isinstance(case, dict) or not case.keys() >= {"image", "label"}:
+            raise InputError(f"datalist {datalist}: the case {case} lacks an image or a label.")
     if section != "testing":
         folds = sorted({case.get("fold") for case in cases}, key=str)
         if fold not in folds:
             raise InputError(f"fold {fold}: datalist {datalist} has the folds {folds}.")
-        cases = [case for case in cases if (case["fold"] == fold) == (section == "validation")]
+        cases = [case for case in cases if (case.get("fold") == fold) == (section == "validation")]
         if not cases:
             raise InputError(f"datalist {datalist}: no case is left for {section} of fold {fold}.")
     located = []
     for case in cases:
-        paths = {key: str(root / case[key]) for key in ("image", "label") if key in case}
+        paths = {key: str(root / case[key]) for key in ("image", "label")}
         for key, path in paths.items():
             if not Path(path).is_file():
                 raise InputError(f"{key} {path} of datalist {datalist}: there is no such file.")
@@ -171,7 +175,7 @@ def find_images(folder: str) -> list[dict[str, str]]:
     """
     if not Path(folder).is_dir():
         raise InputError(f"dataset_dir {folder}: there is no such folder; give --dataset_dir.")
-    kinds = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
+    kinds = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
     paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in kinds)
     if not paths:
         raise InputError(f"dataset_dir {folder}: no image in it ends with {', '.join(kinds)}.")

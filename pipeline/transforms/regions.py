@@ -14,6 +14,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_to_tensor
 
+from ..errors import InputError
+
 
 class LabelToRegionsd(MapTransform):
     """Index mask (1, *spatial) to one binary float32 channel per region (R, *spatial).
@@ -25,7 +27,7 @@ class LabelToRegionsd(MapTransform):
         allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
-        ValueError: names the file when the mask holds a value that no region has.
+        InputError: names the file when the mask holds a value that no region has.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class LabelToRegionsd(MapTransform):
             if values.shape[0] != 1 or unknown:
                 name = label.meta.get("filename_or_obj", "an array without a file name")
                 held = f"the values {unknown}" if unknown else f"{values.shape[0]} channels"
-                raise ValueError(
+                raise InputError(
                     f"label {name} holds {held}; a mask has one channel with the values "
                     f"{self.known}. `python -m pipeline data check` lists every such file."
                 )

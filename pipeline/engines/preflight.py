@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigWorkflow, create_workflow
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
@@ -25,7 +27,7 @@ READ_BY_MONAI = {
 
 
 def check_run() -> None:
-    """Refuse an id of the running bundle's config that nothing reads, such as ``--epohcs 1``.
+    """Refuse an override of the running bundle that nothing reads, such as ``--epohcs 1``.
 
     MONAI accepts any new top-level id in silence, so a mistyped override would train with the
     default. Called in the config's ``initialize``; from then on an ``InputError`` that ends the
@@ -36,11 +38,9 @@ def check_run() -> None:
     """
     show_input_errors_as_one_line()
     config = running_config()
-    referred_to = set(re.findall(r"@(\w+)", " ".join(texts(config))))
-    read = config.keys() & (READ_BY_MONAI | referred_to)
-    for name, value in config.items():
-        # A component may wait for an overlay; null is how an overlay drops an id.
-        if name not in read and value is not None and not isinstance(value, dict):
+    read = config.keys() & (READ_BY_MONAI | set(re.findall(r"@(\w+)", " ".join(texts(config)))))
+    for name, value in overrides().items():
+        if re.split("#|::", name.lstrip("+"))[0] not in read:
             near = difflib.get_close_matches(name, read, n=1, cutoff=0.5)
             hint = f"did you mean --{near[0]}?" if near else f"it has {', '.join(sorted(read))}."
             raise InputError(f"--{name} {value}: nothing in the bundle reads this id; {hint}")
@@ -52,13 +52,33 @@ def running_config() -> dict[str, Any]:
     An expression in a config cannot see the config it stands in, so this looks up the stack for
     the MONAI workflow that evaluates the expression. Empty outside of one.
     """
-    frame = sys._getframe()
-    while frame is not None:
+    for frame in stack():
         workflow = frame.f_locals.get("self")
         if isinstance(workflow, ConfigWorkflow):
             return workflow.parser.config
-        frame = frame.f_back
     return {}
+
+
+def overrides() -> dict[str, Any]:
+    """The ids that were given to ``monai.bundle run``, with their values, found up the stack.
+
+    The merged config does not tell them from the ids of the files, of which some may rest: one
+    that reads ``epochs`` may itself be overridden, or dropped by an overlay.
+    """
+    own = inspect.signature(ConfigWorkflow).parameters
+    for frame in stack():
+        if frame.f_code is create_workflow.__code__:
+            given = frame.f_locals["_args"]
+            return {name: value for name, value in given.items() if name not in own}
+    return {}
+
+
+def stack() -> Iterator[FrameType]:
+    """The calls that led here, the innermost first."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def texts(node: Any) -> Iterator[str]:

@@ -1,0 +1,218 @@
+"""What a user gets wrong ends in one line, before any work."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigWorkflow, create_workflow
+
+from pipeline.engines import existing_file, find_images, running_config, select_cases, unused_folder
+from pipeline.errors import InputError
+
+pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+CHECK = {"_target_": "pipeline.engines.check_run"}
+TINY = {
+    "epochs": 5,
+    "lr": 0.1,
+    "rests": 0,
+    "bundle_root": ".",
+    "trainer": {"_target_": "dict", "steps": "@epochs", "lr": "@lr"},
+    "initialize": [CHECK],
+    "run": ["$@trainer"],
+}
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch, tmp_path) -> None:
+    """Nothing of a run stays: the hook that it sets, the files that it writes."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.chdir(tmp_path)
+    logging.getLogger("monai").setLevel(logging.CRITICAL)
+
+
+@pytest.fixture
+def tiny(tmp_path) -> str:
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(TINY))
+    return str(path)
+
+
+def workflow(config_file, **override) -> ConfigWorkflow:
+    """The workflow as ``monai.bundle run`` makes and initialises it."""
+    return create_workflow(
+        config_file=config_file, workflow_type="train", logging_file=False, **override
+    )
+
+
+def input_error(error: BaseException) -> str:
+    while not isinstance(error, InputError):
+        error = error.__cause__
+    return str(error)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"epohcs": 1}, ["--epohcs 1", "did you mean --epochs?"]),
+        ({"zzz": 1}, ["--zzz 1", "it has", "epochs", "lr"]),
+        ({"rests": 1}, ["--rests 1"]),  # in the file, but it would change nothing
+        ({"epochs": 1, "trainer#steps": 2}, ["--epochs 1"]),
+    ],
+)
+def test_an_override_that_nothing_reads_is_refused(tiny, override, words):
+    with pytest.raises(RuntimeError) as error:
+        workflow(tiny, **override)
+    assert all(word in input_error(error.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("override", "runs"),
+    [
+        ({}, {"steps": 5, "lr": 0.1}),
+        ({"epochs": 1, "bundle_root": "/"}, {"steps": 1, "lr": 0.1}),
+        ({"trainer#steps": 2}, {"steps": 2, "lr": 0.1}),  # so MONAI Label sets the epochs
+        ({"trainer::lr": "$@lr * 2"}, {"steps": 5, "lr": 0.2}),
+        (
+            {"tracking": "mlflow", "tracking_uri": "u", "experiment_name": "x", "run_name": "y"},
+            {"steps": 5, "lr": 0.1},
+        ),
+    ],
+)
+def test_an_override_that_the_config_or_monai_reads_is_accepted(tiny, override, runs):
+    made = workflow(tiny, **override)
+    assert made.run()[0].items() >= runs.items()
+    assert running_config() == {}
+
+
+def declared_ids() -> list:
+    """Each bundle's own ids: as overrides with train.json, its overlays, or inference.json."""
+    found = []
+    for configs in sorted(BUNDLES.glob("*/configs")):
+        train, inference = configs / "train.json", configs / "inference.json"
+        overlays = {*configs.rglob("*.json")} - {train, inference, configs / "metadata.json"}
+        found += [[path] for path in (train, inference) if path.exists()]
+        found += [[train, path] for path in sorted(overlays)]
+    return found
+
+
+@pytest.mark.parametrize(
+    "paths", declared_ids(), ids=lambda paths: "+".join(path.stem for path in paths)
+)
+def test_every_plain_id_of_a_bundles_last_config_can_be_overridden(paths):
+    config = json.loads(paths[-1].read_text())
+    plain = {
+        name: value
+        for name, value in config.items()
+        if isinstance(value, int | float | str) and not name.startswith("+") and "#" not in name
+    }
+    workflow([str(path) for path in paths], init_id="finalize", **plain | {"finalize": [CHECK]})
+
+
+def test_a_users_fault_is_one_line_and_any_other_keeps_its_traceback(tiny, capsys):
+    for step, printed in [("$1 / 0", "Traceback"), (CHECK, "error: --epohcs 1: ")]:
+        workflow(tiny)  # sets the hook
+        with pytest.raises(RuntimeError) as error:
+            workflow(tiny, epohcs=1, initialize=[step])
+        capsys.readouterr()
+        sys.excepthook(error.type, error.value, error.tb)
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0].startswith(printed)
+        assert (len(lines) == 1) == (step is CHECK)
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    """A folder with a datalist of seven training cases in three folds and two testing cases."""
+    root = tmp_path / "data"
+    root.mkdir()
+    lists: dict[str, list] = {"training": [], "testing": []}
+    for number in range(9):
+        case = {"image": f"{number}.png", "label": f"{number}_mask.png", "patient": number}
+        for key in ("image", "label"):
+            (root / case[key]).touch()
+        if number < 7:
+            lists["training"].append({**case, "fold": number % 3})
+        else:
+            lists["testing"].append(case)
+    (root / "datalist.json").write_text(json.dumps(lists))
+    return root
+
+
+def patients(dataset: Path, section: str, fold: int = 0) -> list[int]:
+    cases = select_cases(str(dataset / "datalist.json"), str(dataset), section, fold=fold)
+    assert all(Path(case[key]).is_file() for case in cases for key in ("image", "label"))
+    return [case["patient"] for case in cases]
+
+
+def test_sections_and_folds_are_disjoint_and_complete(dataset):
+    for fold in range(3):
+        parts = [patients(dataset, each, fold) for each in ("training", "validation", "testing")]
+        assert sorted(chain(*parts)) == list(range(9))
+        assert parts[2] == [7, 8]
+    validated = [patients(dataset, "validation", fold) for fold in range(3)]
+    assert sorted(chain(*validated)) == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("content", "change", "words"),
+    [
+        (None, {"dataset_dir": "nowhere"}, ["dataset_dir nowhere", "no such folder"]),
+        (None, {"datalist": "none.json"}, ["datalist none.json", "no such file"]),
+        (None, {"datalist": "data"}, ["datalist data", "no such file"]),
+        (None, {"fold": 3}, ["fold 3", "[0, 1, 2]"]),
+        (None, {"section": "test"}, ["section test", "testing"]),
+        ("{broken", {}, ["datalist.json", "not JSON"]),
+        ("[]", {}, ["datalist.json", "'training' is missing or empty"]),
+        ('{"training": []}', {}, ["datalist.json", "'training' is missing or empty"]),
+        ('{"training": ["0.png"]}', {}, ["datalist.json", "0.png", "lacks an image"]),
+        ('{"training": [{"image": "0.png", "fold": 0}]}', {}, ["0.png", "or a label"]),
+        (
+            '{"training": [{"image": "gone.png", "label": "1.png"}, '
+            '{"image": "0.png", "label": "0.png", "fold": 0}]}',
+            {},
+            ["image data/gone.png", "datalist.json", "no such file"],
+        ),
+        (
+            '{"training": [{"image": "0.png", "label": "0.png", "fold": 0}]}',
+            {},
+            ["no case is left for training of fold 0"],
+        ),
+    ],
+)
+def test_a_fault_of_the_data_names_the_file_and_what_to_do(dataset, content, change, words):
+    if content is not None:
+        (dataset / "datalist.json").write_text(content)
+    arguments = {
+        "datalist": "data/datalist.json",
+        "dataset_dir": "data",
+        "section": "training",
+        "fold": 0,
+    } | change
+    with pytest.raises(InputError) as error:
+        select_cases(**arguments)
+    assert all(word in str(error.value) for word in words)
+    assert "\n" not in str(error.value)
+
+
+def test_files_and_folders_of_a_run(tmp_path):
+    for name in ("b.PNG", "a.jpg", "notes.txt", "model.pt"):
+        (tmp_path / name).touch()
+    assert [Path(case["image"]).name for case in find_images(str(tmp_path))] == ["a.jpg", "b.PNG"]
+    assert existing_file(str(tmp_path / "model.pt"), "ckpt_path", "") == str(tmp_path / "model.pt")
+    assert unused_folder(str(tmp_path / "new")) == str(tmp_path / "new")
+    (tmp_path / "empty").mkdir()
+    for refused, words in [
+        (lambda: find_images("nowhere"), "dataset_dir nowhere: .* --dataset_dir"),
+        (lambda: find_images("empty"), "dataset_dir empty: no image .* .png, .jpg"),
+        (lambda: existing_file("m.pt", "ckpt_path", "train first."), "ckpt_path m.pt: .* train"),
+        (lambda: unused_folder(str(tmp_path)), "holds model.pt; give another --output_dir"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            refused()

@@ -20,7 +20,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 $(PHANTOMS)/datalist.json: | $(INSTALLED)
-	.venv/bin/python -m pipeline data phantom $(PHANTOMS)
+	.venv/bin/python -m pipeline data phantom $(PHANTOMS) --count 120
 
 demo: $(PHANTOMS)/datalist.json $(INSTALLED)  ## draw phantoms, train on them, show the result (minutes)
 	.venv/bin/python -m pipeline data check $(PHANTOMS)/datalist.json

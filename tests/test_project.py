@@ -1,0 +1,153 @@
+"""What no single module can promise: versions, layers, JSON and pages that fit each other."""
+
+import ast
+import json
+import pkgutil
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CONFIGS = sorted((ROOT / "bundles").glob("*/configs"))
+FUNDUS = ROOT / "bundles/fundus_disc_cup_segmentation/configs"  # what docs/train.md is about
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bundles/*/docs/*.md")])
+
+# From the top down: a part imports itself and what is in a lower row.
+LAYERS = [
+    ["__main__"],
+    ["cli"],
+    ["experiments", "packaging"],
+    ["datasets", "evaluation"],
+    ["engines", "tracking"],
+    ["networks", "transforms"],
+    ["errors"],
+    ["__init__"],
+]
+# These travel inside a packaged bundle, under another name, to where little else is installed.
+TRAVELLERS = ("engines", "tracking", "networks", "transforms", "errors")
+INSTALLED_THERE = {"torch", "monai", "ignite", "numpy", *sys.stdlib_module_names}
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def imports(path):
+    """Each import of a module: (full dotted name, is it relative, is it made on loading)."""
+    package = path.relative_to(ROOT).parts[:-1]
+
+    def visit(node, on_loading):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, False, on_loading) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            start = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((f"{start}.{a.name}", node.level > 0, on_loading) for a in node.names)
+        lazy = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        )
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, on_loading and not lazy)
+
+    return list(visit(ast.parse(path.read_text()), True))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipeline").rglob("*.py")), ids=name_of)
+def test_imports_go_down_only(path):
+    part = path.relative_to(ROOT / "pipeline").parts[0].removesuffix(".py")
+    layer = next(row for row, parts in enumerate(LAYERS) if part in parts)
+    reachable = {part, *(name for row in LAYERS[layer + 1 :] for name in row)}
+    for name, relative, on_loading in imports(path):
+        top, *rest = name.split(".")
+        if top == "pipeline":
+            assert rest[0] in reachable, f"{part} imports {name}, which is not below it"
+            assert relative or part not in TRAVELLERS, f"{name}: {part} needs a relative import"
+        elif part in TRAVELLERS and on_loading:
+            assert top in INSTALLED_THERE, f"{name}: import it inside a function"
+        assert top != "mlflow" or not on_loading, f"{name}: import it inside a function"
+
+
+def test_the_exact_versions_are_within_the_declared_ones():
+    declared = PROJECT["project"]["dependencies"] + [
+        line for lines in PROJECT["project"]["optional-dependencies"].values() for line in lines
+    ]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {}
+    for requirement in map(Requirement, (line for line in lines if not line.startswith("#"))):
+        (pin,) = requirement.specifier
+        # A local version, such as 2.13.0+cpu, is on no package index.
+        assert (pin.operator, "+" in pin.version) == ("==", False), str(requirement)
+        assert pins.setdefault(canonicalize_name(requirement.name), pin.version) == pin.version
+    for requirement in map(Requirement, declared):
+        name = canonicalize_name(requirement.name)
+        if name != PROJECT["project"]["name"]:
+            assert requirement.specifier.contains(pins[name]), f"{requirement}, not {pins[name]}"
+
+
+def test_conda_installs_the_same():
+    python, pip, packages = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert (pip, packages) == ("pip", {"pip": ["-c constraints.txt", "-e .[dev]"]})
+    version = PROJECT["project"]["requires-python"].removeprefix(">=")
+    assert python == f"python={version}"
+    assert PROJECT["tool"]["ruff"]["target-version"] == "py" + version.replace(".", "")
+    assert f"command -v python{version} " in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bundles").rglob("*.json")), ids=name_of)
+def test_what_a_json_names_is_there(path):
+    for name in re.findall(r"\bpipeline(?:\.\w+)+", path.read_text()):
+        assert callable(pkgutil.resolve_name(name))
+
+
+def is_plain(value):
+    """Something that a user writes in JSON: no component, and no expression or reference."""
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    return not isinstance(value, dict) and not str(value).startswith(("$", "@", "%"))
+
+
+@pytest.mark.parametrize("configs", CONFIGS, ids=name_of)
+def test_training_and_inference_see_the_same_image_and_network(configs):
+    train, infer = (
+        json.loads((configs / f"{name}.json").read_text()) for name in ("train", "inference")
+    )
+    both = train.keys() & infer.keys()
+    # Inference takes a folder of images, training a dataset with its datalist.
+    plain = {name for name in both if is_plain(train[name])} - {"dataset_dir"}
+    assert {"roi_size", "channels"} <= plain
+    for name in plain | {"network_def", "network", "preprocessing"}:
+        assert infer[name] == train[name], name
+
+
+def test_the_page_on_training_lists_every_option_with_its_default():
+    train = json.loads((FUNDUS / "train.json").read_text())
+    options = (ROOT / "docs/train.md").read_text().split("\n## Options\n")[1].split("\n## ")[0]
+    listed = dict(re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", options, re.M))
+    # What a user sets; null waits for an overlay, and the bundle's place is the working folder.
+    plain = {name: json.dumps(v) for name, v in train.items() if is_plain(v) and v is not None}
+    del plain["bundle_root"]
+    assert {name: listed.get(name) for name in plain} == plain
+    assert listed.keys() <= train.keys()
+
+
+def test_the_page_on_training_lists_every_overlay():
+    overlays = (ROOT / "docs/train.md").read_text().split("\n## Overlays\n")[1].split("\n## ")[0]
+    for path in FUNDUS.rglob("*.json"):
+        if path.name not in ("train.json", "inference.json", "metadata.json"):
+            assert f"\n| `{path.relative_to(FUNDUS)}` | " in overlays
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    for link in re.findall(r'\]\(([^)\s]+)\)|src="([^"]+)"', text):
+        target = "".join(link).partition("#")[0]
+        if target and "://" not in target:
+            assert (page.parent / target).exists(), target

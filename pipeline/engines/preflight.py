@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import pickle
 import re
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from monai.bundle import ConfigWorkflow, create_workflow
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
@@ -174,6 +176,25 @@ def existing_file(path: str, what: str, fix: str) -> str:
     if not Path(path).is_file():
         raise InputError(f"{what} {path}: there is no such file; {fix}")
     return path
+
+
+def load_pretrained(network: torch.nn.Module, path: str) -> None:
+    """Load the weights of an earlier training into ``network``; an empty path loads nothing.
+
+    Raises:
+        InputError: when there is no such file, or it holds another network.
+    """
+    if not path:
+        return
+    existing_file(path, "pretrained", "give --pretrained, the model.pt of an earlier training.")
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"pretrained {path}: it does not fit the network; give the overlays and the channels, "
+            f"strides and gates that it was trained with ({reason})."
+        ) from None
 
 
 def unused_folder(path: str, holds: str = "model.pt") -> str:

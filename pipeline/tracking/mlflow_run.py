@@ -77,15 +77,18 @@ class MlflowRun:
         import mlflow
 
         # A client of its own: mlflow.set_tracking_uri would also set it for every later run.
-        self.client = mlflow.MlflowClient(tracking_uri=self.tracking_uri or None)
-        experiment = self.client.get_experiment_by_name(self.experiment_name)
-        experiment_id = (
-            experiment.experiment_id
-            if experiment
-            else self.client.create_experiment(
-                self.experiment_name, artifact_location=beside_database(self.client.tracking_uri)
-            )
-        )
+        uri = self.tracking_uri or mlflow.get_tracking_uri()
+        with one_process_at_a_time(uri):
+            self.client = mlflow.MlflowClient(tracking_uri=uri)
+            experiment = self.client.get_experiment_by_name(self.experiment_name)
+            if experiment is None:
+                folder = sqlite_folder(uri)
+                experiment_id = self.client.create_experiment(
+                    self.experiment_name,
+                    artifact_location=folder and (folder / "mlruns").as_uri(),
+                )
+            else:
+                experiment_id = experiment.experiment_id
         run = self.client.create_run(experiment_id, run_name=self.run_name)
         self.run_id = run.info.run_id
         self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -132,13 +135,27 @@ class MlflowRun:
         raise error
 
 
-def beside_database(tracking_uri: str) -> str | None:
-    """The artifacts' folder for a SQLite file, which MLflow would put in the working directory.
+def sqlite_folder(tracking_uri: str) -> Path | None:
+    """The folder of a SQLite store, where artifacts go too; None for any other store.
 
-    None, for the server's own choice, when the tracking URI is no SQLite file.
+    MLflow itself would put the artifacts into the working directory.
     """
     found = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", tracking_uri)
-    return (Path(found[1]).resolve().parent / "mlruns").as_uri() if found else None
+    return Path(found[1]).resolve().parent if found else None
+
+
+@contextlib.contextmanager
+def one_process_at_a_time(tracking_uri: str) -> Iterator[None]:
+    """Let only one process make a SQLite store or an experiment in it: MLflow fails if two do."""
+    folder = sqlite_folder(tracking_uri)
+    if folder is None:
+        yield
+        return
+    from filelock import FileLock  # comes with torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "mlflow.db.lock", timeout=120):
+        yield
 
 
 @contextlib.contextmanager

@@ -125,8 +125,10 @@ def test_two_processes_train_one_model(phantoms, tmp_path):
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone",
                 "--nproc_per_node=2", "-m")  # fmt: skip
     small = {name: value for name, value in SMALL.items() if name != "device"}
+    # Deep supervision too: every head must get its gradient in every process.
+    ids = {"epochs": 6, "val_interval": 3, "deep_supervision": True, **small}
     bundle_run(["train.json", "multi_gpu.json"], cwd=tmp_path, launcher=launcher,
-               dataset_dir=phantoms, output_dir="run", epochs=6, val_interval=3, **small)  # fmt: skip
+               dataset_dir=phantoms, output_dir="run", **ids)  # fmt: skip
     with (tmp_path / "run" / "history.csv").open() as file:
         history = list(csv.DictReader(file))
     assert len(history) == 6

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -166,6 +168,26 @@ def test_runs_stay_apart_and_a_failure_is_told_and_raised_on(store, tmp_path, mo
     }
     assert found["123"].data.metrics["train/loss"] == 1.0
     assert found["b"].data.metrics["train/loss"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_two_processes_may_make_the_store_at_once(tmp_path):
+    """MLflow's own migration of a new database fails where two processes run it."""
+    store = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    processes = [
+        get_context("fork").Process(target=train, args=(tmp_path / name,),
+                                    kwargs={"run_name": name, "tracking_uri": store})
+        for name in ("one", "two")
+    ]  # fmt: skip
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert {name: run.info.status for name, run in runs(store).items()} == {
+        "one": "FINISHED",
+        "two": "FINISHED",
+    }
 
 
 def test_a_store_that_breaks_in_mid_run_does_not_end_the_training(store, tmp_path, caplog):

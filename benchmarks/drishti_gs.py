@@ -135,6 +135,9 @@ def article(
     dataset_dir: Path,
     output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/article"),
     epochs: Annotated[int, typer.Option(help="Epochs; the article has 100.")] = 100,
+    channels: Annotated[
+        str, typer.Option(help="Widths of the article's networks; it has those of the default.")
+    ] = "[64, 128, 256, 512, 1024]",
     recipe_epochs: Annotated[int, typer.Option(help="Epochs of our recipe.")] = 150,
     fold: int = 0,
 ) -> None:
@@ -148,7 +151,7 @@ def article(
     cells: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {}
     for name, overlay in peers.items():
         overlays = ("article.json", *([f"networks/{overlay}.json"] if overlay else []))
-        cells[f"{name}, article's recipe"] = (overlays, {"epochs": epochs})
+        cells[f"{name}, article's recipe"] = (overlays, {"epochs": epochs, "channels": channels})
     cells["Attention U-Net, our recipe"] = (
         ("small_images.json",),
         {"epochs": recipe_epochs, "val_interval": 10},

@@ -80,7 +80,7 @@ class EpochSummary:
         loss = idist.all_reduce(float(self.total) / self.count) / idist.get_world_size()
         if not math.isfinite(loss):
             raise RuntimeError(
-                f"the loss of epoch {state.epoch} is {loss}; lower --lr, or try --amp false."
+                f"the loss of epoch {state.epoch} is {loss}; lower --lr, or try --amp False."
             )
         state.metrics["loss"] = loss
         state.metrics["lr"] = engine.optimizer.param_groups[0]["lr"]

@@ -36,12 +36,16 @@ def check_run() -> None:
     program is printed as one line instead of a traceback.
 
     Raises:
-        InputError: names the id and its nearest neighbour.
+        InputError: names the id and its nearest neighbour, or a JSON word that stays a text.
     """
     show_input_errors_as_one_line()
     config = running_config()
     read = config.keys() & (READ_BY_MONAI | set(re.findall(r"@(\w+)", " ".join(texts(config)))))
     for name, value in overrides().items():
+        if value in ("true", "false", "null"):
+            # The command line would pass on the text, which counts as true.
+            as_python = {"true": "True", "false": "False", "null": "'$None'"}[value]
+            raise InputError(f"--{name} {value}: here it is a text; write --{name} {as_python}.")
         if re.split("#|::", name.lstrip("+"))[0] not in read:
             near = difflib.get_close_matches(name, read, n=1, cutoff=0.5)
             hint = f"did you mean --{near[0]}?" if near else f"it has {', '.join(sorted(read))}."

@@ -149,7 +149,7 @@ class RandColourBatchd:
         brightness: float = 0.1,
         contrast: float = 0.25,
         balance: float = 0.15,
-        gamma: float = 1.4,
+        gamma: float = 1.8,
         noise: float = 0.03,
     ) -> None:
         self.keys = list(keys)

@@ -64,6 +64,21 @@ class LabelToRegionsd(MapTransform):
         return out
 
 
+class NestRegionsd(MapTransform):
+    """Cut every region (R, *spatial) to the one around it, outermost first; 1 inside, else 0.
+
+    Args:
+        keys: the predictions.
+        allow_missing_keys: see MONAI's ``MapTransform``.
+    """
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out[key] = torch.cumprod((out[key] > 0).to(out[key].dtype), dim=0)
+        return out
+
+
 class RegionsToLabeld(MapTransform):
     """Binary region channels (R, *spatial) to an index mask (1, *spatial) of uint8.
 
@@ -83,12 +98,11 @@ class RegionsToLabeld(MapTransform):
         self.values = list(values)
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        out = dict(data)
+        out = NestRegionsd(self.keys, self.allow_missing_keys)(data)
         for key in self.key_iterator(out):
-            inside = out[key][:1] > 0
+            regions = out[key].bool()
             label = torch.zeros_like(out[key][:1], dtype=torch.uint8)
             for region, value in enumerate(self.values):
-                inside = inside & (out[key][region : region + 1] > 0)
-                label[inside] = value
+                label[regions[region : region + 1]] = value
             out[key] = label
         return out

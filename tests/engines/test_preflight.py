@@ -9,9 +9,17 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import torch
 from monai.bundle import ConfigWorkflow, create_workflow
 
-from pipeline.engines import existing_file, find_images, running_config, select_cases, unused_folder
+from pipeline.engines import (
+    existing_file,
+    find_images,
+    load_pretrained,
+    running_config,
+    select_cases,
+    unused_folder,
+)
 from pipeline.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
@@ -64,6 +72,7 @@ def input_error(error: BaseException) -> str:
         ({"zzz": 1}, ["--zzz 1", "it has", "epochs", "lr"]),
         ({"rests": 1}, ["--rests 1"]),  # in the file, but it would change nothing
         ({"epochs": 1, "trainer#steps": 2}, ["--epochs 1"]),
+        ({"lr": "false"}, ["write --lr False"]),  # fire makes a text of JSON's false
     ],
 )
 def test_an_override_that_nothing_reads_is_refused(tiny, override, words):
@@ -216,3 +225,16 @@ def test_files_and_folders_of_a_run(tmp_path):
     ]:
         with pytest.raises(InputError, match=words):
             refused()
+
+
+def test_pretrained_weights_are_loaded_or_refused_by_name(tmp_path):
+    source, target = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    torch.save(source.state_dict(), tmp_path / "model.pt")
+    load_pretrained(target, "")
+    assert not torch.equal(target.weight, source.weight)
+    load_pretrained(target, str(tmp_path / "model.pt"))
+    assert torch.equal(target.weight, source.weight)
+    with pytest.raises(InputError, match=r"model\.pt: it does not fit the network"):
+        load_pretrained(torch.nn.Linear(3, 4), str(tmp_path / "model.pt"))
+    with pytest.raises(InputError, match=r"gone\.pt: there is no such file"):
+        load_pretrained(target, str(tmp_path / "gone.pt"))

@@ -87,7 +87,7 @@ def cross_validation(
     dataset_dir: Path,
     output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/drishti_gs"),
     small_epochs: Annotated[int, typer.Option(help="Epochs at 224 x 224.")] = 150,
-    epochs: Annotated[int, typer.Option(help="Epochs at 512 x 512, going on from there.")] = 20,
+    epochs: Annotated[int, typer.Option(help="Epochs at 512 x 512, going on from there.")] = 60,
     jobs: Annotated[int, typer.Option(help="Folds at a time, one CPU thread each.")] = 2,
 ) -> None:
     """Five-fold cross-validation at 512 x 512; every photograph is scored by a fold without it.
@@ -104,7 +104,7 @@ def cross_validation(
         small, folder = output / f"fold{fold}-224", output / f"fold{fold}"
         ids = {"fold": fold, "val_interval": 10, **common}
         train(small, ("small_images.json",), threads, epochs=small_epochs, **ids)
-        start = {"pretrained": small / "model_final.pt", "lr": 0.001, "warmup_epochs": 1}
+        start = {"pretrained": small / "model_final.pt", "warmup_epochs": 1}
         train(folder, (), threads, epochs=epochs, batch_size=4, **start, **ids)
         evaluate(folder, threads, fold=fold, **common)
         times = [minutes(small), minutes(folder)]

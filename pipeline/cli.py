@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .datasets.cli import app as data
+from .experiments.compare_cli import compare
 
 app = typer.Typer(
     help="Attention U-Net segmentation on MONAI bundles.",
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data, name="data")
+app.command()(compare)
 
 
 @app.callback()

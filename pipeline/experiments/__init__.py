@@ -1,0 +1,1 @@
+"""Many runs: carry them out by a plan, and compare them."""

@@ -7,18 +7,22 @@ from importlib import import_module
 
 _HOME = {
     "CaseReport": "report",
+    "Footprint": "footprint",
     "attention_figure": "figures",
+    "bootstrap_interval": "summary",
     "case_metrics": "metrics",
     "comparison_figure": "figures",
     "hd95": "metrics",
     "overlap": "metrics",
     "overlay_figure": "figures",
     "overlay_page": "figures",
+    "read_mask": "masks",
     "save_figure": "figures",
     "summarise": "summary",
     "vertical_cdr": "metrics",
     "vertical_cdr_error": "metrics",
     "write_cases": "summary",
+    "write_mask": "masks",
     "write_summary": "summary",
 }
 __all__ = sorted(_HOME)

@@ -114,7 +114,9 @@ def case_metrics(
     """All metrics of one case, flat: ``{"dice/optic_disc": 0.97, ..., "hd95/optic_cup": 8.1}``.
 
     Beside ``dice``, ``iou``, ``precision``, ``recall`` and ``hd95`` of each region there are the
-    counts ``intersection`` and ``union`` in pixels, from which an IoU pooled over cases follows.
+    counts ``intersection`` and ``union`` in pixels, from which an IoU pooled over cases follows,
+    and the true size: ``area`` in the unit of ``spacing`` squared, with the whole image's as
+    ``area/image``, or ``volume`` in ml for a spacing in mm.
 
     Args:
         prediction: boolean masks ``(R, *spatial)``.
@@ -131,12 +133,17 @@ def case_metrics(
             f"masks of shape {truth.shape} have {len(truth)} channels but regions names "
             f"{len(regions)}: {list(regions)}; give one name per channel"
         )
+    unit = float(np.prod(spacing))
+    size, unit = ("volume", unit / 1000) if truth.ndim == 4 else ("area", unit)
     row: dict[str, float] = {}
     for name, predicted, true in zip(regions, prediction, truth, strict=True):
         counts = _counts(predicted, true)
         values = {**_overlap(counts), "hd95": hd95(predicted, true, spacing=spacing)}
         values |= {"intersection": counts["intersection"], "union": counts["union"]}
+        values[size] = counts["truth"] * unit
         row |= {f"{metric}/{name}": value for metric, value in values.items()}
+    if size == "area":
+        row["area/image"] = truth[0].size * unit
     return row
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
+from os.path import abspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,10 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor, decollate_batch
 from monai.networks.utils import eval_mode
 
+from .cases import Case, file_of, gathered, pack, stem
+from .masks import write_mask
 from .metrics import case_metrics, vertical_cdr, vertical_cdr_error
-from .summary import summarise, write_cases, write_summary
+from .summary import print_summary, summarise, write_cases, write_summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,38 +27,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class _Case:
-    """A row, and what it takes to draw the case without having kept its image."""
-
-    row: dict[str, Any]
-    path: str | None
-    spacing: tuple[float, ...]
-    affine: np.ndarray
-    shape: tuple[int, ...]
-    packed: bytes  # prediction and truth, one bit per pixel, compressed: some kB
-
-    @property
-    def score(self) -> float:
-        """Mean Dice over the regions."""
-        return float(np.mean([v for k, v in self.row.items() if k.startswith("dice/")]))
-
-    def masks(self) -> np.ndarray:
-        """Prediction and truth, boolean ``(2, R, *spatial)``."""
-        bits = np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8)
-        flat = np.unpackbits(bits, count=int(np.prod(self.shape)))
-        return flat.reshape(self.shape).astype(bool)
-
-
 class CaseReport:
     """Measure every case of an evaluation and write the report into ``output_dir``.
 
     The postprocessing before it leaves binary masks on the original image grid. After the last
     case it writes ``cases.csv``, ``summary.json`` and ``figures/``, replacing those of an earlier
-    evaluation only now, prints the summary, and puts the means into ``engine.state.metrics``
+    evaluation only now, and, where wanted, the masks as ``predictions/CASE.png`` or ``.nii.gz``
+    on the image's own grid. It prints the summary and puts the means into ``engine.state.metrics``
     (``dice/optic_cup``, ``pooled_iou``, ...). It does so at the end of the evaluator's one epoch,
     so loggers of that event that are attached later find the metrics, and whatever collects
-    files on completion finds them all. Of several processes the first one writes for all.
+    files on completion finds them all. Of several processes the first one writes for all. A case
+    is called by its file; where two files have one name, by their folders too.
 
     Args:
         output_dir: folder of the report; made when needed.
@@ -72,6 +52,9 @@ class CaseReport:
             method and the images are 2D.
         figures: draw the worst, the median and the best case by mean Dice, which needs the
             image files once more, and the attention maps.
+        label_values: per region the values that it has in an index mask, as in
+            :func:`write_mask`; the summary keeps them.
+        predictions: write the predicted masks, which takes ``label_values``.
 
     Raises:
         ValueError: when the arguments do not fit each other.
@@ -92,11 +75,14 @@ class CaseReport:
         spacing: Sequence[float] | None = None,
         network: torch.nn.Module | None = None,
         figures: bool = True,
+        label_values: Sequence[Sequence[int]] | None = None,
+        predictions: bool = False,
     ) -> None:
         self.output_dir, self.regions = Path(output_dir), list(regions)
         self.image_key, self.pred_key, self.label_key = image_key, pred_key, label_key
         self.vertical_axis, self.spacing = vertical_axis, spacing
         self.network, self.figures = network, figures
+        self.label_values, self.predictions = label_values, predictions
         pair = ("optic_disc", "optic_cup") if vertical_cdr is True else tuple(vertical_cdr or ())
         if isinstance(regions, str) or len(set(self.regions)) != len(self.regions) or not regions:
             raise ValueError(f"regions is {regions!r}: give a list of different names")
@@ -104,6 +90,11 @@ class CaseReport:
             raise ValueError(
                 f"vertical_cdr needs the disc and the cup among the regions {self.regions}, got "
                 f"{pair}: give their names as [disc, cup], or false"
+            )
+        if len(label_values or ()) != len(self.regions) and (predictions or label_values):
+            raise ValueError(
+                f"label_values is {label_values} for the regions {self.regions}: give one list of "
+                "values per region, such as [[1, 2], [2]], or set predictions to false"
             )
         if self.output_dir.exists() and not self.output_dir.is_dir():
             raise NotADirectoryError(f"output_dir {self.output_dir} is a file: name a folder")
@@ -113,7 +104,7 @@ class CaseReport:
                 'or set "figures": false'
             )
         self.disc_and_cup = [self.regions.index(name) for name in pair]
-        self.cases: list[_Case] = []
+        self.cases: list[Case] = []
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
@@ -129,7 +120,7 @@ class CaseReport:
 
     def finish(self, engine: Engine) -> None:
         """Write the report, and the means into the engine's metrics."""
-        cases = _gathered(self.cases)
+        cases = gathered(self.cases)
         summary = summarise([case.row for case in cases])
         means = {name: column["mean"] for name, column in summary["metrics"].items()}
         engine.state.metrics.update({k: v for k, v in means.items() if v is not None})
@@ -138,16 +129,21 @@ class CaseReport:
             return
         pixels = all(set(case.spacing) == {1.0} and len(case.spacing) == 2 for case in cases)
         summary = {"hd95_unit": "px" if pixels else "mm", **summary}
+        if self.label_values:
+            values = zip(self.regions, self.label_values, strict=True)
+            summary["label_values"] = {region: list(each) for region, each in values}
         write_cases(self.output_dir / "cases.csv", [case.row for case in cases])
         write_summary(self.output_dir / "summary.json", summary)
-        _print(summary)
+        print_summary(summary)
+        if self.predictions:
+            self._save(cases)
         if self.figures:
             self._draw(engine, cases)
 
-    def _measure(self, item: Mapping[str, Any]) -> _Case:
+    def _measure(self, item: Mapping[str, Any]) -> Case:
         prediction, truth = item[self.pred_key], item[self.label_key]
-        path = _file(item.get(self.image_key)) or _file(truth)
-        name = _stem(path) if path else f"case_{len(self.cases):04d}"
+        path = file_of(item.get(self.image_key)) or file_of(truth)
+        name = stem(path) if path else f"case_{len(self.cases):04d}"
         masks = np.stack(
             [
                 self._binary(prediction, "prediction", name, like=truth),
@@ -161,7 +157,8 @@ class CaseReport:
             affine = truth.affine.cpu().numpy()
             spacing = self.spacing or truth.pixdim[:spatial].tolist()
         spacing = tuple(float(step) for step in spacing)
-        row = {"case": name, "image": path or ""}
+        files = {"image": path, "label": file_of(truth)}
+        row = {"case": name} | {key: abspath(file) if file else "" for key, file in files.items()}
         row |= case_metrics(*masks, self.regions, spacing)
         if self.disc_and_cup:
             ratios = [
@@ -169,8 +166,7 @@ class CaseReport:
             ]
             row |= {"vertical_cdr/prediction": ratios[0], "vertical_cdr/truth": ratios[1]}
             row["vertical_cdr/absolute_error"] = vertical_cdr_error(*ratios)
-        packed = zlib.compress(np.packbits(masks).tobytes(), level=1)
-        return _Case(row, path, spacing, affine, masks.shape, packed)
+        return Case(row, path, spacing, affine, masks.shape, pack(masks))
 
     def _binary(self, mask: torch.Tensor, what: str, name: str, *, like: torch.Tensor):
         array = torch.as_tensor(mask).detach().cpu().numpy()
@@ -187,7 +183,15 @@ class CaseReport:
             )
         return array.astype(bool)
 
-    def _draw(self, engine: Engine, cases: list[_Case]) -> None:
+    def _save(self, cases: list[Case]) -> None:
+        for case in cases:
+            path = self.output_dir / "predictions" / case.row["case"]
+            try:
+                write_mask(path, case.masks()[0], self.label_values, affine=case.affine)
+            except (OSError, ValueError) as error:  # costs no number
+                log.warning("the prediction of %s is not kept: %s", case.row["case"], error)
+
+    def _draw(self, engine: Engine, cases: list[Case]) -> None:
         """Figures come last, and one that cannot be drawn costs no number."""
         from .figures import save_figure
 
@@ -208,7 +212,7 @@ class CaseReport:
             except (OSError, RuntimeError, ValueError) as error:
                 log.warning("the figure %s.png could not be drawn: %s", name, error)
 
-    def _page(self, ranked: Mapping[str, _Case]) -> Figure:
+    def _page(self, ranked: Mapping[str, Case]) -> Figure:
         from .display import case_view
         from .figures import overlay_page
 
@@ -222,7 +226,7 @@ class CaseReport:
         score = "Dice in this slice" if volumes else "Dice"
         return overlay_page(rows, regions=self.regions, score=score)
 
-    def _attention(self, engine: Engine, case: _Case) -> Figure | None:
+    def _attention(self, engine: Engine, case: Case) -> Figure | None:
         """Attention maps over the network's input, or None for a network or image without."""
         from .display import as_picture
         from .figures import attention_figure
@@ -239,7 +243,7 @@ class CaseReport:
         title = case.row["case"]
         return attention_figure(as_picture(image.numpy()), maps, title=title) if maps else None
 
-    def _network_input(self, engine: Engine, case: _Case) -> torch.Tensor:
+    def _network_input(self, engine: Engine, case: Case) -> torch.Tensor:
         """The preprocessed image ``(C, *spatial)`` of a case, made anew from the dataset."""
         dataset = engine.state.dataloader.dataset
         for index, item in enumerate(getattr(dataset, "data", ())):
@@ -247,40 +251,3 @@ class CaseReport:
                 image = dataset[index][self.image_key]
                 return torch.as_tensor(np.asarray(image), dtype=torch.float32)
         raise ValueError(f"the evaluator's dataset has no item with the image {case.path}")
-
-
-def _gathered(cases: list[_Case]) -> list[_Case]:
-    """The cases of all processes, by name; a sampler repeats some to even out the processes."""
-    if idist.get_world_size() > 1:
-        every = [case for part in idist.all_gather(cases) for case in part]
-        cases = list({case.path or id(case): case for case in every}.values())
-    return sorted(cases, key=lambda case: (case.row["case"], case.row["image"]))
-
-
-def _file(image: Any) -> str | None:
-    name = image.meta.get("filename_or_obj") if isinstance(image, MetaTensor) else None
-    return str(name) if name else None
-
-
-def _stem(path: str) -> str:
-    return Path(path.removesuffix(".gz")).stem
-
-
-def _print(summary: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-    title = f"{summary['n_cases']} cases, pooled IoU {summary['pooled_iou']:.3f}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric", no_wrap=True)
-    for head in ("mean", "sd", "median", "95 % of the mean", "n"):
-        table.add_column(head, justify="right")
-    for name, column in summary["metrics"].items():
-        unit = f" [dim]({summary['hd95_unit']})" if name.startswith("hd95/") else ""
-        interval = f"{number(column['ci_low'])} to {number(column['ci_high'])}"
-        middle = (number(column[key]) for key in ("mean", "std", "median"))
-        table.add_row(name + unit, *middle, interval, str(column["n"]))
-    Console().print(table)

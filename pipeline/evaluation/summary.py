@@ -6,13 +6,15 @@ import csv
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-COUNTS = ("intersection/", "union/")  # kept per case for the pooled IoU, no metrics themselves
+COUNTS = ("intersection/", "union/")  # kept per case for the pooled IoU
+NO_METRICS = (*COUNTS, "area/", "volume/")  # what a case is, not how well it went
 
 
 def summarise(
@@ -50,7 +52,7 @@ def summarise(
         key
         for case in cases
         for key, value in case.items()
-        if not isinstance(value, str) and not key.startswith(COUNTS)
+        if not isinstance(value, str) and not key.startswith(NO_METRICS)
     )
     options = {"confidence": confidence, "resamples": resamples, "seed": seed}
     metrics = {name: _column([case.get(name) for case in cases], **options) for name in names}
@@ -82,11 +84,32 @@ def write_summary(path: str | Path, summary: Mapping[str, Any]) -> None:
     )
 
 
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Show a summary as a table on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+    title = f"{summary['n_cases']} cases, pooled IoU {summary['pooled_iou']:.3f}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for head in ("mean", "sd", "median", "95 % of the mean", "n"):
+        table.add_column(head, justify="right")
+    for name, column in summary["metrics"].items():
+        unit = f" [dim]({summary['hd95_unit']})" if name.startswith("hd95/") else ""
+        interval = f"{number(column['ci_low'])} to {number(column['ci_high'])}"
+        middle = (number(column[key]) for key in ("mean", "std", "median"))
+        table.add_row(name + unit, *middle, interval, str(column["n"]))
+    Console().print(table)
+
+
 def _column(values: Sequence[float | None], **options: Any) -> dict[str, Any]:
     column = np.array([value for value in map(_defined, values) if value is not None], float)
     if not column.size:
         return {"n": 0} | dict.fromkeys(("mean", "std", "median", "ci_low", "ci_high"))
-    low, high = _interval(column, **options)
+    low, high = bootstrap_interval((column,), **options)
     return {
         "n": int(column.size),
         "mean": float(column.mean()),
@@ -97,25 +120,49 @@ def _column(values: Sequence[float | None], **options: Any) -> dict[str, Any]:
     }
 
 
-def _interval(
-    column: np.ndarray, *, confidence: float, resamples: int, seed: int
+def bootstrap_interval(
+    columns: Sequence[np.ndarray],
+    statistic: Callable[..., Any] = np.mean,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> tuple[float | None, float | None]:
-    from scipy.stats import bootstrap
+    """Interval of a statistic over cases: the bias-corrected and accelerated bootstrap.
 
-    if column.size < 2:
+    Args:
+        columns: one value per case each; a case is drawn with its values in all columns.
+        statistic: called as ``statistic(*columns, axis=...)``.
+        confidence: level of the interval.
+        resamples: bootstrap resamples.
+        seed: of the resampling; the same columns give the same interval.
+
+    Returns:
+        Its ends, (None, None) for less than two cases.
+    """
+    from scipy.stats import DegenerateDataWarning, bootstrap
+
+    size = columns[0].size
+    if size < 2:
         return None, None
-    mean = float(column.mean())
-    if np.ptp(column) <= 1e-12 * max(1.0, abs(mean)):
-        return mean, mean  # the acceleration of BCa is 0/0 here
-    found = bootstrap(
-        (column,),
-        np.mean,
-        confidence_level=confidence,
-        n_resamples=resamples,
-        batch=max(1, 2_000_000 // column.size),  # 16 MB of resamples at a time
-        method="BCa",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    if all(np.ptp(column) <= 1e-12 * max(1.0, abs(column[0])) for column in columns):
+        value = float(statistic(*columns, axis=-1))
+        return value, value
+    for method in ("BCa", "percentile"):  # BCa is 0/0 where leaving out a case changes nothing
+        with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+            warnings.simplefilter("ignore", DegenerateDataWarning)
+            found = bootstrap(
+                tuple(columns),
+                statistic,
+                paired=len(columns) > 1,
+                confidence_level=confidence,
+                n_resamples=resamples,
+                batch=max(1, 2_000_000 // size),  # 16 MB of resamples at a time
+                method=method,
+                rng=np.random.default_rng(seed),
+            ).confidence_interval
+        if np.isfinite([found.low, found.high]).all():
+            break
     return float(found.low), float(found.high)
 
 

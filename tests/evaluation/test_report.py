@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -110,6 +111,8 @@ def test_the_report_of_an_evaluation(datalist, tmp_path, capsys):
                 "regions": REGIONS,
                 "vertical_cdr": True,
                 "network": "@network",
+                "label_values": [[1, 2], [2]],
+                "predictions": True,
             },
         }
     )
@@ -124,13 +127,22 @@ def test_the_report_of_an_evaluation(datalist, tmp_path, capsys):
             assert float(rows[name][key]) == value, (name, key)
         # Height over height: rows are axis 0 here and axis 1 in MONAI's order.
         assert float(rows[name]["vertical_cdr/truth"]) == vertical_cdr(*true, axis=0) == 10 / 30
+        assert float(rows[name]["area/optic_cup"]) == true[1].sum()
+        assert float(rows[name]["area/image"]) == WIDTH * HEIGHT
+        # The mask as any other program reads it: 1 rim, 2 cup, on the photograph's own grid.
+        kept = np.asarray(Image.open(output_dir / "predictions" / f"{name}.png"))
+        assert np.array_equal(kept, predicted[0] + predicted[1].astype(int))
+        assert rows[name]["image"] == str(tmp_path / f"{name}.png")
     assert float(rows["shifted"]["vertical_cdr/prediction"]) == 16 / 30
     assert rows["missed"]["vertical_cdr/prediction"] == ""
     assert float(rows["missed"]["vertical_cdr/absolute_error"]) == 1
     assert float(rows["missed"]["hd95/optic_cup"]) == np.hypot(WIDTH, HEIGHT)
 
+    assert not [name for name in evaluator.state.metrics if name.startswith("area")]
+
     summary = json.loads((output_dir / "summary.json").read_text())
     assert (summary["n_cases"], summary["hd95_unit"]) == (3, "px")
+    assert summary["label_values"] == {"optic_disc": [1, 2], "optic_cup": [2]}
     for name, column in summary["metrics"].items():
         values = [float(row[name]) for row in rows.values() if row[name]]
         assert column["mean"] == evaluator.state.metrics[name] == pytest.approx(np.mean(values))
@@ -161,6 +173,27 @@ def test_a_photograph_that_is_gone_costs_no_number(datalist, tmp_path, caplog):
     assert "worst_median_best.png could not be drawn" in caplog.text
 
 
+def test_a_prediction_that_no_mask_can_hold_costs_no_number(datalist, tmp_path, caplog):
+    report = CaseReport(
+        tmp_path, REGIONS, figures=False, label_values=[[1], [2]], predictions=True
+    )  # disjoint, which cup and disc are not
+    evaluate(datalist, report)
+    assert (tmp_path / "summary.json").exists()
+    assert "the prediction of good is not kept: the regions do not fit in one mask" in caplog.text
+    assert [path.name for path in (tmp_path / "predictions").iterdir()] == ["missed.png"]
+
+
+def test_files_of_the_same_name_are_told_apart_by_their_folders(datalist, tmp_path):
+    for number, item in enumerate(datalist):
+        folder = tmp_path / f"patient_{number}" / "scan"
+        folder.mkdir(parents=True)
+        item["image"] = str(shutil.copy(item["image"], folder / "image.png"))
+    report = CaseReport(tmp_path, REGIONS, figures=False)
+    evaluate(datalist, report)
+    names = [case.row["case"] for case in report.cases]
+    assert names == [f"patient_{number}_scan_image" for number in range(3)]
+
+
 def test_volumes_take_their_spacing_from_the_label(tmp_path):
     report = CaseReport(tmp_path / "evaluation", ["pancreas"], figures=False)
     truth = torch.zeros(1, 10, 11, 12)
@@ -171,6 +204,7 @@ def test_volumes_take_their_spacing_from_the_label(tmp_path):
     case = report._measure({"label": label, "pred": truth.roll(2, dims=3)})
     assert case.row["case"] == "patient_1"
     assert case.row["hd95/pancreas"] == pytest.approx(5.0)
+    assert case.row["volume/pancreas"] == pytest.approx(0.8 * 0.8 * 2.5 / 1000)  # ml
     assert np.array_equal(case.masks()[1], truth.bool().numpy())
 
 
@@ -197,6 +231,8 @@ def test_wrong_predictions_are_named(prediction, message, tmp_path):
         ({"regions": ["a", "a"]}, "list of different names"),
         ({"regions": ["pancreas"], "vertical_cdr": True}, "optic_disc.*or false"),
         ({"regions": REGIONS, "vertical_cdr": ["optic_disc"]}, r"as \[disc, cup\]"),
+        ({"regions": REGIONS, "predictions": True}, "label_values is None"),
+        ({"regions": REGIONS, "label_values": [[1, 2]]}, "one list of values per region"),
     ],
 )
 def test_wrong_options_fail_before_the_evaluation(options, message, tmp_path):

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation import case_metrics, summarise, write_cases, write_summary
+from pipeline.evaluation import (
+    bootstrap_interval,
+    case_metrics,
+    summarise,
+    write_cases,
+    write_summary,
+)
 
 VALUES = st.one_of(
     st.lists(st.floats(0, 1), min_size=2, max_size=12),
@@ -91,6 +97,23 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_summary(path, {"n_cases": object()})
     assert json.loads(path.read_text()) == {"n_cases": 3}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_interval_of_a_ratio_draws_whole_cases():
+    """As if written out: each resample draws cases, then divides the sums."""
+    rng = np.random.default_rng(3)
+    whole = rng.uniform(50, 200, size=40)
+    part = whole * rng.beta(8, 2, size=40)
+
+    def ratio(a, b, axis):
+        return a.sum(axis) / b.sum(axis)
+
+    low, high = bootstrap_interval((part, whole), ratio)
+    draws = rng.integers(0, 40, size=(20_000, 40))
+    expected = np.quantile(part[draws].sum(1) / whole[draws].sum(1), (0.025, 0.975))
+    assert (low, high) == pytest.approx(tuple(expected), abs=0.01)
+    assert bootstrap_interval((whole, whole), ratio) == (1, 1)
+    assert bootstrap_interval((part[:1], whole[:1]), ratio) == (None, None)
 
 
 def test_no_case_is_an_error():

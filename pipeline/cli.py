@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .datasets.cli import app as data
+from .experiments.cli import app as experiment
 from .experiments.compare_cli import compare
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data, name="data")
+app.add_typer(experiment, name="experiment")
 app.command()(compare)
 
 

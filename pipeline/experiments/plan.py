@@ -1,0 +1,167 @@
+"""The plan of an experiment: a small JSON file, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from ..errors import InputError
+
+# Names become folders, so they are words that every file system takes.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.+-]*$", max_length=80)]
+Seed = Annotated[int, Field(ge=0)]
+Ids = dict[str, Any]
+
+
+class Part(BaseModel):
+    """A part of the plan; a key that it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Variation(Part):
+    """What a network changes: config files given after the common ones, then values of ids."""
+
+    overlays: list[str] = []
+    overrides: Ids = {}
+
+
+class Evaluate(Part):
+    """Which cases a trained network is measured on, and with which of its checkpoints."""
+
+    section: Literal["validation", "testing"] = "validation"
+    checkpoint: Literal["last", "best"] = "last"
+    overrides: Ids = {}
+
+
+class Float(Part):
+    """A number between two others, drawn evenly or, with ``log``, evenly in its logarithm."""
+
+    type: Literal["float"]
+    low: float
+    high: float
+    log: bool = False
+
+
+class Int(Part):
+    """A whole number between two others."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+    step: Annotated[int, Field(ge=1)] = 1
+
+
+class Categorical(Part):
+    """One of several values of any kind."""
+
+    type: Literal["categorical"]
+    choices: Annotated[list[Any], Field(min_length=2)]
+
+
+class Search(Part):
+    """A search for better values of some ids, on one network, fold and seed."""
+
+    space: Annotated[
+        dict[str, Annotated[Float | Int | Categorical, Field(discriminator="type")]],
+        Field(min_length=1),
+    ]
+    trials: Annotated[int, Field(ge=1)] = 20
+    network: str | None = None
+    fold: int | None = None
+    metric: str = "dice"
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+
+class Plan(Part):
+    """A grid of trainings and their evaluations, as :func:`read_plan` reads it."""
+
+    name: Name
+    description: str = ""
+    bundle: str
+    configs: list[str] = []
+    networks: Annotated[dict[Name, Variation], Field(min_length=1)]
+    variants: dict[Name, Ids] = {}
+    folds: Annotated[list[int], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    overrides: Ids = {}
+    evaluate: Evaluate = Evaluate()
+    search: Search | None = None
+
+
+# The model behind each place in a plan, to name the key that was meant.
+PARTS: dict[str, type[Part]] = {
+    "networks": Variation,
+    "evaluate": Evaluate,
+    "search": Search,
+    "float": Float,
+    "int": Int,
+    "categorical": Categorical,
+}
+
+
+def read_plan(path: Path) -> Plan:
+    """Read and check a plan; what it names is looked up by :func:`cells`.
+
+    Raises:
+        InputError: when there is no such file, or it is not a plan; names the file, the place in
+            it, the value received and, for an unknown key, the nearest known one.
+    """
+    content = read_json(path)
+    try:
+        plan = Plan.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"plan {path}: {explain(error)}") from None
+    for part, values in {"folds": plan.folds, "seeds": plan.seeds}.items():
+        if len(set(values)) < len(values):
+            raise InputError(f"plan {path}: {part}: {values} names one twice; name each once.")
+    for name, drawn in (plan.search.space if plan.search else {}).items():
+        if not isinstance(drawn, Categorical) and drawn.low >= drawn.high:
+            raise InputError(
+                f"plan {path}: search.space.{name}: low {drawn.low} is not below high {drawn.high}."
+            )
+        if isinstance(drawn, Float) and drawn.log and drawn.low <= 0:
+            raise InputError(
+                f"plan {path}: search.space.{name}: low {drawn.low} has no logarithm; give a low "
+                "above 0, or log false."
+            )
+    return plan
+
+
+def explain(error: ValidationError) -> str:
+    """The first fault that pydantic found, as one line in the words of the plan."""
+    first = error.errors()[0]
+    place = ".".join(str(step) for step in first["loc"] if step != "[key]")
+    if first["type"] == "extra_forbidden":
+        *above, key = (str(step) for step in first["loc"])
+        known = next((PARTS[step] for step in reversed(above) if step in PARTS), Plan).model_fields
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+        return f"{place}: there is no such key; {hint}"
+    if first["type"] == "missing":
+        return f"{place}: it is missing; every plan has it."
+    if first["type"] == "string_pattern_mismatch":
+        return f"{place}: {first['input']!r} becomes a folder; use letters, digits and _ . + -"
+    received = json.dumps(first["input"], default=str)[:80]
+    return f"{place or 'the file'}: {first['msg']}, received {received}"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: when there is no such file, or no JSON object in it.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(f"{path}: there is no such file; give the path of a JSON file.") from None
+    except ValueError as error:
+        raise InputError(f"{path}: it is not JSON ({error}).") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: it holds a {type(content).__name__}, not a JSON object {{...}}.")
+    return content

@@ -1,0 +1,223 @@
+"""Carry a plan out: what is missing of it, and no more."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .plan import read_plan
+from .plan_cells import Cell, cells, check_settings
+from .run_cell import Work, evaluation, last_words, training
+from .run_jobs import Job, Resources, make_cluster, run_all
+from .run_progress import Board, duration, share_done
+from .run_record import ParentRun
+
+
+def run_plan(
+    path: Path, *, output: Path | None = None, resources: Resources, dry_run: bool = False
+) -> int:
+    """Train and evaluate every cell of a plan that is not done yet.
+
+    Args:
+        path: the plan.
+        output: folder of the experiment; ``runs/NAME`` by default. A folder per cell in it holds
+            ``training/``, ``evaluation/``, a log of each and ``settings.json``.
+        resources: where cells run.
+        dry_run: print what would run, and touch nothing.
+
+    Returns:
+        how many cells failed.
+
+    Raises:
+        InputError: before anything has run, for a fault in the plan, or a cell that was begun with
+            other settings.
+    """
+    plan = read_plan(path)
+    folder = output or Path("runs") / plan.name
+    every = cells(plan)
+    for cell in every:
+        check_begun(cell, folder / cell.name, resources)
+    if dry_run:
+        for cell in every:
+            work = make_work(cell, folder, resources, tags={})
+            print(f"# {cell.name}: {'done' if work.done else 'to do'}")
+            print(*work.steps, sep="\n")
+        return 0
+    check_configs(every)
+    with opened(folder):
+        cluster = make_cluster(resources)
+        shutil.copyfile(path, folder / "plan.json")
+        parent = ParentRun("experiment", plan, path, every[0], folder)
+        works = [make_work(cell, folder, resources, parent.tags) for cell in every]
+        return carry_out(works, every, cluster, resources, parent, again(path, output))
+
+
+def carry_out(
+    works: list[Work],
+    every: list[Cell],
+    cluster: Any,
+    resources: Resources,
+    parent: ParentRun,
+    command: str,
+) -> int:
+    """Run the works that are not done, and show how far they are; returns how many failed."""
+    epochs = {cell.name: int(cell.value("epochs", 1)) for cell in every}
+    shares = {w.name: 1.0 if w.done else share_done(w.folder, epochs[w.name]) for w in works}
+    failed: list[Work] = []
+    begun: dict[str, float] = {}
+    running_names: set[str] = set()
+    missing = [work for work in works if not work.done]
+
+    with Board(shares) as board:
+
+        def show() -> None:
+            done = sum(work.done for work in works)
+            counts = f"{done} of {len(works)} done, {len(running_names)} running"
+            board.show(counts + (f", {len(failed)} failed" if failed else ""))
+
+        def due() -> Iterator[Work]:
+            for work, cell in ((w, c) for w, c in zip(works, every, strict=True) if w in missing):
+                begin(cell, work.folder, resources)
+                begun[work.name] = time.monotonic()
+                running_names.add(work.name)
+                show()
+                yield work
+
+        def watch(job: Job, running: list[Job]) -> None:
+            board.parts[job.work.name] = share_done(job.work.folder, epochs[job.work.name])
+            show()
+
+        def ended(job: Job) -> None:
+            work = job.work
+            running_names.discard(work.name)
+            board.parts[work.name] = 1.0
+            took = duration(time.monotonic() - begun[work.name])
+            if work.done:
+                board.say(f"done    {work.name}  {took}{score(work.folder)}")
+            else:
+                failed.append(work)
+                board.say(f"failed  {work.name}  {took}", style="red")
+            show()
+
+        if len(missing) < len(works):
+            board.say(f"{len(works) - len(missing)} of {len(works)} cells are done already")
+        try:
+            run_all(cluster, due(), watch=watch, ended=ended)
+        except (KeyboardInterrupt, SystemExit):
+            parent.end("KILLED")
+            alive = resources.cluster == "slurm" and not isinstance(
+                sys.exc_info()[1], KeyboardInterrupt
+            )
+            what = "left; Slurm's jobs go on" if alive else "stopped"
+            board.say(f"{what}. To go on: {command}", style="yellow")
+            raise
+    parent.end("FAILED" if failed else "FINISHED")
+    for work in failed:
+        log = next((step.log for step in work.steps if not step.done.exists()), work.steps[-1].log)
+        board.say(f"{work.name} failed: {last_words(log)}\n    {log}", style="red")
+    if failed:
+        board.say(f"To try the failed ones again: {command}")
+    elif parent.recorded:
+        board.say(f"To compare: python -m pipeline compare --parent {parent.id}")
+    return len(failed)
+
+
+def make_work(cell: Cell, folder: Path, resources: Resources, tags: dict[str, str]) -> Work:
+    """What there is to do for a cell."""
+    place = folder / cell.name
+    steps = (
+        training(cell, place, tags=tags, processes=resources.processes),
+        evaluation(cell, place, tags=tags),
+    )
+    return Work(cell.name, place, steps)
+
+
+def check_begun(cell: Cell, folder: Path, resources: Resources) -> None:
+    """Compare a cell with what its folder was made with, if it came as far as a checkpoint.
+
+    Raises:
+        InputError: when the settings differ.
+    """
+    file = folder / "settings.json"
+    if file.exists() and any((folder / "training").glob("*.pt")):
+        now = json.loads(json.dumps(cell.settings(processes=resources.processes)))
+        check_settings(cell, json.loads(file.read_text()), now, folder)
+
+
+def begin(cell: Cell, folder: Path, resources: Resources) -> None:
+    """Keep with a cell what it is made with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = cell.settings(processes=resources.processes)
+    (folder / "settings.json").write_text(json.dumps(settings, indent=4) + "\n")
+
+
+def check_configs(every: list[Cell]) -> None:
+    """Build each network and find the cases of each fold once, as the cells will.
+
+    Raises:
+        InputError: when a cell could not even start.
+    """
+    from monai.bundle import ConfigParser
+
+    seen = set()
+    for cell in every:
+        for key, section in (
+            (cell.network, "network_def"),
+            (cell.ids["fold"], "train#dataset#data"),
+        ):
+            if (key, section) in seen:
+                continue
+            seen.add((key, section))
+            parser = ConfigParser()
+            parser.read_config([str(config) for config in cell.configs])
+            parser.update(pairs=cell.ids)
+            try:
+                parser.get_parsed_content(section)
+            except Exception as error:
+                raise InputError(f"{cell.name}: {root_cause(error)}") from error
+
+
+def root_cause(error: BaseException) -> str:
+    """The message of an ``InputError`` among the causes, else of the first cause."""
+    while not isinstance(error, InputError) and (cause := error.__cause__ or error.__context__):
+        error = cause
+    return " ".join(str(error).split())[:500]
+
+
+def score(folder: Path) -> str:
+    """The mean Dice over the regions of an evaluation, as it is shown."""
+    try:
+        metrics = json.loads((folder / "evaluation" / "summary.json").read_text())["metrics"]
+        dice = [column["mean"] for name, column in metrics.items() if name.startswith("dice/")]
+        return f"  Dice {sum(dice) / len(dice):.4f}"
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return ""
+
+
+def opened(folder: Path) -> Any:
+    """Hold a folder against a second start of the same experiment.
+
+    Raises:
+        InputError: when another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "experiment.lock", timeout=0)
+    try:
+        return lock.acquire()
+    except Timeout:
+        raise InputError(f"{folder}: another process runs this; wait for it, or stop it.") from None
+
+
+def again(path: Path, output: Path | None, verb: str = "run") -> str:
+    """The command that goes on."""
+    return f"python -m pipeline experiment {verb} {path}" + (
+        f" --output {output}" if output else ""
+    )

@@ -1,0 +1,139 @@
+"""The MLflow run that the cells of an experiment, or the trials of a search, belong to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .plan import Plan
+from .plan_cells import Cell
+
+logger = logging.getLogger(__name__)
+
+
+class ParentRun:
+    """A run that is made once and opened again by every later start.
+
+    Args:
+        kind: ``experiment`` or ``search``.
+        plan: its parts become parameters; the file itself an artifact.
+        path: the plan's file.
+        cell: any cell, which tells the store; one that is not recorded has no parent either.
+        folder: keeps the run's id.
+
+    Raises:
+        InputError: when the store cannot be reached.
+    """
+
+    def __init__(self, kind: str, plan: Plan, path: Path, cell: Cell, folder: Path) -> None:
+        self.id = ""
+        self.recorded = bool(cell.value("log_to_mlflow", True))
+        if not self.recorded:
+            return
+        # MLflow's own patience with a server that does not answer is minutes long.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        offline = f"sqlite:///{Path('mlflow.db').resolve()}"
+        uri = cell.value("tracking_uri") or mlflow.get_tracking_uri()
+        uri = offline if cell.value("tracking_offline") else uri
+        self.client = mlflow.MlflowClient(tracking_uri=uri)
+        record = folder / "mlflow.json"
+        known = json.loads(record.read_text()) if record.exists() else {}
+        try:
+            if known.get("tracking_uri") == uri and self._reopen(known["run_id"]):
+                self.id = known["run_id"]
+            else:
+                self.id = self._create(kind, plan, cell, folder)
+                record.write_text(json.dumps({"tracking_uri": uri, "run_id": self.id}, indent=4))
+            self.client.log_artifact(self.id, str(path))
+        except (MlflowException, ValueError, OSError) as error:
+            raise InputError(
+                f"tracking_uri {uri}: {' '.join(str(error).split())[:300]}; start the MLflow "
+                "server, or give another tracking_uri in the plan's overrides."
+            ) from error
+
+    def _reopen(self, run_id: str) -> bool:
+        """False when the store does not have the run any more."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.update_run(run_id, "RUNNING")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
+
+    def _create(self, kind: str, plan: Plan, cell: Cell, folder: Path) -> str:
+        from mlflow.entities import Param
+
+        from ..tracking.delivery import experiment_id, one_process_at_a_time
+
+        metadata = json.loads((cell.bundle / "configs" / "metadata.json").read_text())
+        tags = {
+            "pipeline.kind": kind,
+            "pipeline.bundle": cell.bundle.resolve().name,
+            "pipeline.bundle_version": metadata["version"],
+            "pipeline.output_dir": str(folder.resolve()),
+            "mlflow.note.content": plan.description,
+        }
+        with one_process_at_a_time(self.client.tracking_uri):
+            experiment = experiment_id(self.client, str(cell.value("experiment_name")))
+        run = self.client.create_run(experiment, tags=tags, run_name=plan.name)
+        content = plan.model_dump(exclude={"name", "description"}, exclude_none=True)
+        params = [Param(name, json.dumps(value)[:6000]) for name, value in content.items()]
+        self.client.log_batch(run.info.run_id, params=params)
+        return run.info.run_id
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What makes a run a child of this one."""
+        return {"mlflow.parentRunId": self.id} if self.recorded else {}
+
+    def log(self, *, metrics: Mapping[str, float] | None = None, step: int = 0) -> None:
+        """Record numbers; a store that has gone costs a warning."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        entries = [Metric(name, value, now, step) for name, value in (metrics or {}).items()]
+        self._try(lambda: self.client.log_batch(self.id, metrics=entries))
+
+    def artifact(self, path: Path) -> None:
+        """Keep a file with the run."""
+        self._try(lambda: self.client.log_artifact(self.id, str(path)))
+
+    def tag_child(self, name: str, tags: Mapping[str, str]) -> None:
+        """Add tags to the child run of that name."""
+
+        def tag() -> None:
+            experiment = self.client.get_run(self.id).info.experiment_id
+            found = self.client.search_runs(
+                [experiment],
+                f"tags.`mlflow.parentRunId` = '{self.id}' and attributes.run_name = '{name}'",
+            )
+            for run in found:
+                for key, value in tags.items():
+                    self.client.set_tag(run.info.run_id, key, value)
+
+        self._try(tag)
+
+    def end(self, status: str) -> None:
+        """Close the run: FINISHED, FAILED or KILLED."""
+        self._try(lambda: self.client.set_terminated(self.id, status))
+
+    def _try(self, send: Any) -> None:
+        if not self.recorded:
+            return
+        try:
+            send()
+        except Exception as error:
+            logger.warning(f"MLflow did not record all: {' '.join(str(error).split())[:200]}")

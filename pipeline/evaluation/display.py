@@ -13,7 +13,7 @@ CT_WINDOW = (-160.0, 240.0)  # HU, the usual window for soft tissue: level 40, w
 
 
 def case_view(
-    path: str | Path, prediction: np.ndarray, truth: np.ndarray, *, affine: np.ndarray
+    path: str | Path | None, prediction: np.ndarray, truth: np.ndarray, *, affine: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read an image again and lay masks on it.
 
@@ -21,9 +21,9 @@ def case_view(
     patient's right on the left), and shown at the slice with the largest truth.
 
     Args:
-        path: image file on the grid of the masks.
+        path: image file on the grid of the masks; None for black in its place.
         prediction: boolean masks ``(R, *spatial)`` in MONAI's order: ``(R, W, H)`` for a PNG.
-        truth: boolean masks of the same shape.
+        truth: boolean masks on the same grid.
         affine: of the masks; only the orientation of a volume is taken from it.
 
     Returns:
@@ -32,7 +32,10 @@ def case_view(
     Raises:
         ValueError: when the image is not on the grid of the masks.
     """
-    image = LoadImage(image_only=True, ensure_channel_first=True)(path)
+    if path is None:
+        image = MetaTensor(torch.zeros(1, *truth.shape[1:]), affine=affine)
+    else:
+        image = LoadImage(image_only=True, ensure_channel_first=True)(path)
     layers = [image, *(MetaTensor(torch.from_numpy(m), affine=affine) for m in (prediction, truth))]
     if truth.ndim == 4:
         turn = Orientation("LPS", labels=None)

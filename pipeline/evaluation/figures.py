@@ -73,7 +73,7 @@ def overlay_page(
 
 def comparison_figure(
     photographs: Sequence[np.ndarray],
-    truth: Sequence[np.ndarray],
+    truth: Sequence[np.ndarray | None],
     predictions: Mapping[str, Sequence[np.ndarray]],
     *,
     regions: Sequence[str],
@@ -86,7 +86,7 @@ def comparison_figure(
 
     Args:
         photographs: N of ``(H, W, 3)``.
-        truth: N of ``(R, H, W)``.
+        truth: N of ``(R, H, W)``; None where it is not at hand.
         predictions: per network name, N of ``(R, H, W)``.
         regions: the R names of the mask channels.
         titles: N names of the photographs, or none.
@@ -106,6 +106,8 @@ def comparison_figure(
         panel.set_title(head, fontsize=12, fontweight="bold", color=TEXT)
     for index, (row, photograph, true) in enumerate(zip(axes, photographs, truth, strict=True)):
         shown = [masks[index] for masks in predictions.values()]
+        known = true is not None
+        true = true if known else np.zeros_like(shown[0])
         window = _window(true, *shown)
         for panel in row:
             panel.imshow(photograph)
@@ -113,11 +115,14 @@ def comparison_figure(
         row[0].set_xlabel(titles[index] if titles else " ", fontsize=9, color=TEXT)
         _zoom(row[1], window)
         _draw(row[1], true, regions, DASHED, width=1.8, fill=True)
+        if not known:
+            row[1].set_xlabel("not at hand", fontsize=9, color=TEXT)
         for panel, mask in zip(row[2:], shown, strict=True):
             _zoom(panel, window)
             _draw(panel, mask, regions, SOLID, width=1.8, fill=True)
             _draw(panel, true, regions, DASHED, width=1.3)
-            panel.set_xlabel(f"Dice: {_dice(mask, true, regions)}", fontsize=9, color=TEXT)
+            score = f"Dice: {_dice(mask, true, regions)}" if known else " "
+            panel.set_xlabel(score, fontsize=9, color=TEXT)
     _legend(figure, regions)
     return figure
 

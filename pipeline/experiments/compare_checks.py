@@ -32,13 +32,14 @@ def comparable(
     """
     evaluations = without_repeats(evaluations)
     notes: list[str] = []
-    for evaluation in evaluations:
-        own = evaluation.run.data.params.get("fold", evaluation.fold)
-        if evaluation.tag("section") == "validation" and own != evaluation.fold:
-            raise InputError(
-                f"{evaluation} measured fold {own}, on which its network was trained: fold "
-                f"{evaluation.fold} was held out; evaluate that one"
-            )
+    for each in evaluations:
+        if each.tag("section") == "validation" and each.training is not None:
+            held_out, own = (r.data.params.get("fold") for r in (each.training, each.run))
+            if held_out != own:
+                raise InputError(
+                    f"{each} measured fold {own}, on which its network was trained: fold "
+                    f"{held_out} was held out; evaluate that one"
+                )
     same(evaluations, "bundle", lambda each: each.tag("bundle"), "--filter")
     same(
         evaluations,

@@ -22,7 +22,10 @@ KIND, TRAINING, PARENT = "pipeline.kind", "pipeline.training_run_id", "mlflow.pa
 
 @dataclass
 class Evaluation:
-    """One evaluation run with its table of cases, and the training that it belongs to."""
+    """One evaluation run with its table of cases, and the training that it belongs to.
+
+    ``fold`` and ``seed`` are a dash where they are not known, or are themselves what is compared.
+    """
 
     run: Run
     training: Run | None
@@ -205,7 +208,7 @@ def read_evaluations(
             raise InputError(f"{name}: the case {twice.iloc[0]} stands twice in its cases.csv")
         summary = fetch(client, run, "summary.json", folder)
         fold, seed = (
-            next((r.data.params[key] for r in both if key in r.data.params), "-")
+            next((r.data.params[key] for r in both if key in r.data.params and key != by), "-")
             for key in ("fold", "seed")
         )
         evaluations.append(

@@ -111,6 +111,7 @@ def write(
         sizes.notes = ["The evaluations did not record the true sizes: evaluate again."]
     if not small and sizes.pictures:
         sizes.notes = ["Less than nine cases have the structure: too few for thirds."]
+        sizes.pictures[0].notes = []
     numbers = tables.metric_table(found, metrics, units)
     pairs = tables.difference_table(found, differences, units)
     cost, runs = tables.footprint_table(found, evaluations), tables.run_table(evaluations)

@@ -117,14 +117,14 @@ def size_figure(found: Results) -> Figure | None:
 def scatter_thirds(
     axes: Axes, sizes: np.ndarray, values: np.ndarray, number: int, network: str
 ) -> None:
-    """Cases as faint points, and the means of the three thirds by size."""
+    """Cases as faint points, and, from nine cases on, the means of the three thirds by size."""
     there = (sizes > 0) & np.isfinite(values)
     order = np.flatnonzero(there)[np.argsort(sizes[there], kind="stable")]
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     axes.plot(sizes[order], values[order], marker, markersize=3, alpha=0.35, color=colour, mew=0)
-    # The cut of the table: a third rounded down is the smallest one.
+    # The cut of the table: a third rounded down is the smallest one; too few cases have none.
     first, second = order.size // 3, -(-2 * order.size // 3)
-    thirds = [part for part in np.split(order, [first, second]) if part.size]
+    thirds = np.split(order, [first, second]) if order.size >= 9 else []
     x = [np.median(sizes[part]) for part in thirds]
     y = [values[part].mean() for part in thirds]
     axes.plot(x, y, marker=marker, markersize=5.5, linewidth=1.5, color=colour, label=network)

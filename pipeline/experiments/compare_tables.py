@@ -93,6 +93,12 @@ def difference_table(
         "bootstrap interval, and p of Wilcoxon's signed-rank test with Holm's correction for the "
         f"{tests} tests of this table; bold where p < 0.05. The pooled IoU has no test."
     ]
+    least = 2.0 ** (1 - len(found.cases))  # of the signed-rank test: all differences of one sign
+    if least * tests >= 0.05:
+        notes.append(
+            f"With {len(found.cases)} cases p is at least {least:.2g} before the correction: no "
+            "difference can reach p < 0.05 here, however large."
+        )
     title = f"Difference to {found.baseline}"
     return Table("differences", title, ["Metric", *found.others], rows, list(records), notes)
 

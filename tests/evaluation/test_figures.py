@@ -81,6 +81,15 @@ def test_the_comparison_shows_each_network_in_its_column():
         comparison_figure([photograph] * 2, [truth] * 2, {"B": [truth]}, regions=REGIONS)
 
 
+def test_without_a_truth_nothing_is_scored():
+    photograph, found = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8), masks(60, 40)
+    figure = comparison_figure([photograph], [None], {"A": [found]}, regions=REGIONS)
+    shown = [marked(rendered(figure), panel, figure, RED) is not None for panel in figure.axes]
+    assert shown == [False, False, True]
+    assert figure.axes[1].get_xlabel() == "not at hand"
+    assert "Dice" not in figure.axes[2].get_xlabel()
+
+
 def test_attention_covers_the_photograph_and_names_its_grid():
     alpha = np.zeros((2, 4, 8))
     alpha[:, 0, 7] = 1  # upper right
@@ -119,6 +128,9 @@ def test_a_volume_is_shown_as_radiologists_see_it(tmp_path):
     assert true.sum() == 6
     assert np.array_equal(predicted, ~true)
     assert np.array_equal(picture[..., 0] > 0.5, true[0])
+    black, _, same = case_view(None, ~truth, truth, affine=affine)
+    assert np.array_equal(same, true)
+    assert (black.shape, black.max()) == ((10, 8, 3), 0)
 
 
 def test_a_mask_of_another_grid_is_refused(tmp_path):

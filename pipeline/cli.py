@@ -11,6 +11,7 @@ from rich.text import Text
 from .datasets.cli import app as data
 from .experiments.cli import app as experiment
 from .experiments.compare_cli import compare
+from .experiments.runs_cli import app as runs
 
 app = typer.Typer(
     help="Attention U-Net segmentation on MONAI bundles.",
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data, name="data")
+app.add_typer(runs, name="runs")
 app.add_typer(experiment, name="experiment")
 app.command()(compare)
 
@@ -37,8 +39,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; what the user can put right is one line of red text and exit status 1."""
     try:
         app(arguments)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        if _debug:
+    except Exception as error:
+        # MLflow's own errors, such as a server that does not answer, without importing it here.
+        mlflow = type(error).__name__ == "MlflowException"
+        if _debug or not (mlflow or isinstance(error, ValueError | OSError | ModuleNotFoundError)):
             raise
         Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
         sys.exit(1)

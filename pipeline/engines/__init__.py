@@ -1,6 +1,8 @@
 """What a bundle's trainer and evaluator need beyond MONAI's engines."""
 
 from .batch import AugmentedBatch
+from .checkpoints import Checkpoints
+from .cost import network_cost
 from .handlers import ClipGradients, EpochSummary
 from .inferer import AutocastInferer
 from .metrics import RegionDice
@@ -9,7 +11,7 @@ from .preflight import (
     existing_file,
     find_images,
     load_pretrained,
-    running_config,
+    running_bundle,
     select_cases,
     unused_folder,
 )
@@ -17,6 +19,7 @@ from .preflight import (
 __all__ = [
     "AugmentedBatch",
     "AutocastInferer",
+    "Checkpoints",
     "ClipGradients",
     "EpochSummary",
     "RegionDice",
@@ -24,7 +27,8 @@ __all__ = [
     "existing_file",
     "find_images",
     "load_pretrained",
-    "running_config",
+    "network_cost",
+    "running_bundle",
     "select_cases",
     "unused_folder",
 ]

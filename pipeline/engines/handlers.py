@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import os
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import ignite.distributed as idist
 import torch
@@ -39,9 +42,10 @@ class EpochSummary:
 
     The line holds the epoch, the mean loss, the validation metrics when they are new, the best
     Dice so far, the epoch's time in s (validation included) and the time left. The same goes
-    into ``history.csv``, a row an epoch. Sets ``state.metrics["loss"]`` and
-    ``["lr"]``. Stands after the ``ValidationHandler`` in the list of handlers, and before those
-    that log metrics.
+    into ``history.csv``, a row an epoch; a resumed training goes on with the rows that it has.
+    Sets ``state.metrics``: ``loss``, ``lr``, ``minutes`` (of all epochs so far) and
+    ``peak_memory_mb`` (of the GPU, or else of the process). Stands after the
+    ``ValidationHandler`` in the list of handlers, and before those that log metrics.
 
     Args:
         output_dir: the folder of ``history.csv``; None for no file.
@@ -49,7 +53,7 @@ class EpochSummary:
     """
 
     def __init__(self, output_dir: str | None = None, validator: Engine | None = None) -> None:
-        self.output_dir = output_dir
+        self.path = Path(output_dir) / "history.csv" if output_dir is not None else None
         self.validator = validator
 
     def attach(self, engine: Engine) -> None:
@@ -60,7 +64,11 @@ class EpochSummary:
 
     def begin(self, engine: Engine) -> None:
         self.first_epoch, self.begun = engine.state.epoch, time.monotonic()
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[dict[str, Any]] = []
+        if engine.state.epoch and self.path is not None and self.path.exists():
+            with self.path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            self.rows = [row for row in rows if int(row["epoch"]) <= engine.state.epoch]
 
     def start(self, engine: Engine) -> None:
         self.total, self.count, self.started = torch.zeros(()), 0, time.monotonic()
@@ -85,6 +93,9 @@ class EpochSummary:
         state.metrics["loss"] = loss
         state.metrics["lr"] = engine.optimizer.param_groups[0]["lr"]
         seconds = time.monotonic() - self.started
+        earlier = sum(float(row["seconds"]) for row in self.rows)
+        state.metrics["minutes"] = (earlier + seconds) / 60
+        state.metrics["peak_memory_mb"] = peak_memory_mb()
         done = state.epoch - self.first_epoch
         left = (time.monotonic() - self.begun) / done * (state.max_epochs - state.epoch)
         validated = {}
@@ -96,17 +107,28 @@ class EpochSummary:
         parts = [f"epoch {state.epoch}/{state.max_epochs}"]
         parts += [f"{name} {value:.4f}" for name, value in numbers.items()]
         logger.info("  ".join([*parts, f"{seconds:.1f} s", f"{left / 60:.1f} min left"]))
-        if self.output_dir is not None:
-            row = {"epoch": state.epoch, "lr": state.metrics["lr"], "seconds": seconds, **numbers}
-            self.write(row)
-
-    def write(self, row: dict[str, float]) -> None:
-        """Add a row to ``history.csv``; a column that comes later is added to all rows."""
-        path = Path(self.output_dir) / "history.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        row = {"epoch": state.epoch, "lr": state.metrics["lr"], "seconds": seconds, **numbers}
         self.rows.append(row)
+        if self.path is not None:
+            self.write()
+
+    def write(self) -> None:
+        """Write all rows; a column that comes later is added to those before."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         columns = list(dict.fromkeys(name for each in self.rows for name in each))
-        with path.open("w", newline="") as file:
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        with temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
+        os.replace(temporary, self.path)
+
+
+def peak_memory_mb() -> float:
+    """The most memory that was in use at once so far, in MB: of the GPU, or of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)

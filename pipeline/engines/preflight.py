@@ -8,7 +8,7 @@ import json
 import pickle
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -59,10 +59,35 @@ def running_config() -> dict[str, Any]:
     the MONAI workflow that evaluates the expression. Empty outside of one.
     """
     for frame in stack():
-        workflow = frame.f_locals.get("self")
-        if isinstance(workflow, ConfigWorkflow):
-            return workflow.parser.config
+        if is_workflow(frame):
+            return frame.f_locals["self"].parser.config
     return {}
+
+
+def running_bundle() -> dict[str, Any]:
+    """The bundle that is being run, for its record: config, overrides, tags, files."""
+    config = running_config()
+    bundle = {"config": config, "overrides": overrides(), "tags": {}, "files": []}
+    root = next((f.f_locals["self"].config_root_path for f in stack() if is_workflow(f)), None)
+    if root is not None:
+        root = Path(root)
+        metadata = root / "metadata.json"
+        version = json.loads(metadata.read_text())["version"] if metadata.exists() else "unknown"
+        network = str(config.get("network_def", {}).get("_target_", "unknown")).split(".")[-1]
+        names = ("metadata.json", "logging.conf")
+        bundle["files"] = [
+            str(path.resolve()) for path in map(root.joinpath, names) if path.exists()
+        ]
+        bundle["tags"] = {
+            "pipeline.bundle": (root.parent if root.name == "configs" else root).resolve().name,
+            "pipeline.bundle_version": version,
+            "pipeline.network": network,
+        }
+    return bundle
+
+
+def is_workflow(frame: FrameType) -> bool:
+    return isinstance(frame.f_locals.get("self"), ConfigWorkflow)
 
 
 def overrides() -> dict[str, Any]:
@@ -201,14 +226,21 @@ def load_pretrained(network: torch.nn.Module, path: str) -> None:
         ) from None
 
 
-def unused_folder(path: str, holds: str = "model.pt") -> str:
+def unused_folder(path: str, holds: Sequence[str], *, resume: bool = False) -> str:
     """``path`` itself, a folder for a run's files.
 
+    Args:
+        path: the folder.
+        holds: names of files that an earlier run would have left.
+        resume: the earlier run goes on, and may have.
+
     Raises:
-        InputError: when it holds the file of an earlier run, which would be overwritten.
+        InputError: when it holds a file of an earlier run, which would be overwritten.
     """
-    if (Path(path) / holds).exists():
-        raise InputError(f"output_dir {path}: it holds {holds}; give another --output_dir.")
+    found = [name for name in holds if (Path(path) / name).exists()]
+    if found and not resume:
+        fix = ", or go on with --resume True" if "checkpoint.pt" in found else ""
+        raise InputError(f"output_dir {path}: it holds {found[0]}; give another --output_dir{fix}.")
     return path
 
 

@@ -1,13 +1,18 @@
-"""One training, one MLflow run: parameters, metrics, config, checkpoints and pictures."""
+"""One training or evaluation, one MLflow run, whatever happens to it."""
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import json
 import logging
 import math
 import re
+import signal
+import sys
+import threading
 import time
+import traceback
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,33 +20,57 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
+from ..errors import InputError
+from .delivery import RUN_KEY, Delivery, without_password
+from .journal import Journal
+from .provenance import dataset_event, environment, file_sha256, git_tags, process_tags
+from .system_metrics import watch_system
+
 logger = logging.getLogger(__name__)
+
+FOLDER = "mlflow"  # of the journal, in the run's output_dir
+STEPS_A_BATCH = 50  # losses of single steps that are read from the device together
+
+
+class Terminated(SystemExit):
+    """SIGTERM, as an exception, so that the run ends in order."""
 
 
 class MlflowRun:
     """Ignite handler that records its engine's run in MLflow.
 
-    The run starts with the engine and ends with it, FINISHED or, on an exception, FAILED. Every
-    plain top-level value of the config is a parameter; ``state.metrics`` of the engine become
-    ``<prefix>/...``, those of the validator ``val/...``, logged each epoch, and ``best/...`` at the
-    epoch with the best key metric. At the end the whole ``output_dir`` is the run's artifacts.
-    On processes other than the first it does nothing.
+    The run starts with the engine and ends with it: FINISHED; FAILED on an exception, with the
+    traceback as ``traceback.txt``; KILLED on SIGINT and SIGTERM. Everything goes into a journal in
+    ``<output_dir>/mlflow`` first and from there, by a thread, to the MLflow store, so that a step
+    never waits for it and a store that is away for a while loses nothing: what it has not when the
+    run ends, ``python -m pipeline runs sync`` delivers.
 
-    A run that cannot start ends the training before its first step; what MLflow refuses later
-    is a warning. Metrics that are no finite number are left out, names are reduced to letters,
-    digits and ``_-. /``, and texts are cut at MLflow's limits.
+    At the start it records every plain top-level value of the config as a parameter, the
+    overrides, the whole config, the code's commit, versions, machine and datasets; per step the
+    loss and the learning rate (``train/step_loss``, ``train/step_lr``); per epoch the engine's
+    metrics under ``<prefix>/...``, the validator's under ``val/...`` and those of the best epoch
+    so far under ``best/...``; at the end the files of ``output_dir``. On processes other than the
+    first it does nothing. Names are reduced to letters, digits and ``_-. /``; metrics that are
+    no finite number are left out.
 
     Args:
-        enabled: False logs nothing, and MLflow need not be installed.
+        enabled: False records nothing, and MLflow need not be installed.
         tracking_uri: MLflow's tracking URI; empty for ``MLFLOW_TRACKING_URI`` or else MLflow's
-            default, a SQLite store in the working directory. A new experiment of a SQLite store
-            keeps its artifacts in the folder ``mlruns`` beside the database.
+            default, a SQLite store in the working directory.
+        tracking_offline: record in a SQLite store in the working directory, whatever the URI.
         experiment_name: the experiment, made when there is none.
         run_name: the run's name.
         output_dir: the folder with the run's files.
         prefix: what stands before the names of the engine's own metrics.
+        tags: more tags.
         validator: an evaluator with more metrics, if any.
-        config: the resolved config.
+        checkpoint: the weights that an evaluation measures; None for a training.
+        datalist: the datalist file.
+        datasets: datasets by context (``training``, ...), each with a list of cases as ``data``.
+        bundle: what ``pipeline.engines.running_bundle`` gives.
+        cost: metrics of the network that are known beforehand, such as ``model/parameters``.
+        resume: go on with the run whose journal is in ``output_dir``, if there is one.
+        timeout: longest wait for the store at the start, in s.
     """
 
     def __init__(
@@ -49,122 +78,275 @@ class MlflowRun:
         *,
         enabled: bool = True,
         tracking_uri: str = "",
+        tracking_offline: bool = False,
         experiment_name: str,
         run_name: str,
         output_dir: str,
         prefix: str = "train",
+        tags: Mapping[str, str] | None = None,
         validator: Engine | None = None,
-        config: Mapping[str, Any] | None = None,
+        checkpoint: str | None = None,
+        datalist: str | None = None,
+        datasets: Mapping[str, Any] | None = None,
+        bundle: Mapping[str, Any] | None = None,
+        cost: Mapping[str, float] | None = None,
+        resume: bool = False,
+        timeout: float = 30.0,
     ) -> None:
         self.enabled = enabled and idist.get_rank() == 0
         self.tracking_uri = tracking_uri
+        self.tracking_offline = tracking_offline
         self.experiment_name = str(experiment_name)
         self.run_name = str(run_name)
         self.output_dir = Path(output_dir)
         self.prefix = prefix
+        self.tags = {str(name): str(value) for name, value in (tags or {}).items()}
         self.validator = validator
-        self.config = dict(config or {})
+        self.checkpoint = checkpoint
+        self.datalist = datalist
+        self.datasets = dict(datasets or {})
+        self.bundle = {"config": {}, "overrides": {}, **(bundle or {})}
+        self.cost = dict(cost or {})
+        self.resume = resume
+        self.timeout = timeout
+        self.ended = False
 
     def attach(self, engine: Engine) -> None:
         if not self.enabled:
             return
         engine.add_event_handler(Events.STARTED, self.start)
+        if not self.checkpoint:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.note_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.log_metrics)
-        engine.add_event_handler(Events.COMPLETED, self.finish)
+        engine.add_event_handler(Events.COMPLETED, lambda engine: self.end("FINISHED"))
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
 
     def start(self, engine: Engine) -> None:
+        """Open the run.
+
+        Raises:
+            InputError: when the store does not answer.
+        """
         import mlflow
 
-        # A client of its own: mlflow.set_tracking_uri would also set it for every later run.
         uri = self.tracking_uri or mlflow.get_tracking_uri()
-        with one_process_at_a_time(uri):
-            self.client = mlflow.MlflowClient(tracking_uri=uri)
-            experiment = self.client.get_experiment_by_name(self.experiment_name)
-            if experiment is None:
-                folder = sqlite_folder(uri)
-                experiment_id = self.client.create_experiment(
-                    self.experiment_name,
-                    artifact_location=folder and (folder / "mlruns").as_uri(),
-                )
-            else:
-                experiment_id = experiment.experiment_id
-        run = self.client.create_run(experiment_id, run_name=self.run_name)
-        self.run_id = run.info.run_id
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        config_file = self.output_dir / "config.json"
-        config_file.write_text(json.dumps(self.config, indent=4, default=str))
-        parameters = [
-            mlflow.entities.Param(key(name), str(value)[:6000])
-            for name, value in self.config.items()
-            if is_plain(value)
-        ]
-        with warn_only():
-            self.client.log_batch(self.run_id, params=parameters)
-            self.client.log_artifact(self.run_id, str(config_file))
+        if self.tracking_offline:
+            uri = f"sqlite:///{Path('mlflow.db').resolve()}"
+        path = self.output_dir / FOLDER / "events.jsonl"
+        if not self.resume and path.exists():  # of a training that ended before its first epoch
+            path.parent.rename(path.parent.with_name(f"{FOLDER}-{now()}"))
+        self.journal = Journal(path)
+        earlier = [event for event, _ in self.journal.read()]
+        self.logged = last_steps(earlier)
+        self.steps: list[tuple[Any, float, int, int]] = []
+        if not earlier:
+            self.journal.append(self.description())
+        self.delivery = Delivery(self.journal, uri)
+        try:
+            self.delivery.start(self.timeout)
+        except ConnectionError as error:
+            raise InputError(
+                f"tracking_uri {without_password(uri)}: {error}; start the MLflow server, give "
+                "another --tracking_uri, or --tracking_offline True to record on this machine."
+            ) from error
+        self.record_start(earlier)
+        self.tidy()
+        self.monitor = watch_system(uri, self.write_metrics, self.logged)
+        self.previous = {
+            number: signal.signal(number, self.on_signal)
+            for number in (signal.SIGTERM,)
+            if threading.current_thread() is threading.main_thread()
+        }
+        atexit.register(self.end, "KILLED")
         logger.info(
-            f"MLflow run {self.run_name!r} ({self.run_id}) in experiment "
-            f"{self.experiment_name!r} at {self.client.tracking_uri}"
+            f"MLflow run {self.run_name!r} ({self.delivery.run_id}) in experiment "
+            f"{self.experiment_name!r} at {without_password(uri)}"
         )
 
-    def log_metrics(self, engine: Engine) -> None:
-        from mlflow.entities import Metric
+    def tidy(self) -> None:
+        """Mark this experiment's runs that died without a word."""
+        from .lifecycle import mark_dead_runs
 
+        try:
+            client = self.delivery.client
+            experiment = client.get_run(self.delivery.run_id).info.experiment_id
+            for run in mark_dead_runs(client, [experiment]):
+                logger.info(f"MLflow run {run.info.run_name!r} had died: now KILLED")
+        except Exception as error:  # of no concern to this training
+            logger.warning(f"dead runs could not be marked: {error}")
+
+    def description(self) -> dict[str, Any]:
+        """The journal's first event: what it takes to make the run."""
+        from mlflow.tracking.context.registry import resolve_tags
+
+        tags = {
+            **{name: value for name, value in resolve_tags().items() if value},
+            "mlflow.source.name": self.bundle.get("tags", {}).get("pipeline.bundle", sys.argv[0]),
+            "pipeline.kind": "evaluation" if self.checkpoint else "training",
+            **self.tags,
+            RUN_KEY: uuid.uuid4().hex,
+        }
+        return {
+            "kind": "run",
+            "time": now(),
+            "experiment_name": self.experiment_name,
+            "run_name": self.run_name,
+            "tags": tags,
+        }
+
+    def record_start(self, earlier: list[dict[str, Any]]) -> None:
+        """Everything that is known before the first step."""
+        config = self.bundle["config"]
+        plain = {key(name): str(value)[:6000] for name, value in config.items() if is_plain(value)}
+        known = {
+            name: value for event in earlier for name, value in event.get("params", {}).items()
+        }
+        tags = {
+            **process_tags(),
+            **git_tags(Path(__file__).parent),
+            "pipeline.output_dir": str(self.output_dir.resolve()),
+            "pipeline.overrides": json.dumps(self.bundle["overrides"], default=str)[:5000],
+            **self.bundle.get("tags", {}),
+            **self.tags,
+        }
+        if self.datalist:
+            tags["pipeline.datalist"] = str(Path(self.datalist).resolve())
+            tags["pipeline.datalist_sha256"] = file_sha256(self.datalist)
+        if self.checkpoint:
+            tags["pipeline.checkpoint_sha256"] = file_sha256(self.checkpoint)
+            tags |= training_run_tag(Path(self.checkpoint).parent)
+            tags["pipeline.section"] = self.prefix
+        # MLflow keeps a parameter's first value; what a resumed training changed is a tag.
+        tags |= {
+            f"pipeline.changed.{name}": value
+            for name, value in plain.items()
+            if known.get(name, value) != value
+        }
+        self.write("status", status="RUNNING", time=now())
+        params = {name: value for name, value in plain.items() if name not in known}
+        self.write("log", params=params, tags={name: str(v)[:5000] for name, v in tags.items()})
+        for context, dataset in self.datasets.items():
+            event = dataset_event(context, dataset.data, self.datalist)
+            if event not in earlier:
+                self.journal.append(event)
+        self.write_metrics([[name, value, now(), 0] for name, value in finite(self.cost)])
+        self.write_file("config.json", config)
+        self.write_file("environment.json", environment())
+        for path in self.bundle.get("files", []):
+            self.write("artifact", path=str(path), folder="bundle")
+
+    def note_step(self, engine: Engine) -> None:
+        loss = engine.state.output["loss"].detach()
+        lr = engine.optimizer.param_groups[0]["lr"]
+        self.steps.append((loss, lr, engine.state.iteration, now()))
+        if len(self.steps) >= STEPS_A_BATCH:
+            self.flush_steps()
+
+    def flush_steps(self) -> None:
+        """Read the losses of many steps from the device at once."""
+        import torch
+
+        if not self.steps:
+            return
+        losses = torch.stack([loss for loss, *_ in self.steps]).tolist()
+        metrics = []
+        for loss, (_, lr, step, when) in zip(losses, self.steps, strict=True):
+            values = {"train/step_loss": loss, "train/step_lr": lr}
+            metrics += [[name, value, when, step] for name, value in finite(values)]
+        self.steps.clear()
+        self.write_metrics(metrics)
+
+    def log_metrics(self, engine: Engine) -> None:
+        self.flush_steps()
         epoch = engine.state.epoch
-        values = {f"{self.prefix}/{name}": value for name, value in engine.state.metrics.items()}
+        values = {self.named(name): value for name, value in engine.state.metrics.items()}
         if self.validator is not None and self.validator.state.epoch == epoch:
             state = self.validator.state
             values |= {f"val/{name}": value for name, value in state.metrics.items()}
             if state.best_metric_epoch == epoch:
                 values |= {f"best/{name}": value for name, value in state.metrics.items()}
-        now = int(time.time() * 1000)
-        with warn_only():
-            metrics = [Metric(name, value, now, epoch) for name, value in finite(values)]
-            self.client.log_batch(self.run_id, metrics=metrics)
+                values["best/epoch"] = epoch
+        self.write_metrics([[name, value, now(), epoch] for name, value in finite(values)])
 
-    def finish(self, engine: Engine) -> None:
-        with warn_only():
-            self.client.log_artifacts(self.run_id, str(self.output_dir))
-        with warn_only():
-            self.client.set_terminated(self.run_id, "FINISHED")
+    def named(self, name: str) -> str:
+        """The network's size belongs to training and evaluation alike."""
+        return name if name.startswith("model/") else f"{self.prefix}/{name}"
+
+    def write_metrics(self, metrics: list[list[Any]]) -> None:
+        """Metrics of steps that a resumed training repeats are in the journal already."""
+        new = [each for each in metrics if each[3] > self.logged.get(each[0], -1)]
+        if new:
+            self.write("log", metrics=new)
+
+    def write(self, kind: str, **event: Any) -> None:
+        self.journal.append({"kind": kind, **event})
+        self.delivery.wake()
+
+    def write_file(self, name: str, content: Any) -> None:
+        path = self.output_dir / name
+        path.write_text(json.dumps(content, indent=4, default=str))
+        self.write("artifact", path=name, folder="")
+
+    def on_signal(self, number: int, frame: Any) -> None:
+        raise Terminated(128 + number)
 
     def fail(self, engine: Engine, error: BaseException) -> None:
-        if hasattr(self, "run_id"):
-            with warn_only():
-                self.client.set_terminated(self.run_id, "FAILED")
+        if hasattr(self, "monitor"):
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            self.end("KILLED" if stopped else "FAILED", error)
         raise error
 
+    def end(self, status: str, error: BaseException | None = None) -> None:
+        """Close the run; once."""
+        if self.ended:
+            return
+        self.ended = True
+        atexit.unregister(self.end)
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.monitor.finish()
+        self.flush_steps()
+        if status == "FAILED" and error is not None:
+            text = "".join(traceback.format_exception(error))
+            self.write("log", tags={"pipeline.error": f"{type(error).__name__}: {error}"[:5000]})
+            try:
+                (self.output_dir / "traceback.txt").write_text(text)
+            except OSError:  # a full disk, maybe the very error
+                self.write("log", tags={"pipeline.traceback": text[-5000:]})
+        for path in sorted(self.output_dir.rglob("*")):
+            name = path.relative_to(self.output_dir)
+            # Neither the journal itself nor what only a resume needs.
+            if path.is_file() and not name.parts[0].startswith((FOLDER, "checkpoint.pt")):
+                folder = "" if name.parent == Path() else name.parent.as_posix()
+                self.write("artifact", path=name.as_posix(), folder=folder)
+        self.write("status", status=status, time=now())
+        if not self.delivery.close():
+            logger.warning(
+                "MLflow does not have all of this run yet; when it can be reached: "
+                f"python -m pipeline runs sync {self.output_dir}"
+            )
 
-def sqlite_folder(tracking_uri: str) -> Path | None:
-    """The folder of a SQLite store, where artifacts go too; None for any other store.
 
-    MLflow itself would put the artifacts into the working directory.
-    """
-    found = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", tracking_uri)
-    return Path(found[1]).resolve().parent if found else None
-
-
-@contextlib.contextmanager
-def one_process_at_a_time(tracking_uri: str) -> Iterator[None]:
-    """Let only one process make a SQLite store or an experiment in it: MLflow fails if two do."""
-    folder = sqlite_folder(tracking_uri)
-    if folder is None:
-        yield
-        return
-    from filelock import FileLock  # comes with torch
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "mlflow.db.lock", timeout=120):
-        yield
+def training_run_tag(folder: Path) -> dict[str, str]:
+    """The MLflow run of the training that wrote into ``folder``, if it kept a journal."""
+    for state in sorted((folder / FOLDER).glob("delivered-*.json")):
+        run_id = json.loads(state.read_text())["run_id"]
+        return {"pipeline.training_run_id": run_id} if run_id else {}
+    return {}
 
 
-@contextlib.contextmanager
-def warn_only() -> Iterator[None]:
-    """Turn what goes wrong with the tracking into a warning: the training is worth more."""
-    try:
-        yield
-    except Exception as error:
-        logger.warning(f"MLflow did not record all: {error}")
+def last_steps(events: list[dict[str, Any]]) -> dict[str, int]:
+    """The last step of every metric in a journal."""
+    last: dict[str, int] = {}
+    for event in events:
+        for name, _, _, step in event.get("metrics", []):
+            last[name] = max(step, last.get(name, -1))
+    return last
+
+
+def now() -> int:
+    """MLflow's time: ms since 1970."""
+    return int(time.time() * 1000)
 
 
 def key(name: str) -> str:

@@ -74,7 +74,11 @@ def test_the_summary_averages_logs_and_keeps_a_history(tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="pipeline.engines.handlers")
     engine.run()
     by_hand = [sum(epoch) / 3 for epoch in losses]
-    assert engine.state.metrics == pytest.approx({"loss": by_hand[-1], "lr": 1.0})
+    metrics = engine.state.metrics
+    assert {name: metrics[name] for name in ("loss", "lr")} == pytest.approx(
+        {"loss": by_hand[-1], "lr": 1.0}
+    )
+    assert metrics["peak_memory_mb"] > 100  # torch alone takes more
     lines = [each.message for each in caplog.records if each.name == "pipeline.engines.handlers"]
     assert [line.split("  ")[0] for line in lines] == [f"epoch {n}/4" for n in (1, 2, 3, 4)]
     assert ["dice" in line for line in lines] == [False, True, False, True]
@@ -82,6 +86,7 @@ def test_the_summary_averages_logs_and_keeps_a_history(tmp_path, caplog):
         rows = list(csv.DictReader(file))
     assert [float(row["loss"]) for row in rows] == pytest.approx(by_hand)
     assert [bool(row["dice/disc"]) for row in rows] == [False, True, False, True]
+    assert metrics["minutes"] == pytest.approx(sum(float(row["seconds"]) for row in rows) / 60)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training():

@@ -16,7 +16,7 @@ from pipeline.engines import (
     existing_file,
     find_images,
     load_pretrained,
-    running_config,
+    running_bundle,
     select_cases,
     unused_folder,
 )
@@ -97,7 +97,7 @@ def test_an_override_that_nothing_reads_is_refused(tiny, override, words):
 def test_an_override_that_the_config_or_monai_reads_is_accepted(tiny, override, runs):
     made = workflow(tiny, **override)
     assert made.run()[0].items() >= runs.items()
-    assert running_config() == {}
+    assert running_bundle() == {"config": {}, "overrides": {}, "tags": {}, "files": []}
 
 
 def declared_ids() -> list:
@@ -211,20 +211,28 @@ def test_a_fault_of_the_data_names_the_file_and_what_to_do(dataset, content, cha
 
 
 def test_files_and_folders_of_a_run(tmp_path):
-    for name in ("b.PNG", "a.jpg", "notes.txt", "model.pt"):
+    for name in ("b.PNG", "a.jpg", "notes.txt", "model.pt", "checkpoint.pt"):
         (tmp_path / name).touch()
     assert [Path(case["image"]).name for case in find_images(str(tmp_path))] == ["a.jpg", "b.PNG"]
     assert existing_file(str(tmp_path / "model.pt"), "ckpt_path", "") == str(tmp_path / "model.pt")
-    assert unused_folder(str(tmp_path / "new")) == str(tmp_path / "new")
+    assert unused_folder(str(tmp_path / "new"), ["model.pt"]) == str(tmp_path / "new")
     (tmp_path / "empty").mkdir()
     for refused, words in [
         (lambda: find_images("nowhere"), "dataset_dir nowhere: .* --dataset_dir"),
         (lambda: find_images("empty"), "dataset_dir empty: no image .* .png, .jpg"),
         (lambda: existing_file("m.pt", "ckpt_path", "train first."), "ckpt_path m.pt: .* train"),
-        (lambda: unused_folder(str(tmp_path)), "holds model.pt; give another --output_dir"),
+        (
+            lambda: unused_folder(str(tmp_path), ["model.pt"]),
+            "holds model.pt; give another --output_dir.$",
+        ),
+        (
+            lambda: unused_folder(str(tmp_path), ["checkpoint.pt"]),
+            "holds checkpoint.pt; .* or go on with --resume True",
+        ),
     ]:
         with pytest.raises(InputError, match=words):
             refused()
+    assert unused_folder(str(tmp_path), ["model.pt"], resume=True) == str(tmp_path)
 
 
 def test_pretrained_weights_are_loaded_or_refused_by_name(tmp_path):

@@ -1,0 +1,214 @@
+"""A training's weights and state on disk, and going on from them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import EMAHandler
+from monai.handlers import EarlyStopHandler
+from torch.nn.parallel import DistributedDataParallel
+
+from ..errors import InputError
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT, BEST, FINAL = "checkpoint.pt", "model.pt", "model_final.pt"
+
+
+class Checkpoints:
+    """Ignite handler that writes a training's files, and resumes it from them.
+
+    ``model.pt`` holds the weights of the epoch with the best key metric, ``model_final.pt`` those
+    of the last epoch, and ``checkpoint.pt``, after every epoch, all that it takes to go on as if
+    nothing had happened: the parts' states, the random generators, the best metric, the epoch.
+    Each is written under another name, synced and renamed, so that a kill at any moment leaves the
+    last good one. Stands last in the list of handlers. In a distributed training the first process
+    writes, and every process goes on with its own random generators.
+
+    Args:
+        output_dir: the folder.
+        model: the network whose weights are ``model.pt``.
+        state: what else has a state: networks, optimiser, schedule, an EMA handler, MONAI's
+            early-stop handler.
+        validator: the evaluator whose key metric tells which epoch is best.
+        same: settings that a resumed training cannot change, by name.
+        resume: go on from ``checkpoint.pt`` in ``output_dir``; without one, from the start.
+
+    Raises:
+        InputError: when the checkpoint does not fit the training.
+    """
+
+    def __init__(
+        self,
+        *,
+        output_dir: str,
+        model: torch.nn.Module,
+        state: Mapping[str, Any],
+        validator: Engine,
+        same: Mapping[str, Any] | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.model = model
+        self.parts = dict(state)
+        self.validator = validator
+        self.same = dict(same or {})
+        self.resume = resume
+        self.checkpoint: dict[str, Any] | None = None
+
+    def attach(self, engine: Engine) -> None:
+        path = self.folder / CHECKPOINT
+        if self.resume and path.exists():
+            # Ignite wants to know the epoch before it starts; the parts need not exist before.
+            self.checkpoint = self.load(path, engine.state.max_epochs)
+            engine.state.epoch = self.checkpoint["epoch"]
+            engine.state.iteration = self.checkpoint["epoch"] * engine.state.epoch_length
+            engine.add_event_handler(Events.STARTED, self.restore)
+        elif self.resume:
+            logger.info(f"{self.folder} holds no {CHECKPOINT} to resume from: this is the start")
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.TERMINATE, self.save_final)  # stopped early
+
+    def load(self, path: Path, max_epochs: int) -> dict[str, Any]:
+        """The checkpoint, checked against the training."""
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        for name, value in self.same.items():
+            if checkpoint["same"].get(name) != value:
+                raise InputError(
+                    f"--{name} {value}: {path} was written with {checkpoint['same'].get(name)}; "
+                    f"resume with that, or start another training with --pretrained."
+                )
+        if checkpoint["epoch"] >= max_epochs:
+            raise InputError(
+                f"{path}: this training has had its {checkpoint['epoch']} epochs; give more "
+                f"--epochs than that to train on."
+            )
+        return checkpoint
+
+    def restore(self, engine: Engine) -> None:
+        checkpoint = self.checkpoint
+        try:
+            for name, part in self.parts.items():
+                load_state(part, checkpoint["state"][name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"{self.folder / CHECKPOINT}: its {name} does not fit this training; give the "
+                f"overlays and options that it began with ({reason})."
+            ) from error
+        self.validator.state.best_metric = checkpoint["best_metric"]
+        self.validator.state.best_metric_epoch = checkpoint["best_metric_epoch"]
+        generators = checkpoint["generators"]
+        if len(generators) == idist.get_world_size():
+            set_generators(generators[idist.get_rank()])
+        else:
+            logger.warning("resumed with another number of processes: the random draws differ")
+        logger.info(f"resumed after epoch {checkpoint['epoch']} of {engine.state.max_epochs}")
+
+    def save(self, engine: Engine) -> None:
+        state, validated = engine.state, self.validator.state
+        generators = gathered(get_generators())
+        if idist.get_rank() > 0:
+            return
+        if validated.epoch == state.epoch == validated.best_metric_epoch:
+            write(self.folder / BEST, self.weights())
+        if state.epoch == state.max_epochs:
+            self.save_final(engine)
+        checkpoint = {
+            "epoch": state.epoch,
+            "state": {name: get_state(part) for name, part in self.parts.items()},
+            "best_metric": float(validated.best_metric),
+            "best_metric_epoch": int(validated.best_metric_epoch),
+            "generators": generators,
+            "same": self.same,
+        }
+        write(self.folder / CHECKPOINT, checkpoint)
+
+    def save_final(self, engine: Engine) -> None:
+        if idist.get_rank() == 0:
+            write(self.folder / FINAL, self.weights())
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        model = self.model
+        return (model.module if isinstance(model, DistributedDataParallel) else model).state_dict()
+
+
+def write(path: Path, content: Any) -> None:
+    """``torch.save`` so that ``path`` is, at any moment, the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the renaming itself
+    finally:
+        os.close(folder)
+
+
+def get_state(part: Any) -> Any:
+    """The state of a part of the training; EMA's includes how far its warm-up is."""
+    if isinstance(part, EMAHandler):
+        schedule = getattr(part, "momentum_scheduler", None)  # there once it is attached
+        return {
+            "model": part.ema_model.state_dict(),
+            "iterations": schedule.event_index if schedule else 0,
+        }
+    if isinstance(part, EarlyStopHandler):
+        return part._handler.state_dict()
+    return part.state_dict()
+
+
+def load_state(part: Any, state: Any) -> None:
+    """The reverse of ``get_state``."""
+    if isinstance(part, EMAHandler):
+        part.ema_model.load_state_dict(state["model"])
+        if state["iterations"]:
+            part.momentum_scheduler.event_index = state["iterations"]
+    elif isinstance(part, EarlyStopHandler):
+        part._handler.load_state_dict(state)
+    else:
+        part.load_state_dict(state)
+
+
+def get_generators() -> dict[str, Any]:
+    """The states of this process's random generators."""
+    kind, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, keys.tolist(), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def set_generators(states: Mapping[str, Any]) -> None:
+    """The reverse of ``get_generators``."""
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def gathered(value: Any) -> list[Any]:
+    """The value of every process, in the order of their ranks."""
+    values = [value] * idist.get_world_size()
+    if idist.get_world_size() > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values

@@ -1,0 +1,318 @@
+"""Bring a journal's events to an MLflow store, in order, each once, whenever it can be reached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from .journal import Event, Journal
+
+logger = logging.getLogger(__name__)
+
+RUN_KEY = "pipeline.key"  # a tag that finds a run again whose creation was not answered
+# What MLflow refuses for good; everything else is tried again.
+REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
+
+
+class Delivery:
+    """What of one journal one MLflow store has, and the sending of the rest.
+
+    How far the store is lies in a small file beside the journal. After a crash between a request
+    and this file the request is sent again; MLflow then has it once: metrics are told apart by
+    their time, parameters and tags by their name, the run by a tag.
+
+    Args:
+        journal: the events; the first one describes the run.
+        tracking_uri: MLflow's tracking URI.
+        retry: seconds between two tries while the store cannot be reached.
+    """
+
+    def __init__(self, journal: Journal, tracking_uri: str, *, retry: float = 5.0) -> None:
+        # One try and 10 s a request: the journal outlasts a failure, and MLflow's own patience
+        # is minutes long.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        self.journal = journal
+        self.root = journal.path.parent.parent
+        self.tracking_uri = tracking_uri
+        self.retry = retry
+        name = hashlib.sha256(tracking_uri.encode()).hexdigest()[:10]
+        self.state_file = journal.path.with_name(f"delivered-{name}.json")
+        self.state: dict[str, Any] = {
+            "tracking_uri": without_password(tracking_uri),
+            "run_id": None,
+            "offset": 0,
+        }
+        if self.state_file.exists():
+            self.state = json.loads(self.state_file.read_text())
+        self._wake, self._connected = threading.Event(), threading.Event()
+        self._closing: float | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="mlflow delivery", daemon=True)
+
+    @cached_property
+    def client(self) -> Any:
+        """MLflow's client of the store."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self.tracking_uri)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's id in this store, once it is there."""
+        return self.state["run_id"]
+
+    def start(self, timeout: float) -> None:
+        """Make the run, or find it, then deliver in a thread.
+
+        Raises:
+            ConnectionError: when this takes longer than ``timeout`` seconds, or fails.
+        """
+        self._thread.start()
+        if not self._connected.wait(timeout):
+            self._closing = 0.0
+            raise ConnectionError(f"no answer within {timeout:.0f} s")
+        if self._error is not None:
+            raise ConnectionError(" ".join(str(self._error).split())[:300]) from self._error
+
+    def wake(self) -> None:
+        """Say that there is something new to deliver."""
+        self._wake.set()
+
+    def close(self, patience: float = 10.0) -> bool:
+        """Deliver the rest; give up once the store has not been reached for ``patience`` seconds.
+
+        Returns:
+            whether the store has everything.
+        """
+        self._closing = time.monotonic() + patience
+        self._wake.set()
+        self._thread.join()
+        return self._complete()
+
+    def deliver(self) -> None:
+        """Send what the store does not have yet.
+
+        Raises:
+            Exception: what MLflow raised; the events before it are delivered.
+        """
+        self.connect()
+        for event, offset in batches(self.journal.read(self.state["offset"])):
+            self._send(event)
+            self._save(offset=offset)
+
+    def connect(self) -> None:
+        """Make the run in the store, or find the one that an earlier try made."""
+        if self.run_id:
+            return
+        description = next((event for event, _ in self.journal.read()), None)
+        if description is None:
+            raise ValueError(f"{self.journal.path} is empty: there is no run to deliver")
+        with one_process_at_a_time(self.tracking_uri):
+            experiment = experiment_id(self.client, description["experiment_name"])
+            found = f"tags.`{RUN_KEY}` = '{description['tags'][RUN_KEY]}'"
+            runs = self.client.search_runs([experiment], found, max_results=1)
+            run = (
+                runs[0]
+                if runs
+                else self.client.create_run(
+                    experiment,
+                    start_time=description["time"],
+                    tags=description["tags"],
+                    run_name=description["run_name"],
+                )
+            )
+        self._save(run_id=run.info.run_id)
+
+    def _work(self) -> None:
+        from filelock import FileLock
+
+        with FileLock(self.state_file.with_suffix(".lock")):
+            try:
+                self.connect()
+            except Exception as error:
+                self._error = error
+                return
+            finally:
+                self._connected.set()
+            reached = True
+            while True:
+                self._wake.wait(1.0 if reached else self.retry)
+                self._wake.clear()
+                last = self._closing is not None
+                try:
+                    self.deliver()
+                    if last:
+                        self._deliver_unwritten()
+                    if not reached:
+                        logger.info("MLflow is back and has been told what it missed")
+                    reached = True
+                except Exception as error:
+                    if reached:
+                        logger.warning(
+                            f"MLflow cannot be reached, the run goes on and is recorded in "
+                            f"{self.journal.path.parent}: {' '.join(str(error).split())[:200]}"
+                        )
+                    reached = False
+                if last and (reached or time.monotonic() > self._closing):
+                    return
+                if last:
+                    time.sleep(min(1.0, self.retry))
+                    self._wake.set()
+
+    def _deliver_unwritten(self) -> None:
+        """The last events of a run whose disk is full."""
+        while self.journal.unwritten:
+            self._send(self.journal.unwritten[0])
+            del self.journal.unwritten[0]
+
+    def _complete(self) -> bool:
+        unread = next(self.journal.read(self.state["offset"]), None)
+        return unread is None and not self.journal.unwritten
+
+    def _send(self, event: Event) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            getattr(self, f"_send_{event['kind']}")(event)
+        except FileNotFoundError as error:
+            logger.warning(f"MLflow does not get {error.filename}: the file is gone")
+        except MlflowException as error:
+            if error.error_code not in REFUSALS:
+                raise
+            logger.warning(f"MLflow refused a part of the record: {str(error)[:300]}")
+
+    def _send_run(self, event: Event) -> None:
+        """Done by ``connect``."""
+
+    def _send_log(self, event: Event) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        self.client.log_batch(
+            self.run_id,
+            metrics=[Metric(*metric) for metric in event.get("metrics", [])],
+            params=[Param(*param) for param in event.get("params", {}).items()],
+            tags=[RunTag(*tag) for tag in event.get("tags", {}).items()],
+        )
+
+    def _send_dataset(self, event: Event) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        context = InputTag("mlflow.data.context", event["context"])
+        dataset = Dataset(source_type="local", **event["dataset"])
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, [context])])
+
+    def _send_artifact(self, event: Event) -> None:
+        self.client.log_artifact(
+            self.run_id, str(self.root / event["path"]), event["folder"] or None
+        )
+
+    def _send_status(self, event: Event) -> None:
+        if event["status"] == "RUNNING":
+            self.client.update_run(self.run_id, "RUNNING")
+        else:
+            self.client.set_terminated(self.run_id, event["status"], end_time=event["time"])
+
+    def _save(self, **state: Any) -> None:
+        self.state |= state
+        temporary = self.state_file.with_suffix(".tmp")
+        try:
+            temporary.write_text(json.dumps(self.state, indent=4))
+            os.replace(temporary, self.state_file)
+        except OSError:  # a full disk: sent again after a restart, which does no harm
+            temporary.unlink(missing_ok=True)
+
+
+def batches(events: Iterator[tuple[Event, int]]) -> Iterator[tuple[Event, int]]:
+    """The events, runs of metrics, parameters and tags put together up to MLflow's limits."""
+    batch: Event | None = None
+    end = 0
+    for event, offset in events:
+        if batch is not None:
+            if event["kind"] == "log" and fits(batch, event):
+                batch = {
+                    "kind": "log",
+                    "metrics": batch.get("metrics", []) + event.get("metrics", []),
+                    "params": batch.get("params", {}) | event.get("params", {}),
+                    "tags": batch.get("tags", {}) | event.get("tags", {}),
+                }
+                end = offset
+                continue
+            yield batch, end
+            batch = None
+        if event["kind"] == "log":
+            batch, end = event, offset
+        else:
+            yield event, offset
+    if batch is not None:
+        yield batch, end
+
+
+def fits(batch: Event, event: Event) -> bool:
+    """Whether two events together stay below what one request may hold."""
+    sizes = {
+        name: len(batch.get(name, ())) + len(event.get(name, ()))
+        for name in ("metrics", "params", "tags")
+    }
+    return sum(sizes.values()) <= 1000 and sizes["params"] <= 100 and sizes["tags"] <= 100
+
+
+def experiment_id(client: Any, name: str) -> str:
+    """The id of an experiment, which is made when there is none.
+
+    A new experiment of a SQLite store keeps its artifacts beside the database: MLflow itself would
+    put them into the working directory.
+
+    Raises:
+        ValueError: when the experiment was deleted.
+    """
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        folder = sqlite_folder(client.tracking_uri)
+        location = folder and (folder / "mlruns").as_uri()
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            experiment = client.get_experiment_by_name(name)  # another process was faster
+    if experiment.lifecycle_stage != "active":
+        raise ValueError(f"the experiment {name!r} is deleted; restore it or give another name")
+    return experiment.experiment_id
+
+
+def sqlite_folder(tracking_uri: str) -> Path | None:
+    """The folder of a SQLite store; None for any other store."""
+    found = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", tracking_uri)
+    return Path(found[1]).resolve().parent if found else None
+
+
+@contextmanager
+def one_process_at_a_time(tracking_uri: str) -> Iterator[None]:
+    """Let only one process make a SQLite store or an experiment in it: MLflow fails if two do."""
+    folder = sqlite_folder(tracking_uri)
+    if folder is None:
+        yield
+        return
+    from filelock import FileLock  # comes with torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "mlflow.db.lock", timeout=120):
+        yield
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may be shown and stored."""
+    return re.sub(r"//[^/@]+@", "//***@", uri)

@@ -1,0 +1,66 @@
+"""A run's events, in order on the local disk, whatever becomes of the MLflow server."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class Journal:
+    """An append-only file of events, one JSON object a line, synced to disk line by line.
+
+    Nothing here waits for a network, and a full disk costs no training: what cannot be written
+    stays in ``unwritten`` and is tried again with the next event. A line that a crash cut short is
+    dropped when the journal is opened to go on. Threads may append at the same time.
+
+    Args:
+        path: the file.
+        append: open for appending; otherwise the journal is only read.
+    """
+
+    def __init__(self, path: str | Path, *, append: bool = True) -> None:
+        self.path = Path(path)
+        self.unwritten: list[Event] = []
+        self._lock = threading.Lock()
+        if append:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115, open for the run's life
+            self._file.truncate(self._whole_lines())
+
+    def append(self, event: Event) -> None:
+        """Add an event; never raises for want of space."""
+        with self._lock:
+            self.unwritten.append(event)
+            while self.unwritten:
+                line = (json.dumps(self.unwritten[0]) + "\n").encode()
+                end = self.path.stat().st_size
+                try:
+                    if self._file.write(line) < len(line):
+                        raise OSError("the line was cut short")
+                    os.fsync(self._file.fileno())
+                except OSError:
+                    self._file.truncate(end)
+                    return
+                del self.unwritten[0]
+
+    def read(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
+        """The events from a byte offset on, each with the offset behind it."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return  # being written, or cut short by a crash
+                offset += len(line)
+                yield json.loads(line), offset
+
+    def _whole_lines(self) -> int:
+        """The file's size without a last line that has no end."""
+        return self.path.read_bytes().rfind(b"\n") + 1

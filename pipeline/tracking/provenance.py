@@ -1,0 +1,126 @@
+"""Where a run comes from: code, machine, process, data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+HOST, PROCESS, NAMESPACE = "pipeline.host", "pipeline.process", "pipeline.namespace"
+PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "mlflow", "attention-unet-pipeline")
+
+
+def process_tags() -> dict[str, str]:
+    """Tags that tell later whether the process that writes a run still lives."""
+    import psutil
+
+    started = psutil.Process().create_time()
+    return {
+        HOST: socket.gethostname(),
+        PROCESS: f"{os.getpid()}@{started:.0f}",
+        NAMESPACE: namespace(),
+    }
+
+
+def is_dead(tags: dict[str, str]) -> bool:
+    """Whether the process of a run's ``process_tags`` has certainly ended.
+
+    A process id means something only on its own host, since its last start, and inside its own
+    container; about any other process nothing is known, and it counts as living.
+    """
+    import psutil
+
+    if tags.get(HOST) != socket.gethostname() or tags.get(NAMESPACE) != namespace():
+        return False
+    pid, _, started = tags.get(PROCESS, "").partition("@")
+    try:
+        # The number may have gone to another process; clocks are corrected by a second or two.
+        return abs(psutil.Process(int(pid)).create_time() - float(started)) > 5
+    except (psutil.NoSuchProcess, ValueError):
+        return bool(pid)
+
+
+def namespace() -> str:
+    """What process ids refer to: a container's own processes, or the whole machine."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return platform.node()
+
+
+def git_tags(folder: str | Path) -> dict[str, str]:
+    """The commit of the code and whether files differ from it; empty outside of git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+        return {"pipeline.git_commit": git("rev-parse", "HEAD"), "pipeline.git_dirty": str(dirty)}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware."""
+    import torch
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    cuda = torch.cuda.is_available()
+    return {
+        "command": sys.argv,
+        "working_directory": str(Path.cwd()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_cores": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda if cuda else None,
+        "packages": versions,
+    }
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def dataset_event(context: str, cases: Sequence[dict[str, Any]], datalist: str) -> dict[str, Any]:
+    """The journal's event for MLflow's dataset input: which cases, out of which datalist.
+
+    The digest is one of the cases' names and folds; the pixels are not read.
+    """
+    root = Path(datalist).resolve().parent
+    names = [{key: relative(value, root) for key, value in sorted(case.items())} for case in cases]
+    digest = hashlib.sha256(json.dumps(names, default=str).encode()).hexdigest()
+    return {
+        "kind": "dataset",
+        "context": context,
+        "dataset": {
+            "name": root.name[:500],
+            "digest": digest[:36],
+            "source": json.dumps({"uri": str(Path(datalist).resolve())}),
+            "profile": json.dumps({"cases": len(cases)}),
+        },
+    }
+
+
+def relative(value: Any, root: Path) -> Any:
+    """A path below ``root`` without it, so that a dataset moved elsewhere keeps its digest."""
+    if isinstance(value, str) and value.startswith(f"{root}{os.sep}"):
+        return value[len(str(root)) + 1 :]
+    return value

@@ -19,6 +19,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
 from ..errors import InputError
+from .inference_config import inference_config
 
 # Ids that MONAI itself reads, so a config need not refer to them.
 READ_BY_MONAI = {
@@ -71,6 +72,9 @@ def running_bundle() -> dict[str, Any]:
     root = next((f.f_locals["self"].config_root_path for f in stack() if is_workflow(f)), None)
     if root is not None:
         root = Path(root)
+        inference = root / "inference.json"
+        if inference.exists():
+            bundle["inference"] = inference_config(json.loads(inference.read_text()), config)
         metadata = root / "metadata.json"
         version = json.loads(metadata.read_text())["version"] if metadata.exists() else "unknown"
         network = str(config.get("network_def", {}).get("_target_", "unknown")).split(".")[-1]

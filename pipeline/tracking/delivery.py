@@ -217,6 +217,16 @@ class Delivery:
             self.run_id, str(self.root / event["path"]), event["folder"] or None
         )
 
+    def _send_model(self, event: Event) -> None:
+        from .registry import log_model
+
+        log_model(self.client, self.run_id, self.root / event["path"])
+
+    def _send_register(self, event: Event) -> None:
+        from .registry import register_model
+
+        logger.info(register_model(self.client, self.run_id, event["name"]))
+
     def _send_status(self, event: Event) -> None:
         if event["status"] == "RUNNING":
             self.client.update_run(self.run_id, "RUNNING")

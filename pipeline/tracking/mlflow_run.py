@@ -69,6 +69,9 @@ class MlflowRun:
         datasets: datasets by context (``training``, ...), each with a list of cases as ``data``.
         bundle: what ``pipeline.engines.running_bundle`` gives.
         cost: metrics of the network that are known beforehand, such as ``model/parameters``.
+        register: a name in MLflow's model registry for the network of a finished training. Its
+            alias ``champion`` goes to the version with the best ``best/<key metric>``, and only
+            among trainings with the same datalist and fold.
         resume: go on with the run whose journal is in ``output_dir``, if there is one.
         timeout: longest wait for the store at the start, in s.
     """
@@ -90,6 +93,7 @@ class MlflowRun:
         datasets: Mapping[str, Any] | None = None,
         bundle: Mapping[str, Any] | None = None,
         cost: Mapping[str, float] | None = None,
+        register: str = "",
         resume: bool = False,
         timeout: float = 30.0,
     ) -> None:
@@ -107,6 +111,7 @@ class MlflowRun:
         self.datasets = dict(datasets or {})
         self.bundle = {"config": {}, "overrides": {}, **(bundle or {})}
         self.cost = dict(cost or {})
+        self.register = str(register)
         self.resume = resume
         self.timeout = timeout
         self.ended = False
@@ -174,6 +179,20 @@ class MlflowRun:
                 logger.info(f"MLflow run {run.info.run_name!r} had died: now KILLED")
         except Exception as error:  # of no concern to this training
             logger.warning(f"dead runs could not be marked: {error}")
+
+    def log_model(self) -> None:
+        """The best network of a training as an MLflow model, registered when asked for."""
+        weights = self.output_dir / "model.pt"
+        if self.checkpoint or "inference" not in self.bundle or not weights.exists():
+            return
+        from .model import save_model
+
+        folder = self.output_dir / FOLDER / "model"
+        config = self.bundle["inference"]
+        save_model(folder, config=config, weights=weights, run_name=self.run_name)
+        self.write("model", path=folder.relative_to(self.output_dir).as_posix())
+        if self.register:
+            self.write("register", name=self.register)
 
     def description(self) -> dict[str, Any]:
         """The journal's first event: what it takes to make the run."""
@@ -313,6 +332,8 @@ class MlflowRun:
                 (self.output_dir / "traceback.txt").write_text(text)
             except OSError:  # a full disk, maybe the very error
                 self.write("log", tags={"pipeline.traceback": text[-5000:]})
+        if status == "FINISHED":
+            self.log_model()
         for path in sorted(self.output_dir.rglob("*")):
             name = path.relative_to(self.output_dir)
             # Neither the journal itself nor what only a resume needs.

@@ -1,6 +1,7 @@
 """Transforms that MONAI does not have: nested regions, and augmentation of whole batches."""
 
 from .augment import RandAffineBatchd, RandBlurBatchd, RandColourBatchd, RandIlluminationBatchd
+from .radial import RandRadialBatchd
 from .regions import LabelToRegionsd, NestRegionsd, RegionsToLabeld
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "RandBlurBatchd",
     "RandColourBatchd",
     "RandIlluminationBatchd",
+    "RandRadialBatchd",
     "RegionsToLabeld",
 ]

@@ -1,0 +1,211 @@
+"""What the headers of a DICOM series say: its slices in order, or why they are no volume.
+
+ITK orders slices and takes the first and the last for the spacing. A missing, doubled, tilted or
+unevenly placed slice then moves every organ by some millimetres without a word, so it is told here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from pydicom import Dataset
+
+#: The only elements that are read, which is much faster than the whole header.
+TAGS = [
+    "BitsAllocated", "Columns", "ImageOrientationPatient", "ImagePositionPatient", "ImageType",
+    "Modality", "NumberOfFrames", "PatientID", "PixelSpacing", "RescaleIntercept", "RescaleSlope",
+    "RescaleType", "Rows", "SOPClassUID", "SamplesPerPixel", "SeriesDescription",
+    "SeriesInstanceUID", "SeriesNumber",
+]  # fmt: skip
+_NEEDED = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
+_DICOMDIR = "1.2.840.10008.1.3.10"
+
+_LEAST_DRIFT, _DRIFT = 0.25, 0.00175  # mm, and mm per mm: 0.1 degree, what rounding can make
+_UNEVEN, _UNEVEN_SHARE = 0.1, 0.2  # mm, and share of the slice distance
+
+
+class Slice(NamedTuple):
+    """One file and its header."""
+
+    path: Path
+    header: Dataset
+
+
+def read_slice(path: Path) -> Slice | None:
+    """Read the header of a DICOM file; ``None`` for files of other kinds and for a DICOMDIR.
+
+    Raises:
+        ValueError: the file begins as DICOM does, and cannot be read.
+    """
+    import pydicom
+
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return None
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+    except Exception as error:  # pydicom raises about anything on a broken file
+        raise ValueError(f"{path} cannot be read: {error}: copy it again") from error
+    if header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
+        return None
+    if "Modality" not in header and "SeriesInstanceUID" not in header:
+        raise ValueError(f"{path} is cut off or no image: copy it again, or remove it")
+    return Slice(path, header)
+
+
+def arrange(slices: Sequence[Slice]) -> tuple[list[Path], np.ndarray]:
+    """Put the slices of one CT series in order and say where they are.
+
+    Copies of a slice are dropped where their pixels are the same.
+
+    Returns:
+        The files along the slice axis, and the ``(4, 4)`` affine, mm, RAS as in NIfTI, of an array
+        ``(columns, rows, slices)``.
+
+    Raises:
+        ValueError: why these slices are no volume in Hounsfield units, and what can be done.
+    """
+    import numpy as np
+
+    headers = [item.header for item in slices]
+    _refuse_other_images(headers)
+    shape = _the_one(headers, "size", lambda h: f"{h.Columns} x {h.Rows} px")
+    _the_one(headers, "pixel spacing", lambda h: _rounded(h.PixelSpacing))
+    _the_one(headers, "orientation", lambda h: _rounded(h.ImageOrientationPatient))
+    spacing = _numbers(headers[0], "PixelSpacing", 2)
+    orientation = _numbers(headers[0], "ImageOrientationPatient", 6)
+    if not (spacing > 0).all():
+        raise ValueError(f"its pixel spacing is {spacing[0]:g} x {spacing[1]:g} mm: export it anew")
+    along_row, along_column = orientation[:3], orientation[3:]
+    lengths = np.linalg.norm([along_row, along_column], axis=1)
+    if np.abs(lengths - 1).max() > 1e-2 or abs(along_row @ along_column) > 1e-2:
+        raise ValueError(
+            f"its orientation {orientation.tolist()} is no pair of directions: export it anew"
+        )
+    normal = np.cross(along_row, along_column)
+
+    positions = np.array([_numbers(header, "ImagePositionPatient", 3) for header in headers])
+    heights = positions @ normal
+    order = _without_copies(slices, np.argsort(heights, kind="stable"), heights)
+    heights, positions = heights[order], positions[order]
+    if len(order) < 2:
+        raise ValueError(f"it has one slice of {shape}: a volume needs two or more")
+    drift = np.linalg.norm(
+        positions - positions[0] - np.outer(heights - heights[0], normal), axis=1
+    ).max()
+    length = heights[-1] - heights[0]
+    if drift > _LEAST_DRIFT + _DRIFT * length:
+        angle = np.degrees(np.arctan2(drift, length))
+        raise ValueError(f"its gantry was tilted by {angle:.1f} degrees: resample it upright first")
+    files = [slices[index].path for index in order]
+    _refuse_gaps(files, heights)
+
+    affine = np.eye(4)
+    step = length / (len(order) - 1)
+    affine[:3, :3] = np.transpose(
+        [along_row * spacing[1], along_column * spacing[0], normal / np.linalg.norm(normal) * step]
+    )
+    affine[:3, 3] = positions[0]
+    return files, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # DICOM's LPS to RAS
+
+
+def _refuse_other_images(headers: Sequence[Dataset]) -> None:
+    """Refuse what is no stack of CT slices in Hounsfield units."""
+    modality = _the_one(headers, "modality", lambda header: header.get("Modality") or "unknown")
+    if modality != "CT":
+        raise ValueError(f"its modality is {modality}, not CT")
+    if any("LOCALIZER" in (header.get("ImageType") or ()) for header in headers):
+        raise ValueError("it has a scout view (LOCALIZER): take the file out, or another series")
+    if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers):
+        raise ValueError("it has files of many frames: export it with one slice per file")
+    if any(header.get("SamplesPerPixel", 1) != 1 for header in headers):
+        raise ValueError("it is in colour: export the CT itself, no picture of it")
+    for name in _NEEDED:
+        if lacking := sum(not header.get(name) for header in headers):
+            raise ValueError(f"{lacking} of {len(headers)} files have no {name}: export it anew")
+    for name in ("RescaleSlope", "RescaleIntercept"):
+        if lacking := sum(header.get(name) is None for header in headers):
+            raise ValueError(
+                f"{lacking} of {len(headers)} files have no {name}: no Hounsfield units without it"
+            )
+    unit = _the_one(headers, "rescale type", lambda header: header.get("RescaleType") or "HU")
+    if unit not in ("HU", "HU_MOD", "US"):  # US, unspecified, is what many CTs say of their HU
+        raise ValueError(f"its values are in {unit}, not in Hounsfield units (HU)")
+    if any(float(header.RescaleSlope) == 0 for header in headers):
+        raise ValueError("its RescaleSlope is 0: export it anew")
+
+
+def _the_one(headers: Sequence[Dataset], name: str, value_of: Any) -> Any:
+    """The value that all headers share."""
+    counts = Counter(map(value_of, headers))
+    if len(counts) > 1:
+        listing = ", ".join(f"{value} ({count} files)" for value, count in counts.most_common(3))
+        raise ValueError(f"its files differ in {name}: {listing}: keep those of one kind")
+    return next(iter(counts))
+
+
+def _rounded(values: Any) -> tuple[float, ...]:
+    """Numbers to compare: the last digits of a decimal text do not count, nor the sign of 0."""
+    return tuple(round(float(value), 3) + 0.0 for value in values)
+
+
+def _numbers(header: Dataset, name: str, count: int) -> np.ndarray:
+    """The numbers of an element."""
+    import numpy as np
+
+    numbers = np.array(header[name].value, dtype=float).ravel()
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise ValueError(f"its {name} is {numbers.tolist()}, not {count} numbers: export it anew")
+    return numbers
+
+
+def _without_copies(slices: Sequence[Slice], order: np.ndarray, heights: np.ndarray) -> list[int]:
+    """Drop the slices that are at the height of the one before, if they are the same image."""
+    kept: list[int] = []
+    for index in order:
+        if not kept or heights[index] - heights[kept[-1]] > 1e-3:
+            kept.append(int(index))
+        elif not _same_pixels(slices[kept[-1]].path, slices[index].path):
+            first, second = slices[kept[-1]].path.name, slices[index].path.name
+            raise ValueError(
+                f"{first} and {second} are different images at one position, "
+                f"{len(order)} files in all: keep one phase or reconstruction"
+            )
+    return kept
+
+
+def _same_pixels(*paths: Path) -> bool:
+    import pydicom
+
+    first, second = (pydicom.dcmread(path).get("PixelData") for path in paths)
+    return first is not None and first == second
+
+
+def _refuse_gaps(files: Sequence[Path], heights: np.ndarray) -> None:
+    """Refuse slices that do not lie on an even grid, which is what an affine can say."""
+    import numpy as np
+
+    even = np.linspace(heights[0], heights[-1], len(heights))
+    steps = np.diff(heights)
+    step = float(np.sort(steps)[(len(steps) - 1) // 2])
+    if np.abs(heights - even).max() <= min(_UNEVEN, _UNEVEN_SHARE * step):
+        return
+    wide = steps > 1.5 * step
+    multiples = np.abs(steps / step - np.rint(steps / step)).max() < 0.1
+    if wide.mean() <= 0.5 and wide.any() and multiples:
+        place = int(np.argmax(wide))
+        lacking = int(np.rint(steps[wide] / step - 1).sum())
+        raise ValueError(
+            f"{lacking} {'slice is' if lacking == 1 else 'slices are'} missing, the first between "
+            f"{files[place].name} and {files[place + 1].name}, {steps[place]:g} mm apart instead "
+            f"of {step:g} mm: export the whole series"
+        )
+    raise ValueError(
+        f"its slices are {steps.min():g} to {steps.max():g} mm apart: "
+        "reconstruct or resample it evenly"
+    )

@@ -14,6 +14,9 @@ from typing import Any
 #: What the index masks of the optic nerve head hold; the whole disc is rim and cup together.
 DISC_CUP_LABELS = {"0": "background", "1": "disc rim", "2": "cup"}
 
+#: What those of the pancreas hold, as in the Medical Segmentation Decathlon.
+PANCREAS_LABELS = {"0": "background", "1": "pancreas", "2": "tumour"}
+
 
 def read_datalist(path: str | Path) -> dict[str, Any]:
     """Read a datalist and make sure that it has the shape the rest of the code relies on.
@@ -64,9 +67,9 @@ def write_datalist(
     )
 
 
-def case_paths(name: str) -> dict[str, str]:
+def case_paths(name: str, *, suffix: str = ".png") -> dict[str, str]:
     """The entry of the case ``name`` in the layout that every prepared folder has."""
-    return {"image": f"images/{name}.png", "label": f"labels/{name}.png", "patient": name}
+    return {"image": f"images/{name}{suffix}", "label": f"labels/{name}{suffix}", "patient": name}
 
 
 def assign_folds(patients: Sequence[str], *, folds: int = 5, seed: int = 0) -> dict[str, int]:

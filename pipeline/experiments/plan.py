@@ -75,6 +75,7 @@ class Search(Part):
     fold: int | None = None
     metric: str = "dice"
     direction: Literal["maximize", "minimize"] = "maximize"
+    prune: bool = True
 
 
 class Plan(Part):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,11 +108,10 @@ def carry_out(
             board.say(f"{len(works) - len(missing)} of {len(works)} cells are done already")
         try:
             run_all(cluster, due(), watch=watch, ended=ended)
-        except (KeyboardInterrupt, SystemExit):
-            parent.end("KILLED")
-            alive = resources.cluster == "slurm" and not isinstance(
-                sys.exc_info()[1], KeyboardInterrupt
-            )
+        except BaseException as reason:
+            stopped = isinstance(reason, KeyboardInterrupt | SystemExit)
+            parent.end("KILLED" if stopped else "FAILED")
+            alive = resources.cluster == "slurm" and not isinstance(reason, KeyboardInterrupt)
             what = "left; Slurm's jobs go on" if alive else "stopped"
             board.say(f"{what}. To go on: {command}", style="yellow")
             raise

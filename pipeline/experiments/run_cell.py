@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -109,7 +110,9 @@ class Work:
                 preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN),
             )
             try:
-                status = self._command.wait()
+                # Not wait(): a signal handler could not wait for the same process in the middle.
+                while (status := self._command.poll()) is None:
+                    time.sleep(0.2)
             except BaseException:
                 # Slurm has told all processes of the job, and twice would cut the ending short.
                 self._end_command(tell=os.environ.get("SUBMITIT_EXECUTOR") != "slurm")

@@ -214,7 +214,7 @@ def run_all(
                         ended(job)
                     else:
                         watch(job, running)
-        except (KeyboardInterrupt, SystemExit) as reason:
+        except BaseException as reason:
             if isinstance(reason, KeyboardInterrupt) or isinstance(cluster, Local):
                 for job in running:
                     cluster.stop(job)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def search_plan(path: Path, *, output: Path | None = None, resources: Resources) -> bool:
     """Run the trials of a plan's ``search`` that are still missing.
 
-    The values are drawn by Optuna's TPE. A trial whose metric lies below the median of the earlier
-    trials at the same epoch is stopped, once a quarter of its epochs is over.
+    The values are drawn by Optuna's TPE. A trial whose best metric so far is worse than the median
+    of the earlier trials at the same epoch is stopped, once half of its epochs are over.
 
     Args:
         path: the plan.
@@ -63,8 +63,9 @@ def search_plan(path: Path, *, output: Path | None = None, resources: Resources)
         trials = Trials(plan.search, cell, folder, resources, parent)
         try:
             trials.run(cluster)
-        except (KeyboardInterrupt, SystemExit):
-            parent.end("KILLED")
+        except BaseException as reason:
+            stopped = isinstance(reason, KeyboardInterrupt | SystemExit)
+            parent.end("KILLED" if stopped else "FAILED")
             trials.board.say(f"stopped. To go on: {again(path, output, 'search')}", "yellow")
             raise
         return trials.finish()
@@ -185,7 +186,8 @@ class Trials:
         self.report(work)
         trial = self.running.pop(work.name)
         values = [value for _, value in self.values(work)]
-        words = " ".join(f"{k} {v}" for k, v in drawn(trial.params, self.search).items())
+        chosen = drawn(trial.params, self.search).items()
+        words = " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in chosen)
         self.board.parts[work.name] = 1.0
         metric = self.search.metric
         if work.done and values:
@@ -243,11 +245,13 @@ def open_study(search: Search, folder: Path, *, seed: int, epochs: int) -> Study
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # With a learning rate that falls to the end, the first half tells little.
+    median = optuna.pruners.MedianPruner(n_warmup_steps=epochs // 2)
     study = optuna.create_study(
         study_name="search",
         storage=JournalStorage(JournalFileBackend(str(folder / "optuna.journal"))),
         direction=search.direction,
-        pruner=optuna.pruners.MedianPruner(n_warmup_steps=epochs // 4),
+        pruner=median if search.prune else optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
     # Another seed at each start, which would else draw the first values once more.

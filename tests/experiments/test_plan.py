@@ -1,0 +1,165 @@
+"""A plan says what will run, and what is wrong with it is said before anything does."""
+
+import itertools
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from fire.parser import DefaultParseValue
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import InputError
+from pipeline.experiments.plan import Categorical, read_plan
+from pipeline.experiments.plan_cells import cells, check_settings
+from pipeline.experiments.run_cell import as_argument, evaluation, last_words, training
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "fundus_disc_cup_segmentation"
+PLAN = {"name": "tiny", "bundle": str(BUNDLE), "networks": {"attention_unet": {}}}
+
+
+@pytest.fixture
+def read(tmp_path):
+    """The plan that some content makes."""
+
+    def write_and_read(**content):
+        path = tmp_path / "plan.json"
+        path.write_text(json.dumps(PLAN | content))
+        return read_plan(path)
+
+    return write_and_read
+
+
+def test_a_cell_for_each_network_variant_fold_and_seed(read):
+    networks = {"attention_unet": {}, "unet": {"overlays": ["networks/unet.json"]}}
+    variants = {"slow": {"lr": 0.001}, "fast": {"lr": 0.01}}
+    overrides = {"lr": 0.5, "epochs": 7}
+    plan = read(
+        networks=networks, variants=variants, folds=[0, 2], seeds=[1, 3], overrides=overrides
+    )
+    found = cells(plan)
+    assert len({cell.name for cell in found}) == len(found) == 16
+    assert {(c.network, c.ids["fold"], c.ids["seed"]) for c in found} == set(
+        itertools.product(
+            ("attention_unet-slow", "attention_unet-fast", "unet-slow", "unet-fast"),
+            (0, 2),
+            (1, 3),
+        )
+    )
+    for cell in found:
+        assert cell.ids["lr"] == variants[cell.network.rsplit("-")[-1]]["lr"]
+        assert cell.value("epochs") == 7
+        assert cell.value("gates") == (0 if cell.network.startswith("unet") else 1)
+
+
+def test_overlays_are_found_in_the_bundle_or_from_the_working_folder(read, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("best.json").write_text('{"lr": 0.25}')
+    (cell,) = cells(read(configs=["article.json", "best.json"]))
+    assert [path.name for path in cell.configs] == ["train.json", "article.json", "best.json"]
+    assert (cell.value("lr"), cell.value("weight_decay")) == (0.25, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"fold": [1]}, "fold: there is no such key; did you mean folds?"),
+        ({"networks": {"unet": {"overlay": []}}}, "networks.unet.overlay: .* mean overlays?"),
+        ({"evaluate": {"sectoin": "testing"}}, "evaluate.sectoin: .* did you mean section?"),
+        ({"evaluate": {"section": "test"}}, 'evaluate.section: .*received "test"'),
+        ({"networks": {}}, "networks: .*at least 1"),
+        ({"networks": {"a/b": {}}}, "'a/b' becomes a folder"),
+        ({"folds": [1, 1]}, r"folds: \[1, 1\] names one twice"),
+        ({"bundle": "nowhere"}, "bundle nowhere: it holds no configs/train.json"),
+        ({"configs": ["nothing.json"]}, "config nothing.json: it is neither in .*configs nor in"),
+        ({"overrides": {"epohcs": 3}}, "nothing in the bundle reads epohcs 3; did you mean epochs"),
+        ({"overrides": {"fold": 3}}, "fold 3 cannot be set; give the plan's folds"),
+        (
+            {
+                "networks": {"unet++": {"overlays": ["networks/unet_plus_plus.json"]}},
+                "overrides": {"gates": 2},
+            },
+            r"network unet\+\+: nothing in the bundle reads gates 2",
+        ),
+        (
+            {"search": {"space": {"lr": {"type": "float", "low": 0.0, "high": 1.0, "log": True}}}},
+            "search.space.lr: low 0.0 has no logarithm",
+        ),
+        (
+            {"search": {"space": {"lr": {"type": "flaot", "low": 0.0, "high": 1.0}}}},
+            "search.space.lr: .*float",
+        ),
+    ],
+)
+def test_a_fault_is_named_with_what_was_meant(read, content, message):
+    with pytest.raises(InputError, match=message) as caught:
+        cells(read(**content))
+    assert "\n" not in str(caught.value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab_"), inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@given(json_values)
+def test_a_value_survives_the_command_line(value):
+    """A bundle's command line guesses the type of what it gets: a text "1" must stay a text."""
+    expected = "$None" if value is None else value
+    parsed = DefaultParseValue(as_argument(value))
+    assert (parsed, type(parsed)) == (expected, type(expected))
+
+
+@given(json_values)
+def test_a_shown_command_is_what_runs(value):
+    (cell,) = cells(read_plan_with(value))
+    for step in (
+        training(cell, Path("x y"), tags={"a": "b's"}),
+        evaluation(cell, Path("x y"), tags={}),
+    ):
+        assert tuple(shlex.split(str(step))) == step.command
+
+
+def read_plan_with(lr):
+    from pipeline.experiments.plan import Plan
+
+    return Plan.model_validate({**PLAN, "overrides": {"lr": lr}})
+
+
+def test_settings_notice_a_file_that_has_changed(read, tmp_path):
+    overlay = tmp_path / "mine.json"
+    overlay.write_text('{"lr": 0.1}')
+    (cell,) = cells(read(configs=[str(overlay)], overrides={"device": "cpu"}))
+    before = cell.settings()
+    (moved,) = cells(read(configs=[str(overlay)], overrides={"device": "cuda:1"}))
+    check_settings(moved, before, moved.settings(), tmp_path)  # where it runs is no setting
+    overlay.write_text('{"lr": 0.2}')
+    with pytest.raises(InputError, match=r"begun with another mine\.json"):
+        check_settings(cell, before, cell.settings(), tmp_path)
+
+
+def test_the_reason_of_a_failure_is_the_first_error(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        "$ python first\nValueError: of an earlier try\n$ python second\nstarting\n"
+        "Traceback (most recent call last):\n  File x\ntorch.OutOfMemoryError: too much\n\n"
+        "The above exception was the direct cause of the following exception:\n\n"
+        'RuntimeError: Failed to evaluate\n"$@train#trainer.run()"\n'
+    )
+    assert last_words(log) == "torch.OutOfMemoryError: too much"
+    log.write_text("$ python second\nTraceback\nValueError: x\nerror: fold 7: there is none\n")
+    assert last_words(log) == "error: fold 7: there is none"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("bundles/*/plans/*.json")), ids=lambda p: p.name)
+def test_the_plans_of_the_bundles_can_run(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    plan = read_plan(path)
+    assert cells(plan)
+    for drawn in plan.search.space.values() if plan.search else ():
+        assert isinstance(drawn, Categorical) or drawn.low < drawn.high

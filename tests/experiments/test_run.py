@@ -1,0 +1,264 @@
+"""A plan is carried out once: failures, interruptions and second starts lose and repeat nothing."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from pipeline.datasets.phantoms import write_fundus_phantoms
+from pipeline.errors import InputError
+from pipeline.experiments.run import run_plan
+from pipeline.experiments.run_cell import Step, Work
+from pipeline.experiments.run_jobs import Local, Resources, run_all
+from pipeline.experiments.run_progress import Board
+
+BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
+
+# Stands for a training: says when it begins and ends, and closes what it has open on SIGTERM.
+STAND_IN = """
+import signal, sys, time
+from pathlib import Path
+folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
+def note(word):
+    with (folder / "notes").open("a") as file:
+        print(word, time.time(), file=file)
+def closed(number, frame):
+    note("closed")
+    sys.exit(1)
+signal.signal(signal.SIGTERM, closed)
+note("begun")
+time.sleep(seconds)
+assert seconds, "this one fails"
+note("ended")
+(folder / "result").touch()
+"""
+
+
+def stand_in(folder, seconds):
+    folder.mkdir(parents=True, exist_ok=True)
+    command = (sys.executable, "-c", STAND_IN, str(folder), str(seconds))
+    return Work(folder.name, folder, (Step(command, folder / "log", folder / "result"),))
+
+
+def notes(folder):
+    """What a stand-in noted: [(word, time), ...]."""
+    path = folder / "notes"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(line.split()[0], float(line.split()[1])) for line in lines]
+
+
+def words(folder):
+    return [word for word, _ in notes(folder)]
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it has not come to that"
+        time.sleep(0.05)
+
+
+def test_two_at_a_time_and_a_failure_stops_nobody(tmp_path):
+    works = [stand_in(tmp_path / f"{i}", 0 if i == 1 else 1) for i in range(4)]
+    ended, most = [], []
+    run_all(
+        Local(Resources(jobs=2)),
+        iter(works),
+        watch=lambda job, running: most.append(len(running)),
+        ended=lambda job: ended.append(job.work.name),
+        interval=0.1,
+    )
+    assert sorted(ended) == ["0", "1", "2", "3"]
+    assert [work.done for work in works] == [True, False, True, True]
+    assert "AssertionError: this one fails" in (tmp_path / "1" / "log").read_text()
+    assert max(most) == 2
+    changes = sorted(
+        (t, {"begun": 1, "ended": -1}[w]) for i in "023" for w, t in notes(tmp_path / i)
+    )
+    at_a_time = [sum(step for _, step in changes[: n + 1]) for n in range(len(changes))]
+    assert max(at_a_time) <= 2
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_run import stand_in, Local, Resources, run_all
+works = [stand_in(Path(sys.argv[1]) / str(i), float(sys.argv[2])) for i in range(2)]
+run_all(Local(Resources(jobs=2)), (w for w in works if not w.done),
+        watch=lambda job, running: None, ended=lambda job: None, interval=0.1)
+"""
+
+
+def driver(folder, seconds):
+    """A process that runs two stand-ins, in a terminal's process group of its own."""
+    code = DRIVER.format(tests=str(Path(__file__).parent))
+    command = [sys.executable, "-c", code, str(folder), str(seconds)]
+    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
+def test_a_stop_lets_every_training_close_its_record(tmp_path, number):
+    """Ctrl-C and a closed terminal go to all processes of the terminal, the trainings included."""
+    process = driver(tmp_path, 600)
+    both = [tmp_path / "0", tmp_path / "1"]
+    wait_for(lambda: [words(each) for each in both] == [["begun"], ["begun"]])
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert [words(each) for each in both] == [["begun", "closed"]] * 2
+    again = driver(tmp_path, 0.1)
+    again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert all((each / "result").exists() for each in both)
+
+
+@pytest.mark.slow
+def test_a_killed_start_is_not_repeated_while_its_trainings_live(tmp_path):
+    process = driver(tmp_path, 12)
+    both = [tmp_path / "0", tmp_path / "1"]
+    wait_for(lambda: [words(each) for each in both] == [["begun"], ["begun"]])
+    process.kill()
+    process.communicate()
+    again = driver(tmp_path, 12)
+    again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert [words(each) for each in both] == [["begun", "ended"]] * 2
+
+
+def test_each_job_has_its_own_gpus_and_its_share_of_the_cores(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("pipeline.experiments.run_jobs.visible_gpus", lambda: ["3", "5", "6"])
+    monkeypatch.setattr("pipeline.experiments.run_jobs.cores", lambda: 12)
+    cluster = Local(Resources())
+    assert (cluster.limit, cluster.threads) == (3, 4)
+    pairs = Local(Resources(gpus=2))
+    assert (pairs.limit, pairs.threads) == (1, 12)
+    monkeypatch.setattr("submitit.LocalExecutor.submit", lambda self, work: FakeHandle())
+    given = [cluster.submit(stand_in(tmp_path / "x", 1), slot).work.env for slot in range(4)]
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in given] == ["3", "5", "6", "3"]
+    assert {env["OMP_NUM_THREADS"] for env in given} == {"4"}
+    assert pairs.submit(stand_in(tmp_path / "x", 1), 0).work.env["CUDA_VISIBLE_DEVICES"] == "3,5"
+    with pytest.raises(InputError, match="--gpus 4: this machine shows 3"):
+        Local(Resources(gpus=4))
+
+
+class FakeHandle:
+    job_id = "0"
+
+
+def test_the_time_left_follows_from_what_was_done_since_the_start(monkeypatch):
+    board = Board({"a": 1.0, "b": 0.5, "c": 0.0})  # a was done by an earlier start
+    monkeypatch.setattr(time, "monotonic", lambda: board.begun + 60)
+    board.parts |= {"b": 1.0, "c": 0.5}
+    board.show("")
+    assert board.progress.tasks[0].fields["left"] == "30 s left"
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """Two small networks, of which one is made to fail, on phantoms."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    write_fundus_phantoms(tmp_path / "fundus", count=10, seed=1)
+    # One channel too many for the label: found in the first step, not before.
+    network = {
+        "_target_": "pipeline.networks.AttentionUnet",
+        **{"spatial_dims": 2, "in_channels": 3, "out_channels": 3},
+        **{"channels": "@channels", "strides": "@strides"},
+    }
+    Path("broken.json").write_text(json.dumps({"network_def": network}))
+    small = {"roi_size": [64, 64], "patch_size": [64, 64], "channels": [4, 8], "strides": [2]}
+    content = {
+        "name": "tiny",
+        "bundle": str(BUNDLE),
+        "configs": ["small_images.json"],
+        "networks": {"broken": {"overlays": ["broken.json"]}, "attention_unet": {}},
+        "overrides": {"dataset_dir": "fundus", "epochs": 2, "val_interval": 1, **small},
+    }
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(content))
+    return path, content
+
+
+@pytest.mark.slow
+def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys):
+    path, content = plan
+    resources = Resources(gpus=0)
+    assert run_plan(path, resources=resources) == 1
+    shown = capsys.readouterr().out
+    assert "done    attention_unet-fold0-seed0" in shown
+    assert "broken-fold0-seed0 failed: ValueError: number of channels" in shown
+    assert "runs/tiny/broken-fold0-seed0/training.log" in shown
+
+    cell = Path("runs/tiny/attention_unet-fold0-seed0")
+    assert json.loads((cell / "evaluation" / "summary.json").read_text())["n_cases"] > 0
+    client = mlflow.MlflowClient(tracking_uri="sqlite:///mlflow.db")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "tiny")
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = (run for run in runs if run.data.tags["pipeline.kind"] == "experiment")
+    assert parent.info.status == "FAILED"
+    assert json.loads(parent.data.params["folds"]) == [0]
+    assert "plan.json" in {each.path for each in client.list_artifacts(parent.info.run_id)}
+    children = [run for run in runs if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert sorted(
+        (run.data.tags["pipeline.network"], run.data.tags["pipeline.kind"], run.info.status)
+        for run in children
+    ) == [
+        ("attention_unet", "evaluation", "FINISHED"),
+        ("attention_unet", "training", "FINISHED"),
+        ("broken", "training", "FAILED"),
+    ]
+
+    # A second start does the rest: here, what has been put right.
+    before = (cell / "evaluation" / "summary.json").stat().st_mtime_ns
+    Path("broken.json").write_text("{}")
+    assert run_plan(path, resources=resources) == 0
+    assert (cell / "evaluation" / "summary.json").stat().st_mtime_ns == before
+    with (cell.parent / "broken-fold0-seed0/training/history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    assert client.get_run(parent.info.run_id).info.status == "FINISHED"
+    assert run_plan(path, resources=resources) == 0
+
+    # What is there was made with two epochs.
+    path.write_text(json.dumps(content | {"overrides": content["overrides"] | {"epochs": 3}}))
+    with pytest.raises(InputError, match="begun with epochs 2, and is now 3"):
+        run_plan(path, resources=resources)
+
+
+def test_what_no_cell_could_start_with_is_said_at_once(plan, monkeypatch):
+    path, content = plan
+    overrides = content["overrides"]
+    for change, message in [
+        ({"folds": [0, 7]}, "fold 7: datalist fundus/datalist.json has the folds"),
+        ({"overrides": overrides | {"dataset_dir": "no"}}, "dataset_dir no: there is no such"),
+        ({"overrides": overrides | {"strides": [2, 2]}}, "broken-fold0-seed0: .*strides"),
+    ]:
+        path.write_text(json.dumps(content | change))
+        with pytest.raises(InputError, match=message):
+            run_plan(path, resources=Resources(gpus=0))
+    assert not Path("runs").exists()
+    assert not Path("mlflow.db").exists()
+
+
+def test_a_dry_run_shows_the_commands_and_leaves_nothing(plan, capsys):
+    path, _ = plan
+    there = sorted(os.listdir())
+    assert run_plan(path, resources=Resources(), dry_run=True) == 0
+    out = capsys.readouterr().out
+    assert out.count("monai.bundle run") == 4
+    assert "--epochs=2" in out
+    assert sorted(os.listdir()) == there

@@ -292,8 +292,10 @@ def experiment_id(client: Any, name: str) -> str:
     if experiment is None:
         folder = sqlite_folder(client.tracking_uri)
         location = folder and (folder / "mlruns").as_uri()
+        # Opens MLflow's pages for trainings, not those for language models.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
         try:
-            return client.create_experiment(name, artifact_location=location)
+            return client.create_experiment(name, artifact_location=location, tags=tags)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -112,3 +112,9 @@ def new_folder(output: str | Path, *, overwrite: bool = False) -> Iterator[Path]
             item.replace(target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def some(listing: list[str], *, shown: int = 5) -> str:
+    """Join the first few entries and say how many more there are."""
+    rest = f" and {len(listing) - shown} more" if len(listing) > shown else ""
+    return "; ".join(listing[:shown]) + rest

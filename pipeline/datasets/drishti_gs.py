@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .datalist import DISC_CUP_LABELS, new_folder, read_datalist, write_datalist
+from .datalist import DISC_CUP_LABELS, new_folder, read_datalist, some, write_datalist
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +72,7 @@ def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str
             twice.append(f"{files[kind]} and {path}")
         files.setdefault(kind, path)
     if twice:
-        raise ValueError(f"two files for one thing: {_some(twice)}: keep one of each")
+        raise ValueError(f"two files for one thing: {some(twice)}: keep one of each")
     lacking = {
         case: [name for kind, name in _NAMES.items() if kind not in files]
         for case, files in sorted(found.items())
@@ -84,7 +84,7 @@ def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str
             "give the folder that holds Training/Images and Training/GT"
         )
     if lacking and not skip_incomplete:
-        listing = _some(
+        listing = some(
             [f"{case} has no {' and no '.join(names)}" for case, names in lacking.items()]
         )
         raise FileNotFoundError(
@@ -151,7 +151,7 @@ def prepare(
     official = read_datalist(OFFICIAL_DATALIST)
     known = {item["patient"] for item in official["training"] + official["testing"]}
     if strange := sorted(cases.keys() - known):
-        raise ValueError(f"not in the official split: {_some(strange)}: rename or remove the files")
+        raise ValueError(f"not in the official split: {some(strange)}: rename or remove the files")
     if Path(folder).resolve() == Path(output).resolve():
         raise ValueError(f"--output {output} is the source folder itself: give another one")
 
@@ -189,9 +189,3 @@ def prepare(
             testing=[item for item in official["testing"] if item["patient"] in cases],
         )
     return Path(output) / "datalist.json", empty
-
-
-def _some(listing: list[str], *, shown: int = 5) -> str:
-    """Join the first few entries and say how many more there are."""
-    rest = f" and {len(listing) - shown} more" if len(listing) > shown else ""
-    return "; ".join(listing[:shown]) + rest

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._volume_checks import UnfitVolume, Volume, grid_problems, read_volume, value_problems
 from .datalist import read_datalist
 
 if TYPE_CHECKING:
     import numpy as np
 
 _READ_AGAIN = "copy or extract the file again"
+_VOLUMES = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Problem:
 
 def check_datalist(path: str | Path, dataset_dir: str | Path | None = None) -> list[Problem]:
     """Check a datalist and all its files; one case at a time is in memory.
+
+    Volumes count as CTs, so in Hounsfield units, unless the datalist has another ``modality``.
 
     Args:
         path: the datalist.
@@ -56,6 +60,8 @@ def check_datalist(path: str | Path, dataset_dir: str | Path | None = None) -> l
     problems: list[Problem] = []
     places: dict[str, list[str]] = defaultdict(list)  # patient -> "fold 2", "testing", ...
     seen: dict[str, str] = {}  # digest of the pixels -> image
+    present: set[int] = set()  # values that some label of a volume holds
+    ct = str(datalist.get("modality", "CT")).upper() == "CT"
     values = {int(value): name for value, name in datalist["labels"].items()}
     cases = [
         (split, number, case)
@@ -70,12 +76,17 @@ def check_datalist(path: str | Path, dataset_dir: str | Path | None = None) -> l
             problems += malformed
             continue
         places[case["patient"]].append("testing" if split == "testing" else f"fold {case['fold']}")
-        problems += _check_files(folder, case, values, seen)
+        problems += _check_files(folder, case, values, seen=seen, present=present, ct=ct)
     for patient, where in places.items():
         if len(distinct := sorted(set(where))) > 1:
             problems.append(
                 Problem(patient, f"patient in {' and '.join(distinct)}", "keep a patient in one")
             )
+    # A patient may lack a structure, such as a tumour; all patients may not.
+    if present and (missing := [values[value] for value in sorted(values.keys() - present - {0})]):
+        problems.append(
+            Problem(path.name, f"no label holds {' or '.join(missing)}", 'correct its "labels"')
+        )
     return problems
 
 
@@ -104,21 +115,42 @@ def _escapes(path: str) -> bool:
 
 
 def _check_files(
-    folder: Path, case: dict, values: dict[int, str], seen: dict[str, str]
+    folder: Path,
+    case: dict,
+    values: dict[int, str],
+    *,
+    seen: dict[str, str],
+    present: set[int],
+    ct: bool,
 ) -> Iterator[Problem]:
-    """Problems of the pixels; ``seen`` gathers the digests of the images."""
+    """Problems of the pixels; ``seen`` and ``present`` gather what is compared over all cases."""
     import numpy as np
 
-    read = {}
+    read: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
     for key in ("image", "label"):
         path = folder / case[key]
+        if path.is_dir():
+            yield Problem(case[key], "is a folder", "convert a series: data prepare dicom")
+            continue
         if not path.is_file():
             yield Problem(case[key], "missing file", f"put it below {folder}, or set --dataset-dir")
             continue
         try:
             read[key] = _read(path)
+        except UnfitVolume as error:
+            yield Problem(case[key], *error.args)
+            continue
         except Exception as error:  # readers raise about anything on a broken file
-            yield Problem(case[key], f"cannot be read: {error}", _READ_AGAIN)
+            yield Problem(case[key], f"cannot be read: {_line(error)}", _READ_AGAIN)
+            continue
+        pixels, affine = read[key]
+        if affine is None:
+            continue
+        found = list(grid_problems(path, Volume(pixels, affine)))
+        if key == "image":
+            found += value_problems(pixels, ct=ct)
+        for problem, fix in found:
+            yield Problem(case[key], problem, fix)
 
     if "image" in read:
         image, _ = read["image"]
@@ -132,7 +164,7 @@ def _check_files(
     label, affine = read["label"]
     if "image" in read:
         image, image_affine = read["image"]
-        spatial = image.shape[:2] if affine is None else image.shape[:3]
+        spatial = image.shape[:2] if image_affine is None else image.shape
         if label.shape != spatial:
             yield Problem(
                 case["label"],
@@ -140,11 +172,14 @@ def _check_files(
                 "export the mask again: one channel, on the grid of its image",
             )
         elif affine is not None and not np.allclose(affine, image_affine, atol=1e-3):
+            far = np.linalg.norm((affine - image_affine) @ [*(n / 2 for n in label.shape), 1])
             yield Problem(
-                case["label"], "its affine is not that of the image", "resample it to the image"
+                case["label"],
+                f"its affine is not that of the image: {far:.1f} mm apart in the middle",
+                "resample it to the image",
             )
-    present = set(np.unique(label).tolist())
-    if strange := sorted(present - values.keys()):
+    held = set(np.unique(label).tolist())
+    if strange := sorted(held - values.keys()):
         shown = ", ".join(f"{value:g}" for value in strange[:5])
         more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
         yield Problem(
@@ -152,9 +187,11 @@ def _check_files(
             f"holds the value {shown}{more}",
             f"use {', '.join(map(str, sorted(values)))} as the datalist's labels say; no JPEG",
         )
-    if not present - {0}:
+    if not held - {0}:
         yield Problem(case["label"], "is empty", "draw the structure, or remove the case")
-    elif missing := [name for value, name in values.items() if value not in present | {0}]:
+    elif affine is not None:
+        present.update(held)
+    elif missing := [name for value, name in values.items() if value not in held | {0}]:
         yield Problem(
             case["label"], f"has no {' and no '.join(missing)}", "draw it, or remove the case"
         )
@@ -164,15 +201,17 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """All pixels of a picture ``(H, W[, C])``, or of a NIfTI volume with its affine."""
     import numpy as np
 
-    if path.name.endswith((".nii", ".nii.gz")):
-        import nibabel
-
-        volume = nibabel.load(path)
-        return np.asanyarray(volume.dataobj), volume.affine
+    if path.name.lower().endswith(_VOLUMES):
+        return read_volume(path)
     from PIL import Image
 
     with Image.open(path) as picture:
         return np.asarray(picture), None
+
+
+def _line(error: Exception) -> str:
+    """The message of a reader, which may be empty or of many lines."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _size(shape: tuple[int, ...]) -> str:

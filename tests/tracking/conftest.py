@@ -61,6 +61,8 @@ class Server:
             stdout=(self.folder / "server.log").open("ab"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # Its queue of jobs for language models is five more processes.
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         )
         until = time.monotonic() + 120
         while True:

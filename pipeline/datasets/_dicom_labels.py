@@ -1,0 +1,81 @@
+"""Bring a label onto the voxels of its CT, where their files disagree on axes or place."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_WINDOW = (-150, 250)  # HU; beyond it, bone and air would count for too much
+_SHELL = 2  # voxels
+_LEAST = 5.0  # HU, by which an organ stands out from what is around it
+_CLEARLY = 2.0  # times, by which another orientation has to fit better than that of the file
+_AXES = dict.fromkeys("LR", "left to right") | dict.fromkeys("AP", "front to back")
+_AXES |= dict.fromkeys("IS", "head to feet")
+
+
+def match_label(
+    mask: np.ndarray, affine: np.ndarray, ct: np.ndarray, ct_affine: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """Turn a mask, whose file says its axes but not its place, onto the voxels of its CT.
+
+    The axes are those of the file, unless the CT shows that they are mirrored: in the right one of
+    the eight orientations an organ stands out from the fat around it, in the others it does not.
+
+    Args:
+        mask: ``(X, Y, Z)`` bool, in the order of its own file.
+        affine: ``(4, 4)`` of that file; only its directions count.
+        ct: ``(X, Y, Z)`` HU.
+        ct_affine: ``(4, 4)``, mm, RAS.
+
+    Returns:
+        The mask ``(X, Y, Z)`` on the voxels of the CT, and a note where the file was not right or
+        the CT does not show whether it was; else an empty text.
+
+    Raises:
+        ValueError: it is empty, or has another size than the CT.
+    """
+    import numpy as np
+    from nibabel import orientations
+
+    turn = orientations.ornt_transform(
+        orientations.io_orientation(affine), orientations.io_orientation(ct_affine)
+    )
+    mask = orientations.apply_orientation(mask, turn)
+    if mask.shape != ct.shape:
+        raise ValueError(f"its {mask.shape} voxels are not those of the CT, {ct.shape}")
+    if not mask.any():
+        raise ValueError("it is empty")
+    fits = {
+        axes: contrast(np.flip(mask, axes), ct)
+        for count in range(4)
+        for axes in itertools.combinations(range(3), count)
+    }
+    best = max(fits, key=fits.__getitem__)
+    codes = orientations.aff2axcodes(ct_affine)
+    mirrored = " and ".join(_AXES[codes[axis]] for axis in best)
+    if fits[best] >= max(_LEAST, _CLEARLY * fits[()]) and best:
+        return np.flip(mask, best), (
+            f"label mirrored {mirrored}: so it is {fits[best]:.0f} HU denser than what surrounds "
+            f"it, as its file says {fits[()]:.0f} HU"
+        )
+    if best or fits[()] < _LEAST:
+        return mask, f"label only {fits[()]:.0f} HU denser than what surrounds it: look if it fits"
+    return mask, ""
+
+
+def contrast(mask: np.ndarray, ct: np.ndarray) -> float:
+    """How much denser the voxels of ``mask`` are than the shell around them, HU."""
+    import numpy as np
+    from scipy.ndimage import binary_dilation
+
+    box = tuple(
+        slice(max(int(places.min()) - _SHELL, 0), int(places.max()) + _SHELL + 1)
+        for places in np.nonzero(mask)
+    )
+    inside = mask[box]
+    shell = binary_dilation(inside, iterations=_SHELL) & ~inside
+    values = np.clip(ct[box], *_WINDOW)
+    return float(values[inside].mean() - values[shell].mean()) if shell.any() else 0.0

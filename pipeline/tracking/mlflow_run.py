@@ -5,15 +5,12 @@ from __future__ import annotations
 import atexit
 import json
 import logging
-import math
-import re
 import signal
 import sys
 import threading
-import time
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +20,21 @@ from ignite.engine import Engine, Events
 from ..errors import InputError
 from .delivery import RUN_KEY, Delivery, without_password
 from .journal import Journal
-from .provenance import dataset_event, environment, file_sha256, git_tags, process_tags
+from .provenance import (
+    checkpoint_tags,
+    datalist_tags,
+    dataset_event,
+    environment,
+    git_tags,
+    process_tags,
+)
 from .system_metrics import watch_system
+from .values import finite, is_plain, key, last_steps, now
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "mlflow"  # of the journal, in the run's output_dir
 STEPS_A_BATCH = 50  # losses of single steps that are read from the device together
-
-
-class Terminated(SystemExit):
-    """SIGTERM, as an exception, so that the run ends in order."""
 
 
 class MlflowRun:
@@ -157,11 +158,9 @@ class MlflowRun:
         self.record_start(earlier)
         self.tidy()
         self.monitor = watch_system(uri, self.write_metrics, self.logged)
-        self.previous = {
-            number: signal.signal(number, self.on_signal)
-            for number in (signal.SIGTERM,)
-            if threading.current_thread() is threading.main_thread()
-        }
+        self.previous = None
+        if threading.current_thread() is threading.main_thread():
+            self.previous = signal.signal(signal.SIGTERM, self.on_sigterm)
         atexit.register(self.end, "KILLED")
         logger.info(
             f"MLflow run {self.run_name!r} ({self.delivery.run_id}) in experiment "
@@ -224,16 +223,14 @@ class MlflowRun:
             **process_tags(),
             **git_tags(Path(__file__).parent),
             "pipeline.output_dir": str(self.output_dir.resolve()),
-            "pipeline.overrides": json.dumps(self.bundle["overrides"], default=str)[:5000],
+            "pipeline.overrides": json.dumps(self.bundle["overrides"], default=str),
             **self.bundle.get("tags", {}),
             **self.tags,
         }
         if self.datalist:
-            tags["pipeline.datalist"] = str(Path(self.datalist).resolve())
-            tags["pipeline.datalist_sha256"] = file_sha256(self.datalist)
+            tags |= datalist_tags(self.datalist)
         if self.checkpoint:
-            tags["pipeline.checkpoint_sha256"] = file_sha256(self.checkpoint)
-            tags |= training_run_tag(Path(self.checkpoint).parent)
+            tags |= checkpoint_tags(Path(self.checkpoint), self.delivery.state_file.name)
             tags["pipeline.section"] = self.prefix
         # MLflow keeps a parameter's first value; what a resumed training changed is a tag.
         tags |= {
@@ -306,8 +303,8 @@ class MlflowRun:
         path.write_text(json.dumps(content, indent=4, default=str))
         self.write("artifact", path=name, folder="")
 
-    def on_signal(self, number: int, frame: Any) -> None:
-        raise Terminated(128 + number)
+    def on_sigterm(self, number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)  # so that the run ends in order
 
     def fail(self, engine: Engine, error: BaseException) -> None:
         if hasattr(self, "monitor"):
@@ -321,8 +318,8 @@ class MlflowRun:
             return
         self.ended = True
         atexit.unregister(self.end)
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
+        if self.previous is not None:
+            signal.signal(signal.SIGTERM, self.previous)
         self.monitor.finish()
         self.flush_steps()
         if status == "FAILED" and error is not None:
@@ -333,7 +330,10 @@ class MlflowRun:
             except OSError:  # a full disk, maybe the very error
                 self.write("log", tags={"pipeline.traceback": text[-5000:]})
         if status == "FINISHED":
-            self.log_model()
+            try:
+                self.log_model()
+            except Exception as error:  # the training itself is done
+                logger.warning(f"the network is not logged as an MLflow model: {error}")
         for path in sorted(self.output_dir.rglob("*")):
             name = path.relative_to(self.output_dir)
             # Neither the journal itself nor what only a resume needs.
@@ -346,50 +346,3 @@ class MlflowRun:
                 "MLflow does not have all of this run yet; when it can be reached: "
                 f"python -m pipeline runs sync {self.output_dir}"
             )
-
-
-def training_run_tag(folder: Path) -> dict[str, str]:
-    """The MLflow run of the training that wrote into ``folder``, if it kept a journal."""
-    for state in sorted((folder / FOLDER).glob("delivered-*.json")):
-        run_id = json.loads(state.read_text())["run_id"]
-        return {"pipeline.training_run_id": run_id} if run_id else {}
-    return {}
-
-
-def last_steps(events: list[dict[str, Any]]) -> dict[str, int]:
-    """The last step of every metric in a journal."""
-    last: dict[str, int] = {}
-    for event in events:
-        for name, _, _, step in event.get("metrics", []):
-            last[name] = max(step, last.get(name, -1))
-    return last
-
-
-def now() -> int:
-    """MLflow's time: ms since 1970."""
-    return int(time.time() * 1000)
-
-
-def key(name: str) -> str:
-    """A name that MLflow takes, at most 250 characters long."""
-    return re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)[:250]
-
-
-def finite(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The entries that are one finite number, as MLflow takes them."""
-    for name, value in values.items():
-        try:
-            number = float(value)
-        except (TypeError, ValueError, RuntimeError):  # a vector, a table, a text
-            continue
-        if math.isfinite(number):
-            yield key(name), number
-
-
-def is_plain(value: Any) -> bool:
-    """A number, a text that is no expression or reference, or a list of such."""
-    if isinstance(value, list):
-        return all(is_plain(each) for each in value)
-    if isinstance(value, str):
-        return not value.startswith(("$", "@", "%"))
-    return isinstance(value, bool | int | float) or value is None

@@ -99,6 +99,28 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def datalist_tags(datalist: str) -> dict[str, str]:
+    """Where the datalist is, and its digest."""
+    return {
+        "pipeline.datalist": str(Path(datalist).resolve()),
+        "pipeline.datalist_sha256": file_sha256(datalist),
+    }
+
+
+def checkpoint_tags(checkpoint: Path, delivered: str) -> dict[str, str]:
+    """The digest of a checkpoint, and the run in the same store that wrote it, if it is known.
+
+    Args:
+        checkpoint: the file.
+        delivered: name of the file, in a journal's folder, with the run's id in that store.
+    """
+    tags = {"pipeline.checkpoint_sha256": file_sha256(checkpoint)}
+    state = checkpoint.parent / "mlflow" / delivered
+    if state.exists() and (run_id := json.loads(state.read_text())["run_id"]):
+        tags["pipeline.training_run_id"] = run_id
+    return tags
+
+
 def dataset_event(context: str, cases: Sequence[dict[str, Any]], datalist: str) -> dict[str, Any]:
     """The journal's event for MLflow's dataset input: which cases, out of which datalist.
 

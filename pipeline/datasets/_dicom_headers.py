@@ -24,9 +24,14 @@ TAGS = [
 ]  # fmt: skip
 _NEEDED = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
 _DICOMDIR = "1.2.840.10008.1.3.10"
+_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 _LEAST_DRIFT, _DRIFT = 0.25, 0.00175  # mm, and mm per mm: 0.1 degree, what rounding can make
 _UNEVEN, _UNEVEN_SHARE = 0.1, 0.2  # mm, and share of the slice distance
+
+
+class OtherImages(ValueError):
+    """Why a series is none of CT slices, so that it may stand beside one that is."""
 
 
 class Slice(NamedTuple):
@@ -68,6 +73,7 @@ def arrange(slices: Sequence[Slice]) -> tuple[list[Path], np.ndarray]:
         ``(columns, rows, slices)``.
 
     Raises:
+        OtherImages: why these are no slices of a CT.
         ValueError: why these slices are no volume in Hounsfield units, and what can be done.
     """
     import numpy as np
@@ -118,13 +124,18 @@ def _refuse_other_images(headers: Sequence[Dataset]) -> None:
     """Refuse what is no stack of CT slices in Hounsfield units."""
     modality = _the_one(headers, "modality", lambda header: header.get("Modality") or "unknown")
     if modality != "CT":
-        raise ValueError(f"its modality is {modality}, not CT")
-    if any("LOCALIZER" in (header.get("ImageType") or ()) for header in headers):
-        raise ValueError("it has a scout view (LOCALIZER): take the file out, or another series")
+        raise OtherImages(f"its modality is {modality}, not CT")
+    scouts = ["LOCALIZER" in (header.get("ImageType") or ()) for header in headers]
+    if all(scouts):
+        raise OtherImages("it is a scout view (LOCALIZER)")
+    if any(scouts):
+        raise ValueError(f"{sum(scouts)} of its files are scout views (LOCALIZER): take them out")
+    if any(str(header.get("SOPClassUID")).startswith(_CAPTURE) for header in headers):
+        raise OtherImages("it is a picture of the screen (secondary capture)")
+    if any(header.get("SamplesPerPixel", 1) != 1 for header in headers):
+        raise OtherImages("it is in colour")
     if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers):
         raise ValueError("it has files of many frames: export it with one slice per file")
-    if any(header.get("SamplesPerPixel", 1) != 1 for header in headers):
-        raise ValueError("it is in colour: export the CT itself, no picture of it")
     for name in _NEEDED:
         if lacking := sum(not header.get(name) for header in headers):
             raise ValueError(f"{lacking} of {len(headers)} files have no {name}: export it anew")

@@ -16,6 +16,9 @@ app.add_typer(prepare, name="prepare")
 
 Output = Annotated[Path, typer.Option(help="Folder to make.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")]
+SkipIncomplete = Annotated[
+    bool, typer.Option("--skip-incomplete", help="Leave out cases that lack a file.")
+]
 
 
 class Rule(StrEnum):
@@ -67,9 +70,7 @@ def prepare_drishti_gs(
     rule: Annotated[
         Rule, typer.Option(help="A pixel counts if 3 of 4 experts marked it, or any.")
     ] = Rule.majority,
-    skip_incomplete: Annotated[
-        bool, typer.Option("--skip-incomplete", help="Leave out eyes that lack a file.")
-    ] = False,
+    skip_incomplete: SkipIncomplete = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Pair the photographs and soft maps below FOLDER and write masks and datalist."""
@@ -87,9 +88,73 @@ def prepare_drishti_gs(
     typer.echo(datalist)
 
 
+@prepare.command("msd-pancreas")
+def prepare_msd_pancreas(
+    folder: Path,
+    output: Output = Path("data/prepared/msd_pancreas"),
+    skip_incomplete: SkipIncomplete = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Pair the CTs and labels below FOLDER and deal them to five folds."""
+    from .msd_pancreas import prepare as run
+
+    _tell(run(folder, output, skip_incomplete=skip_incomplete, overwrite=overwrite))
+
+
+@prepare.command("nih-pancreas")
+def prepare_nih_pancreas(
+    folder: Path,
+    output: Output = Path("data/prepared/nih_pancreas"),
+    skip_incomplete: SkipIncomplete = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Convert the DICOM below FOLDER to NIfTI and turn each label onto its CT."""
+    from .nih_pancreas import prepare as run
+
+    _tell(run(folder, output, skip_incomplete=skip_incomplete, overwrite=overwrite))
+
+
+@prepare.command("dicom")
+def prepare_dicom(
+    folder: Path,
+    output: Output = Path("data/prepared/dicom"),
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of NIfTI masks, each named as its CT will be.")
+    ] = None,
+    series: Annotated[str | None, typer.Option(help="Only the series of this UID.")] = None,
+    skip_refused: Annotated[
+        bool, typer.Option("--skip-refused", help="Leave out CTs that are no sound volume.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Convert your own CT series below FOLDER to NIfTI, and list them with their labels."""
+    from .dicom_folder import prepare as run
+
+    _tell(
+        run(
+            folder,
+            output,
+            labels=labels,
+            uid=series,
+            skip_refused=skip_refused,
+            overwrite=overwrite,
+        )
+    )
+
+
+def _tell(prepared: tuple[Path, list[str]]) -> None:
+    """Show what was made, and first what to know of it."""
+    path, notes = prepared
+    for note in notes:
+        typer.secho(note, fg="yellow", err=True)
+    typer.echo(path)
+
+
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="drishti-gs, msd-pancreas, or a card.json.")],
+    name: Annotated[
+        str, typer.Argument(help="drishti-gs, msd-pancreas, nih-pancreas, or a card.json.")
+    ],
     output: Annotated[
         Path | None, typer.Option(help="Folder to make [default: data/downloads/NAME].")
     ] = None,
@@ -104,6 +169,14 @@ def fetch(
 
     card = load_card(name)
     folder = output or Path("data/downloads") / (Path(name).parent.name if "/" in name else name)
+    if (
+        name.lower().replace("_", "-") == "nih-pancreas"
+    ):  # its CTs are in another archive than its labels
+        from .nih_pancreas import fetch as fetch_both
+
+        files = fetch_both(folder, archive=archive, overwrite=overwrite)
+        typer.echo(f"{files}\nlicence: {card.licence}\ncite: {card.citation}")
+        return
     files, digest = run(name, folder, archive=archive, overwrite=overwrite)
     note = "" if card.sha256 or card.md5 else f" ({card.checksum_note or 'checksum not published'})"
     typer.echo(f"{files}\nsha256 {digest}{note}\nlicence: {card.licence}\ncite: {card.citation}")

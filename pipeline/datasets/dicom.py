@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._dicom_headers import Slice, arrange, read_slice
+from ._dicom_headers import OtherImages, Slice, arrange, read_slice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,7 @@ class Series:
     patient: str
     files: tuple[Path, ...]  # along the slice axis, if there is no problem
     problem: str | None = None  # why it is no CT volume
+    is_ct: bool = True  # slices of a CT, sound or not; no scout, no screen capture
     affine: np.ndarray | None = field(default=None, compare=False, repr=False)  # (4, 4), mm, RAS
 
     def __str__(self) -> str:
@@ -95,17 +96,16 @@ def select_series(folder: str | Path, *, uid: str | None = None) -> Series:
         found = [series for series in found if series.uid == uid]
         if not found:
             raise FileNotFoundError(f"no series {uid} below {folder}: give the UID of one in it")
-    usable = [series for series in found if series.problem is None]
-    if not usable:
+    if not any(series.is_ct for series in found):
         raise ValueError("; ".join(f"{series}: {series.problem}" for series in found[:3]))
-    # A broken CT beside a sound one may be the one that was meant.
-    wanted = [series for series in found if series.problem is None or series.modality == "CT"]
-    if len(usable) > 1 or len(wanted) > 1:
-        listing = "; ".join(f"{s}{f': {s.problem}' if s.problem else ''}" for s in wanted[:5])
-        raise ValueError(
-            f"{len(wanted)} CT series below {folder}: choose one by its UID: {listing}"
-        )
-    return usable[0]
+    # A broken CT counts beside a sound one, for it may be the one that was meant.
+    found = [series for series in found if series.is_ct]
+    if len(found) > 1:
+        listing = "; ".join(f"{s}{f': {s.problem}' if s.problem else ''}" for s in found[:5])
+        raise ValueError(f"{len(found)} CT series below {folder}: choose one by its UID: {listing}")
+    if found[0].problem:
+        raise ValueError(f"{found[0]}: {found[0].problem}")
+    return found[0]
 
 
 def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
@@ -184,7 +184,8 @@ def _describe(slices: list[Slice], broken: dict[Path, str]) -> Series:
             raise ValueError(torn)  # it may be a slice of this series
         ordered, affine = arrange(slices)
     except ValueError as error:
-        return Series(**about, files=files, problem=str(error))
+        other = isinstance(error, OtherImages)
+        return Series(**about, files=files, problem=str(error), is_ct=not other)
     return Series(**about, files=tuple(ordered), affine=affine)
 
 

@@ -98,7 +98,7 @@ def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str
     for series in dicom.find_series(folder):
         # Copies of the data may have lost the patient's name in their headers.
         match = _PATIENT.fullmatch(series.patient) or _PATIENT.search(str(series.folder))
-        if not match or series.modality != "CT":
+        if not match or not series.is_ct:
             continue
         name = f"PANCREAS_{match['number']}"
         if name in WITHDRAWN:

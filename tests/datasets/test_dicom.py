@@ -108,6 +108,12 @@ def _move(shift):
 FAULTS = {
     "modality": ({"Modality": "MR"}, "its modality is MR, not CT$"),
     "scout": ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "scout view"),
+    "some scouts": (
+        {"change": _at(1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])},
+        "1 of its files are scout views",
+    ),
+    "capture": ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "picture of the screen"),
+    "colour": ({"SamplesPerPixel": 3}, "in colour"),
     "frames": ({"NumberOfFrames": 4}, "many frames"),
     "no position": (
         {"change": _at(1, ImagePositionPatient=None)},
@@ -185,9 +191,10 @@ def test_one_of_several_series_is_chosen_by_its_uid(write_series, tmp_path):
         select_series(tmp_path, uid="1.3")
 
 
-def test_other_modalities_stand_aside_but_a_broken_ct_does_not(write_series, tmp_path):
+def test_other_images_stand_aside_but_a_broken_ct_does_not(write_series, tmp_path):
     write_series(tmp_path / "ct", _ct(), PLAIN, uid="1.1")
     write_series(tmp_path / "pet", _ct(), PLAIN, uid="1.2", Modality="PT")
+    write_series(tmp_path / "scout", _ct(), PLAIN, uid="1.4", ImageType=["LOCALIZER"])
     assert select_series(tmp_path).uid == "1.1"
     write_series(tmp_path / "thin", _ct(), PLAIN, uid="1.3", change=_move(lambda n: (0, 0, n**2)))
     with pytest.raises(ValueError, match=r"choose one by its UID.*1\.3 .*mm apart"):

@@ -13,7 +13,8 @@ from ..errors import InputError
 from .plan import read_plan
 from .plan_cells import Cell, cells, check_settings
 from .run_cell import Work, evaluation, last_words, training
-from .run_jobs import Job, Resources, make_cluster, run_all
+from .run_clusters import make_cluster
+from .run_jobs import Cluster, Job, Resources, run_all
 from .run_progress import Board, duration, share_done
 from .run_record import ParentRun
 
@@ -60,7 +61,7 @@ def run_plan(
 def carry_out(
     works: list[Work],
     every: list[Cell],
-    cluster: Any,
+    cluster: Cluster,
     resources: Resources,
     parent: ParentRun,
     command: str,
@@ -111,7 +112,7 @@ def carry_out(
         except BaseException as reason:
             stopped = isinstance(reason, KeyboardInterrupt | SystemExit)
             parent.end("KILLED" if stopped else "FAILED")
-            alive = resources.cluster == "slurm" and not isinstance(reason, KeyboardInterrupt)
+            alive = cluster.outlives and not isinstance(reason, KeyboardInterrupt)
             what = "left; Slurm's jobs go on" if alive else "stopped"
             board.say(f"{what}. To go on: {command}", style="yellow")
             raise
@@ -122,7 +123,7 @@ def carry_out(
     if failed:
         board.say(f"To try the failed ones again: {command}")
     elif parent.recorded:
-        board.say(f"To compare: python -m pipeline compare --parent {parent.id}")
+        board.say(f"To compare: python -m pipeline compare --parent {parent.id}{parent.options}")
     return len(failed)
 
 

@@ -42,23 +42,28 @@ class ParentRun:
         import mlflow
         from mlflow.exceptions import MlflowException
 
+        from ..tracking.delivery import without_password
+
         offline = f"sqlite:///{Path('mlflow.db').resolve()}"
         uri = cell.value("tracking_uri") or mlflow.get_tracking_uri()
         uri = offline if cell.value("tracking_offline") else uri
         self.client = mlflow.MlflowClient(tracking_uri=uri)
+        shown = without_password(uri)
+        # What a later command needs to find the run.
+        self.options = "" if uri == mlflow.get_tracking_uri() else f" --tracking-uri {shown}"
         record = folder / "mlflow.json"
         known = json.loads(record.read_text()) if record.exists() else {}
         try:
-            if known.get("tracking_uri") == uri and self._reopen(known["run_id"]):
+            if known.get("tracking_uri") == shown and self._reopen(known["run_id"]):
                 self.id = known["run_id"]
             else:
                 self.id = self._create(kind, plan, cell, folder)
-                record.write_text(json.dumps({"tracking_uri": uri, "run_id": self.id}, indent=4))
+                record.write_text(json.dumps({"tracking_uri": shown, "run_id": self.id}, indent=4))
             self.client.log_artifact(self.id, str(path))
         except (MlflowException, ValueError, OSError) as error:
             raise InputError(
-                f"tracking_uri {uri}: {' '.join(str(error).split())[:300]}; start the MLflow "
-                "server, or give another tracking_uri in the plan's overrides."
+                f"tracking_uri {shown}: {' '.join(str(error).split())[:300]}; start the "
+                "MLflow server, or give another tracking_uri in the plan's overrides."
             ) from error
 
     def _reopen(self, run_id: str) -> bool:

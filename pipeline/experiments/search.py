@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .plan import Categorical, Float, Ids, Plan, Search, read_plan
+from .plan import Plan, Search, read_plan
 from .plan_cells import Cell, cells, check_ids, check_settings
 from .run import again, check_configs, opened
 from .run_cell import Work, last_words, training
-from .run_jobs import Job, Resources, make_cluster, run_all
+from .run_clusters import make_cluster
+from .run_jobs import Job, Resources, run_all
 from .run_progress import Board, history, share_done
 from .run_record import ParentRun
+from .search_study import best_trial, draw, drawn, open_study
 
 if TYPE_CHECKING:
-    from optuna import Study, Trial
+    from optuna import Trial
 
 
 def search_plan(path: Path, *, output: Path | None = None, resources: Resources) -> bool:
@@ -237,53 +239,6 @@ class Trials:
         self.board.say("\n".join(f"    {key} = {value}" for key, value in values.items()))
         self.board.say(f"As an overlay: {overlay}")
         return True
-
-
-def open_study(search: Search, folder: Path, *, seed: int, epochs: int) -> Study:
-    """The study in ``folder``, begun or gone on with."""
-    import optuna
-    from optuna.storages.journal import JournalFileBackend, JournalStorage
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # With a learning rate that falls to the end, the first half tells little.
-    median = optuna.pruners.MedianPruner(n_warmup_steps=epochs // 2)
-    study = optuna.create_study(
-        study_name="search",
-        storage=JournalStorage(JournalFileBackend(str(folder / "optuna.journal"))),
-        direction=search.direction,
-        pruner=median if search.prune else optuna.pruners.NopPruner(),
-        load_if_exists=True,
-    )
-    # Another seed at each start, which would else draw the first values once more.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-    return study
-
-
-def draw(trial: Trial, search: Search) -> None:
-    """Let Optuna choose a value of each id."""
-    for key, space in search.space.items():
-        if isinstance(space, Categorical):
-            # Optuna's choices are words or numbers; as JSON every value is a word.
-            trial.suggest_categorical(key, [json.dumps(choice) for choice in space.choices])
-        elif isinstance(space, Float):
-            trial.suggest_float(key, space.low, space.high, log=space.log)
-        else:
-            trial.suggest_int(key, space.low, space.high, step=space.step)
-
-
-def drawn(params: Ids, search: Search) -> Ids:
-    """The values of the ids that Optuna chose."""
-    return {
-        key: json.loads(value) if isinstance(search.space[key], Categorical) else value
-        for key, value in params.items()
-    }
-
-
-def best_trial(study: Study) -> Any:
-    """The best trial that has come to its end, or None."""
-    from optuna.trial import TrialState
-
-    return study.best_trial if study.get_trials(states=(TrialState.COMPLETE,)) else None
 
 
 def name(number: int) -> str:

@@ -16,7 +16,8 @@ from pipeline.datasets.phantoms import write_fundus_phantoms
 from pipeline.errors import InputError
 from pipeline.experiments.run import run_plan
 from pipeline.experiments.run_cell import Step, Work
-from pipeline.experiments.run_jobs import Local, Resources, run_all
+from pipeline.experiments.run_clusters import Local
+from pipeline.experiments.run_jobs import Resources, run_all
 from pipeline.experiments.run_progress import Board
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
@@ -90,16 +91,17 @@ DRIVER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_run import stand_in, Local, Resources, run_all
+from test_run import stand_in, run_all, Resources
+from pipeline.experiments.run_clusters import Local, Slurm
 works = [stand_in(Path(sys.argv[1]) / str(i), float(sys.argv[2])) for i in range(2)]
-run_all(Local(Resources(jobs=2)), (w for w in works if not w.done),
+run_all({cluster}, (w for w in works if not w.done),
         watch=lambda job, running: None, ended=lambda job: None, interval=0.1)
 """
 
 
-def driver(folder, seconds):
+def driver(folder, seconds, cluster="Local(Resources(jobs=2))"):
     """A process that runs two stand-ins, in a terminal's process group of its own."""
-    code = DRIVER.format(tests=str(Path(__file__).parent))
+    code = DRIVER.format(tests=str(Path(__file__).parent), cluster=cluster)
     command = [sys.executable, "-c", code, str(folder), str(seconds)]
     return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
 
@@ -139,8 +141,8 @@ def test_a_killed_start_is_not_repeated_while_its_trainings_live(tmp_path):
 
 def test_each_job_has_its_own_gpus_and_its_share_of_the_cores(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("pipeline.experiments.run_jobs.visible_gpus", lambda: ["3", "5", "6"])
-    monkeypatch.setattr("pipeline.experiments.run_jobs.cores", lambda: 12)
+    monkeypatch.setattr("pipeline.experiments.run_clusters.visible_gpus", lambda: ["3", "5", "6"])
+    monkeypatch.setattr("pipeline.experiments.run_clusters.cores", lambda: 12)
     cluster = Local(Resources())
     assert (cluster.limit, cluster.threads) == (3, 4)
     pairs = Local(Resources(gpus=2))
@@ -186,7 +188,13 @@ def plan(tmp_path, monkeypatch):
         "bundle": str(BUNDLE),
         "configs": ["small_images.json"],
         "networks": {"broken": {"overlays": ["broken.json"]}, "attention_unet": {}},
-        "overrides": {"dataset_dir": "fundus", "epochs": 2, "val_interval": 1, **small},
+        "overrides": {
+            # Absolute: MLflow keeps a store open by its name, also for the next test.
+            "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",
+            **{"dataset_dir": "fundus", "epochs": 2, "val_interval": 1},
+            **small,
+        },
+        "evaluate": {"overrides": {"figures": False}},
     }
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(content))
@@ -196,7 +204,7 @@ def plan(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys):
     path, content = plan
-    resources = Resources(gpus=0)
+    resources = Resources(gpus=0, jobs=2)
     assert run_plan(path, resources=resources) == 1
     shown = capsys.readouterr().out
     assert "done    attention_unet-fold0-seed0" in shown
@@ -205,7 +213,7 @@ def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys):
 
     cell = Path("runs/tiny/attention_unet-fold0-seed0")
     assert json.loads((cell / "evaluation" / "summary.json").read_text())["n_cases"] > 0
-    client = mlflow.MlflowClient(tracking_uri="sqlite:///mlflow.db")
+    client = mlflow.MlflowClient(tracking_uri=content["overrides"]["tracking_uri"])
     (experiment,) = (e for e in client.search_experiments() if e.name == "tiny")
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = (run for run in runs if run.data.tags["pipeline.kind"] == "experiment")

@@ -33,6 +33,7 @@ class Trainings:
     """
 
     limit = 1
+    outlives = False
 
     def __init__(self):
         self.begun = {}  # the learning rates, by trial
@@ -149,10 +150,10 @@ def test_a_failed_trial_is_told_and_the_others_go_on(trainings, capsys):
     assert "no trial has come to its end" in shown
 
 
-def test_the_parent_run_holds_the_search(trainings, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert run(3, overrides={"epochs": EPOCHS})
-    client = mlflow.MlflowClient(tracking_uri="sqlite:///mlflow.db")
+def test_the_parent_run_holds_the_search(trainings, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert run(3, overrides={"epochs": EPOCHS, "tracking_uri": uri})
+    client = mlflow.MlflowClient(tracking_uri=uri)
     (experiment,) = (e for e in client.search_experiments() if e.name == "tiny")
     (parent,) = client.search_runs([experiment.experiment_id])
     assert parent.info.status == "FINISHED"

@@ -70,22 +70,20 @@ def carry_out(
     epochs = {cell.name: int(cell.value("epochs", 1)) for cell in every}
     shares = {w.name: 1.0 if w.done else share_done(w.folder, epochs[w.name]) for w in works}
     failed: list[Work] = []
-    begun: dict[str, float] = {}
-    running_names: set[str] = set()
+    begun: dict[str, float] = {}  # when those that run were begun
     missing = [work for work in works if not work.done]
 
     with Board(shares) as board:
 
         def show() -> None:
-            done = sum(work.done for work in works)
-            counts = f"{done} of {len(works)} done, {len(running_names)} running"
+            done = sum(work.done and work.name not in begun for work in works)
+            counts = f"{done} of {len(works)} done, {len(begun)} running"
             board.show(counts + (f", {len(failed)} failed" if failed else ""))
 
         def due() -> Iterator[Work]:
             for work, cell in ((w, c) for w, c in zip(works, every, strict=True) if w in missing):
                 begin(cell, work.folder, resources)
                 begun[work.name] = time.monotonic()
-                running_names.add(work.name)
                 show()
                 yield work
 
@@ -95,9 +93,8 @@ def carry_out(
 
         def ended(job: Job) -> None:
             work = job.work
-            running_names.discard(work.name)
             board.parts[work.name] = 1.0
-            took = duration(time.monotonic() - begun[work.name])
+            took = duration(time.monotonic() - begun.pop(work.name))
             if work.done:
                 board.say(f"done    {work.name}  {took}{score(work.folder)}")
             else:

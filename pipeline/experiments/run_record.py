@@ -61,9 +61,10 @@ class ParentRun:
                 record.write_text(json.dumps({"tracking_uri": shown, "run_id": self.id}, indent=4))
             self.client.log_artifact(self.id, str(path))
         except (MlflowException, ValueError, OSError) as error:
+            reason = without_password(" ".join(str(error).split()))[:300]
             raise InputError(
-                f"tracking_uri {shown}: {' '.join(str(error).split())[:300]}; start the "
-                "MLflow server, or give another tracking_uri in the plan's overrides."
+                f"tracking_uri {shown}: {reason}; start the MLflow server, or give another "
+                "tracking_uri in the plan's overrides."
             ) from error
 
     def _reopen(self, run_id: str) -> bool:

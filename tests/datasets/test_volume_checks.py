@@ -1,0 +1,201 @@
+import gzip
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from pipeline.datasets.checks import check_datalist
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "ct_totalsegmentator"
+
+
+def _volume(path, voxels, affine, *, qform=None):
+    volume = nibabel.Nifti1Image(voxels, affine)
+    if qform is not None:
+        volume.set_qform(qform, code="scanner")
+    nibabel.save(volume, path)
+
+
+@pytest.fixture
+def cts(tmp_path):
+    """Three sound CTs, one with a tumour: the datalist, and functions that change and check it."""
+    folder = tmp_path / "Bauch CT ä"
+    folder.mkdir()
+    affine = np.array([[0, -0.8, 0, 9], [0.7, 0, 0, -5], [0, 0, 2.5, 0], [0, 0, 0, 1]])
+    label = np.zeros((9, 8, 7), np.uint8)
+    label[3:6, 3:6, 2:4] = 1
+    labels = {"0": "background", "1": "pancreas", "2": "tumour"}
+    content = {"labels": labels, "training": [], "testing": []}
+    for number in range(3):
+        name = f"Fall {number}"
+        ct = np.random.default_rng(number).normal(40, 90, label.shape).clip(-1024, 3000)
+        ct[:2] = -1000
+        label[4, 4, 3] = 2 if number == 2 else 1
+        _volume(folder / f"{name} ct.nii.gz", ct.astype(np.int16), affine, qform=affine)
+        _volume(folder / f"{name} label.nii.gz", label, affine, qform=affine)
+        case = {"image": f"{name} ct.nii.gz", "label": f"{name} label.nii.gz", "patient": name}
+        content["training"].append(case | {"fold": number})
+
+    def change(kind, voxels=None, affine=None, **options):
+        path = folder / f"Fall 1 {kind}.nii.gz"
+        old = nibabel.load(path)
+        pixels = np.asarray(old.dataobj)
+        grid = old.affine if affine is None else affine
+        _volume(path, pixels if voxels is None else voxels(pixels), grid, **options)
+
+    def check():
+        (folder / "datalist.json").write_text(json.dumps(content))
+        return check_datalist(folder / "datalist.json")
+
+    return content, folder, change, check
+
+
+def _nan(ct):
+    ct = ct.astype(np.float32)
+    ct[4, 4, 4] = np.nan
+    return ct
+
+
+def _shear(number):
+    affine = np.diag([0.8, 0.8, 2.5, 1])
+    affine[1, 2] = number
+    return affine
+
+
+def _cut_volume(content, folder, change):
+    path = folder / "Fall 1 ct.nii.gz"
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def _no_spacing(content, folder, change):
+    """nibabel does not write such a file."""
+    path = folder / "Fall 1 ct.nii.gz"
+    header = bytearray(gzip.decompress(path.read_bytes()))
+    header[280:296] = bytes(16)  # the first row of the sform, which only the second axis counts in
+    path.write_bytes(gzip.compress(header))
+
+
+VOLUME_FAULTS = {
+    "cut": (_cut_volume, "ct", "cannot be read"),
+    "no NIfTI": (
+        lambda c, f, v: (f / "Fall 1 ct.nii.gz").write_bytes(b"<html>"),
+        "ct",
+        "cannot be read",
+    ),
+    "NaN": (lambda c, f, v: v("ct", _nan), "ct", "holds 1 voxels that are NaN"),
+    "4D": (lambda c, f, v: v("ct", lambda x: np.stack([x, x], -1)), "ct", "is 4D: 9 x 8 x 7 x 2"),
+    "one more axis": (
+        lambda c, f, v: v("ct", lambda x: x[..., None]),
+        "ct",
+        "is 4D: 9 x 8 x 7 x 1",
+    ),
+    "2D": (lambda c, f, v: v("ct", lambda x: x[..., 0]), "ct", "is 2D: 9 x 8"),
+    "RGB": (
+        lambda c, f, v: v("ct", lambda x: np.zeros(x.shape, [(n, "u1") for n in "RGB"])),
+        "ct",
+        "holds colours",
+    ),
+    "spacing 0": (_no_spacing, "ct", "spacing of 0.7 x 0 x 2.5 mm"),
+    "metres": (
+        lambda c, f, v: [v(k, None, np.diag([8e-4, 8e-4, 2e-3, 1])) for k in ("ct", "label")],
+        "ct",
+        "spacing of 0.0008 x 0.0008 x 0.002 mm",
+    ),
+    "one slice": (
+        lambda c, f, v: [v(kind, lambda x: x[:, :, 3:4]) for kind in ("ct", "label")],
+        "ct",
+        "has 1 slice: 9 x 8 x 1",
+    ),
+    "oblique axes": (
+        lambda c, f, v: [v(kind, None, _shear(0.5)) for kind in ("ct", "label")],
+        "ct",
+        "not at right angles but 78.7 degrees",
+    ),
+    "two affines": (
+        lambda c, f, v: v("ct", qform=np.diag([0.8, 0.7, 2.5, 1])),
+        "ct",
+        "qform and sform are up to",
+    ),
+    "no rescale": (
+        lambda c, f, v: v("ct", lambda x: x + np.int16(1024)),
+        "ct",
+        "not in Hounsfield units: 24 to",
+    ),
+    "rescaled twice": (
+        lambda c, f, v: v("ct", lambda x: x - np.int16(1024)),
+        "ct",
+        "0 % of them soft tissue",
+    ),
+    "windowed": (
+        lambda c, f, v: v("ct", lambda x: x.clip(0, 255).astype(np.uint8)),
+        "ct",
+        "not in Hounsfield units: 0 to",
+    ),
+    "nothing": (lambda c, f, v: v("ct", lambda x: x * 0), "ct", "nothing but the value 0"),
+    "shape": (
+        lambda c, f, v: v("label", lambda x: x[1:]),
+        "label",
+        "label is 8 x 8 x 7, image is 9 x 8 x 7",
+    ),
+    "shifted": (
+        lambda c, f, v: v(
+            "label", None, nibabel.load(f / "Fall 1 ct.nii.gz").affine + 5 * (np.eye(4, k=3))
+        ),
+        "label",
+        "5.0 mm apart in the middle",
+    ),
+    "mirrored": (
+        lambda c, f, v: v("label", None, np.diag([-0.8, 0.7, 2.5, 1])),
+        "label",
+        "its affine is not that of the image",
+    ),
+    "values": (lambda c, f, v: v("label", lambda x: x * np.uint8(9)), "label", "holds the value 9"),
+    "halves": (lambda c, f, v: v("label", lambda x: x / 2), "label", "holds the value 0.5"),
+    "empty": (lambda c, f, v: v("label", lambda x: x * 0), "label", "is empty"),
+    "folder": (
+        lambda c, f, v: (f / "series").mkdir() or c["training"][1].update(image="series"),
+        "series",
+        "is a folder",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", VOLUME_FAULTS)
+def test_each_fault_of_a_volume_alone_is_named(cts, fault):
+    content, folder, change, check = cts
+    assert check() == []
+    spoil, kind, problem = VOLUME_FAULTS[fault]
+    spoil(content, folder, change)
+    problems = check()
+    item = kind if kind == "series" else f"Fall 1 {kind}.nii.gz"
+    assert any(p.item == item and problem in p.problem and p.fix for p in problems), problems
+    assert {p.item.split()[1] for p in problems if p.item != item} <= {"1"}
+
+
+def test_a_patient_may_lack_a_tumour_but_not_all_patients(cts):
+    content, _, _, check = cts
+    del content["training"][2]
+    (problem,) = check()
+    assert (problem.item, problem.problem) == ("datalist.json", "no label holds tumour")
+
+
+def test_other_modalities_have_other_units(cts):
+    content, _, change, check = cts
+    change("ct", lambda x: x + np.int16(1024))
+    assert len(check()) == 1
+    content["modality"] = "MR"
+    assert check() == []
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no CT at {REAL}")
+def test_a_real_ct_is_sound(tmp_path):
+    labels = {str(value): f"organ {value}" for value in range(1, 118)} | {"0": "background"}
+    case = {"image": "example_ct.nii.gz", "label": "example_seg_fast_force_split.nii.gz"}
+    path = tmp_path / "datalist.json"
+    path.write_text(
+        json.dumps({"labels": labels, "training": [case | {"patient": "a", "fold": 0}]})
+    )
+    (problem,) = check_datalist(path, REAL)
+    assert problem.problem.startswith("no label holds organ")  # those outside the abdomen

@@ -28,6 +28,13 @@ class Rule(StrEnum):
     union = "union"
 
 
+class Kind(StrEnum):
+    """What is drawn."""
+
+    fundus = "fundus"
+    ct = "ct"
+
+
 @app.command()
 def check(
     datalist: Path,
@@ -53,14 +60,39 @@ def check(
 @app.command()
 def phantom(
     output: Path,
-    count: Annotated[int, typer.Option(help="How many photographs.")] = 60,
+    kind: Annotated[Kind, typer.Option(help="Fundus photographs or abdominal CTs.")] = Kind.fundus,
+    count: Annotated[int, typer.Option(help="How many cases.")] = 60,
     seed: Annotated[int, typer.Option(help="Same seed, same pictures.")] = 0,
+    tumour_share: Annotated[float, typer.Option(help="CT: share of patients with a tumour.")] = 0.5,
+    size: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(help="CT: width, height and slices, in voxels, else as drawn."),
+    ] = None,
+    field_of_view: Annotated[
+        float | None, typer.Option(help="CT: width of a slice in mm, else as drawn.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw fundus photographs with exact disc and cup to OUTPUT."""
-    from .phantoms import write_fundus_phantoms
+    """Draw fundus photographs with exact disc and cup, or CTs with exact pancreas, to OUTPUT."""
+    if kind is Kind.ct:
+        from .ct_phantoms import write_ct_phantoms
 
-    typer.echo(write_fundus_phantoms(output, count=count, seed=seed, overwrite=overwrite))
+        path = write_ct_phantoms(
+            output,
+            count=count,
+            seed=seed,
+            tumour_share=tumour_share,
+            size=size,
+            field_of_view=field_of_view,
+            overwrite=overwrite,
+        )
+    else:
+        from .phantoms import write_fundus_phantoms
+
+        if size or field_of_view:
+            raise ValueError("--size and --field-of-view are for CTs: add --kind ct")
+        path = write_fundus_phantoms(output, count=count, seed=seed, overwrite=overwrite)
+    typer.echo(path)
 
 
 @prepare.command("drishti-gs")

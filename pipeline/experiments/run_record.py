@@ -42,7 +42,7 @@ class ParentRun:
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        from ..tracking.delivery import without_password
+        from ..tracking.store import without_password
 
         offline = f"sqlite:///{Path('mlflow.db').resolve()}"
         uri = cell.value("tracking_uri") or mlflow.get_tracking_uri()
@@ -82,7 +82,7 @@ class ParentRun:
     def _create(self, kind: str, plan: Plan, cell: Cell, folder: Path) -> str:
         from mlflow.entities import Param
 
-        from ..tracking.delivery import experiment_id, one_process_at_a_time
+        from ..tracking.store import experiment_id, one_process_at_a_time
 
         metadata = json.loads((cell.bundle / "configs" / "metadata.json").read_text())
         tags = {

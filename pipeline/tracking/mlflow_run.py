@@ -18,7 +18,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from ..errors import InputError
-from .delivery import RUN_KEY, Delivery, without_password
+from .delivery import RUN_KEY, Delivery
 from .journal import Journal
 from .provenance import (
     checkpoint_tags,
@@ -28,6 +28,7 @@ from .provenance import (
     git_tags,
     process_tags,
 )
+from .store import without_password
 from .system_metrics import watch_system
 from .values import finite, is_plain, key, last_steps, now
 

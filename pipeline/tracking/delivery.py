@@ -188,6 +188,11 @@ class Delivery:
         except MlflowException as error:
             if error.error_code not in REFUSALS:
                 raise
+            entries = singles(event)
+            if len(entries) > 1:  # only one of them may be at fault
+                for entry in entries:
+                    self._send(entry)
+                return
             logger.warning(f"MLflow refused a part of the record: {str(error)[:300]}")
 
     def _send_run(self, event: Event) -> None:
@@ -266,10 +271,24 @@ def batches(events: Iterator[tuple[Event, int]]) -> Iterator[tuple[Event, int]]:
         yield batch, end
 
 
+def singles(event: Event) -> list[Event]:
+    """A log event's metrics, parameters and tags, each in an event of its own."""
+    metrics = [{"kind": "log", "metrics": [metric]} for metric in event.get("metrics", [])]
+    named = [
+        {"kind": "log", part: {name: value}}
+        for part in ("params", "tags")
+        for name, value in event.get(part, {}).items()
+    ]
+    return metrics + named
+
+
 def fits(batch: Event, event: Event) -> bool:
     """Whether two events together stay below what one request may hold."""
     sizes = {
         name: len(batch.get(name, ())) + len(event.get(name, ()))
         for name in ("metrics", "params", "tags")
     }
+    known = batch.get("params", {})
+    if any(known.get(name, value) != value for name, value in event.get("params", {}).items()):
+        return False  # MLflow keeps the first value and refuses another
     return sum(sizes.values()) <= 1000 and sizes["params"] <= 100 and sizes["tags"] <= 100

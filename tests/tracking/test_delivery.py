@@ -191,11 +191,8 @@ REFUSED = {
 }
 
 
-TOGETHER = pytest.mark.xfail(reason="what shares a request with a refused entry is lost with it")
-
-
 @pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED)
-@pytest.mark.parametrize("where", ["alone", pytest.param("among others", marks=TOGETHER)])
+@pytest.mark.parametrize("where", ["alone", "among others"])
 def test_what_mlflow_refuses_holds_up_and_drags_down_nothing(store, tmp_path, refused, where):
     name, journal = new_journal(tmp_path)
     journal.append({"kind": "log", "params": {"lr": "0.1"}})

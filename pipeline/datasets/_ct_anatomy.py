@@ -54,23 +54,23 @@ def _bowel(body: Body) -> list[Organ]:
         for _ in range(4):
             way = 0.7 * way / np.linalg.norm(way) + 0.6 * rng.normal(size=3)
             points.append(points[-1] + 26 * way / np.linalg.norm(way))
-        radii = rng.uniform(8, 13) * (1 + 0.12 * rng.normal(size=14).clip(-2, 2))
+        radii = rng.uniform(8, 13) * (1 + 0.12 * rng.normal(size=11).clip(-2, 2))
         density = body.like_pancreas()
         layers = [(-2.5 * (1 - body.slim), FAT), (0, density)]
         if rng.random() < 0.4:
             layers.append((rng.uniform(2.5, 4.5), inside_of_loop(points[2][1])))
-        organs.append(Organ(Tube(smooth_curve(points, 14), radii), layers, grain=6))
+        organs.append(Organ(Tube(smooth_curve(points, 11), radii), layers, grain=6))
     for _ in range(24):  # vessels of the mesentery
         end = body.at(rng.uniform(-85, 85), rng.uniform(40, 95), rng.uniform(-120, 10))
         root = np.array((rng.normal(5, 8), 58, rng.uniform(-80, -5)))
         bend = (root + end) / 2 + rng.normal(0, 9, 3)
-        curve = smooth_curve([root, bend, end], 12)
+        curve = smooth_curve([root, bend, end], 8)
         density = body.hu[str(rng.choice(["vein", "artery"]))]
-        organs.append(Organ(Tube(curve, np.linspace(2.6, 1.0, 12)), [(0, density)]))
+        organs.append(Organ(Tube(curve, np.linspace(2.6, 1.0, 8)), [(0, density)]))
     colon = [(112, 12, -140), (112, 22, -30), (88, 70, -38), (20, 100, -46), (-60, 88, -10)]
     colon += [(-108, 38, 24), (-116, 8, -40), (-116, 6, -140)]
     points = [body.at(*place) + rng.normal(0, 7, 3) for place in colon]
-    radii = rng.uniform(14, 24) * (1 + 0.15 * np.sin(np.arange(60) * 1.3))
+    radii = rng.uniform(14, 24) * (1 + 0.15 * np.sin(np.arange(40) * 1.9))
     stool, gas = Waves.draw(rng, (9, 25), 1.0), rng.uniform(60, 110)
 
     def content(lattice: Lattice, box: Box) -> np.ndarray:
@@ -78,7 +78,7 @@ def _bowel(body: Body) -> list[Organ]:
         return np.where(lattice.linear(box, (0, 1, 0)) > gas, np.float32(-900), lumps)
 
     layers = [(-2.0, FAT), (0, body.like_pancreas()), (2.5, content)]
-    organs.append(Organ(Tube(smooth_curve(points, 60), radii), layers))
+    organs.append(Organ(Tube(smooth_curve(points, 40), radii), layers))
     return organs
 
 
@@ -91,11 +91,11 @@ def _upper_organs(body: Body) -> list[Organ]:
     ]
     stomach = [(-22, 22, 80), (-62, 40, 62), (-72, 78, 24), (-42, 98, -2), (8, 96, -8), (42, 76, 0)]
     points = [body.at(*place) + rng.normal(0, 5, 3) for place in stomach]
-    radii = np.interp(np.linspace(0, 5, 24), range(6), (14, 32, 30, 24, 17, 11))
+    radii = np.interp(np.linspace(0, 5, 18), range(6), (14, 32, 30, 24, 17, 11))
     fill = level(rng.uniform(60, 115), rng.choice([18.0, 30.0, rng.uniform(80, 250)]), -900.0)
     layers = [(-2.0, FAT), (0, body.like_pancreas()), (rng.uniform(4, 7), fill)]
     size = rng.uniform(0.65, 1.05)
-    organs.append(Organ(Tube(smooth_curve(points, 24), size * radii), layers, grain=6))
+    organs.append(Organ(Tube(smooth_curve(points, 18), size * radii), layers, grain=6))
     bumps = Waves.draw(rng, (60, 140), 4)
     low = rng.uniform(-15, 15)
     liver = Union(
@@ -107,8 +107,8 @@ def _upper_organs(body: Body) -> list[Organ]:
     organs.append(Organ(liver, [(-1.5, FAT), (0, hu["liver"])]))
     for _ in range(9):  # its veins
         end = body.at(rng.uniform(50, 130), rng.uniform(-40, 70), rng.uniform(0, 90))
-        curve = smooth_curve([body.at(40, 40, 50), (body.at(60, 30, 48) + end) / 2, end], 10)
-        tube = Tube(curve, np.linspace(4.5, 1.5, 10))
+        curve = smooth_curve([body.at(40, 40, 50), (body.at(60, 30, 48) + end) / 2, end], 7)
+        tube = Tube(curve, np.linspace(4.5, 1.5, 7))
         organs.append(Organ(tube, [(0, hu["vein"])]))
     bladder = Ellipsoid(body.at(58, 76, -6 + low), (13, 20, 25))
     organs.append(Organ(bladder, [(0, 60.0), (1.5, 10.0)]))
@@ -143,16 +143,16 @@ def _behind(body: Body) -> list[Organ]:
     aorta = np.array([(-12, 27, -160), (-11, 29, 0), (-6, 26, 160)]) + rng.normal(0, 2, (3, 3))
     wide = rng.uniform(8.5, 12)
     organs.append(
-        Organ(Tube(smooth_curve(aorta, 12), np.full(12, wide)), [(-1, FAT), (0, hu["artery"])])
+        Organ(Tube(smooth_curve(aorta, 8), np.full(8, wide)), [(-1, FAT), (0, hu["artery"])])
     )
     if rng.random() < 0.4:  # calcified wall
         plaque = Ellipsoid((aorta[1, 0] + 0.8 * wide, 26, rng.uniform(-40, 30)), (1.5, 4, 8))
         organs.append(Organ(plaque, [(0, 600.0)]))
     cava = np.array([(14, 25, -160), (16, 27, 0), (24, 36, 110)]) + rng.normal(0, 2, (3, 3))
-    radii = np.full(12, rng.uniform(9, 13))
+    radii = np.full(8, rng.uniform(9, 13))
     flat = rng.uniform(0.6, 0.95)
     cava_hu = 0.9 * hu["vein"]
-    organs.append(Organ(Tube(smooth_curve(cava, 12), radii, flat), [(-1, FAT), (0, cava_hu)]))
+    organs.append(Organ(Tube(smooth_curve(cava, 8), radii, flat), [(-1, FAT), (0, cava_hu)]))
     return organs
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from ._ct_pancreas import Pancreas, draw_pancreas
-from ._ct_shapes import Box, Ellipsoid, Lattice, Shape, Tube, Union, Waves, smooth_curve
+from ._ct_shapes import Box, Ellipsoid, Lattice, Shape, Tube, Union, smooth_curve
 
 Density = float | Callable[[Lattice, Box], np.ndarray]
 _ENDLESS = 1e5  # mm; the length of what runs through from top to bottom
@@ -33,7 +33,7 @@ class Organ:
     """
 
     shape: Shape
-    layers: list[tuple[float | Waves, Density]]
+    layers: list[tuple[float, Density]]
     grain: float = 3.0
     inside: bool = True
     role: Literal["pancreas", "tumour", "cover"] | None = None
@@ -108,10 +108,10 @@ def spine_and_muscles(body: Body) -> list[Organ]:
         back = Ellipsoid((side * 36, -50, 0), (34, 27, _ENDLESS))
         organs.append(Organ(back, [(-2, FAT), (0, muscle)], grain=8, inside=False))
         psoas = np.array([(side * 26, -6, 30), (side * 38, -5, -40), (side * 52, 0, -150)], float)
-        radii = np.linspace(7, 24, 16)
-        organs.append(Organ(Tube(smooth_curve(psoas, 16), radii), [(-1, FAT), (0, muscle)], 6))
+        radii = np.linspace(7, 24, 8)
+        organs.append(Organ(Tube(smooth_curve(psoas, 8), radii), [(-1, FAT), (0, muscle)], 6))
         crus = np.array([(side * 11, 22, -25), (side * 14, 22, 20), (side * 26, 14, 90)], float)
-        organs.append(Organ(Tube(smooth_curve(crus, 10), np.linspace(3, 7, 10)), [(0, muscle)]))
+        organs.append(Organ(Tube(smooth_curve(crus, 6), np.linspace(3, 7, 6)), [(0, muscle)]))
     start, bone = rng.uniform(0, 34), rng.uniform(140, 230)
 
     def body_and_disc(lattice: Lattice, box: Box) -> np.ndarray:
@@ -134,7 +134,7 @@ def spine_and_muscles(body: Body) -> list[Organ]:
         x, y = side * reach[0] * np.cos(angle), inner.centre[1] + reach[1] * np.sin(angle)
         for number in range(6):
             z = 30 + 27 * number - 55 * np.linspace(0, 1, 8)
-            rib = Tube(smooth_curve(np.column_stack([x, y, z]), 16), np.full(16, 5.0), flat=0.8)
+            rib = Tube(smooth_curve(np.column_stack([x, y, z]), 11), np.full(11, 5.0), flat=0.8)
             organs.append(Organ(rib, [(0, 420.0), (1.8, 160.0)], inside=False))
     return organs
 

@@ -58,7 +58,7 @@ def draw_pancreas(rng: np.random.Generator) -> Pancreas:
     course[:, 1] += arch
     course += rng.normal(0, 3.0, course.shape)
     course = course[_NECK] + (course - course[_NECK]) * np.exp(
-        rng.normal((-0.10, 0.0, -0.12), (0.17, 0.14, 0.13))
+        rng.normal((-0.14, -0.02, -0.12), (0.2, 0.16, 0.14))
     )
     # thin and thick glands, and an atrophic or plump end
     radii = radii * np.exp(np.clip(rng.normal(0.05, 0.2), -0.4, 0.3))

@@ -10,8 +10,7 @@ from ._ct_body import Body
 from ._ct_shapes import Lattice, Waves
 
 _STEP = 1.25  # mm between the points at which shapes are sampled, unless all voxels are larger
-_BRICK = 64  # points along each side: what a processor's cache holds
-_REACH = 6.0  # mm around an organ that it may change
+_BRICK = 80  # points along each side: what a processor's cache holds
 _GRAIN = Waves.draw(np.random.Generator(np.random.PCG64(0)), (4, 15), 1.0)  # of all tissues
 #: Order of the axes on disk, and how often it occurs.
 ORIENTATIONS = {"RAS": 0.3, "LAS": 0.3, "LPS": 0.3, "RPS": 0.05, "PIR": 0.05}
@@ -116,24 +115,31 @@ def _paint_brick(body: Body, lattice: Lattice) -> np.ndarray:
     hu, gland, tumour = result
     hu -= 1000
     texture = _GRAIN(lattice, lattice.everywhere)
+    half = lattice.edge / 2
     wall = body.cavity.distance(lattice, lattice.everywhere) + 1
-    inside = wall.max() < -_REACH
+    far_inside = wall.max() < -lattice.reach
     low, high = body.bounds
-    for number, box in lattice.boxes(low - _REACH, high + _REACH):
+    for number, box in lattice.boxes(low - lattice.reach, high + lattice.reach):
         organ = body.organs[number]
         distance = organ.shape.distance(lattice, box)
-        if organ.inside and not inside:
+        if organ.inside and not far_inside:
             np.maximum(distance, wall[box], out=distance)
-        if distance.min() > _REACH:
+        nearest, furthest = distance.min() - half, distance.max() + half
+        if nearest > lattice.reach:
             continue
-        for depth, density in organ.layers:
-            depth = depth(lattice, box) if callable(depth) else np.float32(depth)
-            part = np.float32(0.5) - (distance + depth) / lattice.edge
+        covering = [n for n, (depth, _) in enumerate(organ.layers) if furthest + depth <= 0]
+        for depth, density in organ.layers[covering[-1] if covering else 0 :]:
+            if organ.role is None and nearest + depth >= 0:
+                break
+            part = np.float32(0.5) - (distance + np.float32(depth)) / lattice.edge
             np.clip(part, 0, 1, out=part)
             value = density(lattice, box) if callable(density) else np.float32(density)
             value = value + np.float32(organ.grain) * texture[box]
-            value -= hu[box]
-            hu[box] += part * value
+            if furthest + depth <= 0:
+                hu[box] = value
+            else:
+                value -= hu[box]
+                hu[box] += part * value
         if organ.role == "pancreas":
             gland[box] = part
         elif organ.role == "tumour":

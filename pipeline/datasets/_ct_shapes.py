@@ -28,6 +28,8 @@ class Lattice:
         self.inverse = np.linalg.inv(self.affine)
         #: width (mm) over which an edge passes through the cell of one point
         self.edge = np.float32(np.linalg.norm(self.affine[:3, :2], axis=0).mean())
+        #: how far (mm) around a shape it may change anything: its fat, and half an edge
+        self.reach = 3.0 + float(self.edge) / 2
 
     @property
     def everywhere(self) -> Box:
@@ -143,11 +145,11 @@ class Tube:
         """How far (mm) the surface may lie outside the plain rod."""
         return sum(2.5 * waves.height for waves in self.uneven)
 
-    def distance(self, lattice: Lattice, box: Box, margin: float = 6.0) -> np.ndarray:
-        """Right up to ``margin`` mm outside; further away only known to be far."""
+    def distance(self, lattice: Lattice, box: Box) -> np.ndarray:
+        """Right within the reach of the lattice; further away only known to be far."""
         result = np.full([s.stop - s.start for s in box], _FAR)
         form = np.diag((1, 1 / self.flat**2, 1))
-        reach = np.maximum(self.radii[:-1], self.radii[1:])[:, None] + self._slack() + margin
+        reach = np.maximum(self.radii[:-1], self.radii[1:])[:, None] + self._slack() + lattice.reach
         starts, stops = self.curve[:-1], self.curve[1:]
         blocks = np.minimum(starts, stops) - reach, np.maximum(starts, stops) + reach
         for number, part in lattice.boxes(*blocks):

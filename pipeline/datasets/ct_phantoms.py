@@ -10,13 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .datalist import assign_folds, new_folder, write_datalist
+from .datalist import PANCREAS_LABELS, assign_folds, new_folder, write_datalist
 
 if TYPE_CHECKING:
     import numpy as np
-
-#: What the index masks hold, as in the Medical Segmentation Decathlon.
-PANCREAS_LABELS = {"0": "background", "1": "pancreas", "2": "tumour"}
 
 
 class CTPhantom(NamedTuple):

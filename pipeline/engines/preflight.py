@@ -78,7 +78,7 @@ def running_bundle() -> dict[str, Any]:
         metadata = root / "metadata.json"
         version = json.loads(metadata.read_text())["version"] if metadata.exists() else "unknown"
         network = str(config.get("network_def", {}).get("_target_", "unknown")).split(".")[-1]
-        names = ("metadata.json", "logging.conf")
+        names = ("metadata.json", "logging.conf", "inference.json")
         bundle["files"] = [
             str(path.resolve()) for path in map(root.joinpath, names) if path.exists()
         ]

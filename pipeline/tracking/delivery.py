@@ -186,7 +186,8 @@ class Delivery:
         except FileNotFoundError as error:
             logger.warning(f"MLflow does not get {error.filename}: the file is gone")
         except MlflowException as error:
-            if error.error_code not in REFUSALS:
+            run = self.client.get_run(self.run_id)
+            if error.error_code not in REFUSALS or run.info.lifecycle_stage == "deleted":
                 raise
             entries = singles(event)
             if len(entries) > 1:  # only one of them may be at fault

@@ -114,6 +114,11 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
     names = {artifact.path for artifact in client.list_artifacts(run_id)}
     if not {"config.json", "environment.json", "bundle"} <= names:
         raise ValueError(f"run {run_id}: its artifacts lack config.json, environment.json, bundle")
+    datalist = tags.get("pipeline.datalist", "")
+    if not Path(datalist).is_file():
+        raise ValueError(f"datalist {datalist}: the file of run {run_id} is gone; put it back")
+    if file_sha256(datalist) != tags.get("pipeline.datalist_sha256"):
+        raise ValueError(f"datalist {datalist}: it has changed since run {run_id}; put it back")
     output_dir.mkdir(parents=True, exist_ok=True)
     configs = Path(client.download_artifacts(run_id, "bundle", str(output_dir)))
     configs = configs.rename(output_dir / "configs")
@@ -122,16 +127,17 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
     before = json.loads((configs / "environment.json").read_text())
     folder = Path(before["working_directory"])
     folder = folder if folder.is_dir() else Path.cwd()
-    datalist = tags.get("pipeline.datalist", "")
-    if not Path(datalist).is_file():
-        raise ValueError(f"datalist {datalist}: the file of run {run_id} is gone; put it back")
-    if file_sha256(datalist) != tags.get("pipeline.datalist_sha256"):
-        raise ValueError(f"datalist {datalist}: it has changed since run {run_id}; put it back")
     config = configs / "config.json"
     content = json.loads(config.read_text())
     content.pop("_meta_", None)
-    config.write_text(json.dumps(content | {"resume": False}, indent=4))
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config)]
+    # The folder of the copy says nothing, and a plan has had its run.
+    own = {"pipeline.bundle": tags["pipeline.bundle"], "pipeline.rerun_of": run_id}
+    kept = {name: tag for name, tag in content["tags"].items() if name != "mlflow.parentRunId"}
+    # Recorded where the first run was found, which the environment says, wherever it was sent.
+    store = {"tracking_uri": "", "tracking_offline": False}
+    content |= {"resume": False, "register": "", "tags": kept | own, **store}
+    config.write_text(json.dumps(content, indent=4))
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config.resolve())]
     command += ["--output_dir", str(output_dir.resolve())]
     command += ["--run_name", f"rerun of {run.info.run_name}"]
     return command, folder, differences(tags, before)

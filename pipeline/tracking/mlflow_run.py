@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import re
+import shutil
 import signal
 import sys
 import threading
@@ -28,7 +30,7 @@ from .provenance import (
     git_tags,
     process_tags,
 )
-from .store import without_password
+from .store import without_password, without_passwords
 from .system_metrics import watch_system
 from .values import finite, is_plain, key, last_steps, now
 
@@ -106,7 +108,7 @@ class MlflowRun:
         self.run_name = str(run_name)
         self.output_dir = Path(output_dir)
         self.prefix = prefix
-        self.tags = {str(name): str(value) for name, value in (tags or {}).items()}
+        self.tags = {key(str(name)): str(value) for name, value in (tags or {}).items()}
         self.validator = validator
         self.checkpoint = checkpoint
         self.datalist = datalist
@@ -152,9 +154,14 @@ class MlflowRun:
         try:
             self.delivery.start(self.timeout)
         except ConnectionError as error:
+            if not earlier:
+                shutil.rmtree(path.parent, ignore_errors=True)  # of a run that never was
+            fix = "start the MLflow server, give another --tracking_uri"
+            if re.search(r"\b40[13]\b", str(error)):
+                fix = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user of it"
             raise InputError(
-                f"tracking_uri {without_password(uri)}: {error}; start the MLflow server, give "
-                "another --tracking_uri, or --tracking_offline True to record on this machine."
+                f"tracking_uri {without_password(uri)}: {error}; {fix}, or give "
+                "--tracking_offline True to record on this machine."
             ) from error
         self.record_start(earlier)
         self.tidy()
@@ -202,6 +209,9 @@ class MlflowRun:
             **{name: value for name, value in resolve_tags().items() if value},
             "mlflow.source.name": self.bundle.get("tags", {}).get("pipeline.bundle", sys.argv[0]),
             "pipeline.kind": "evaluation" if self.checkpoint else "training",
+            # From the first moment, so that a run which dies in the next one is found dead.
+            "pipeline.output_dir": str(self.output_dir.resolve()),
+            **process_tags(),
             **self.tags,
             RUN_KEY: uuid.uuid4().hex,
         }
@@ -215,7 +225,9 @@ class MlflowRun:
 
     def record_start(self, earlier: list[dict[str, Any]]) -> None:
         """Everything that is known before the first step."""
-        config = self.bundle["config"]
+        config, overrides = (
+            without_passwords(self.bundle[name]) for name in ("config", "overrides")
+        )
         plain = {key(name): str(value)[:6000] for name, value in config.items() if is_plain(value)}
         known = {
             name: value for event in earlier for name, value in event.get("params", {}).items()
@@ -224,7 +236,7 @@ class MlflowRun:
             **process_tags(),
             **git_tags(Path(__file__).parent),
             "pipeline.output_dir": str(self.output_dir.resolve()),
-            "pipeline.overrides": json.dumps(self.bundle["overrides"], default=str),
+            "pipeline.overrides": json.dumps(overrides, default=str),
             **self.bundle.get("tags", {}),
             **self.tags,
         }

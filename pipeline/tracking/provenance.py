@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .store import without_password
+
 HOST, PROCESS, NAMESPACE = "pipeline.host", "pipeline.process", "pipeline.namespace"
 PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "mlflow", "attention-unet-pipeline")
 
@@ -82,7 +84,7 @@ def environment() -> dict[str, Any]:
             continue
     cuda = torch.cuda.is_available()
     return {
-        "command": sys.argv,
+        "command": [without_password(word) for word in sys.argv],
         "working_directory": str(Path.cwd()),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,3 +60,9 @@ def one_process_at_a_time(tracking_uri: str) -> Iterator[None]:
 def without_password(uri: str) -> str:
     """The URI as it may be shown and stored."""
     return re.sub(r"//[^/@]+@", "//***@", uri)
+
+
+def without_passwords(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A bundle's options as others may read them."""
+    uri = options.get("tracking_uri")
+    return {**options, "tracking_uri": without_password(str(uri))} if uri else dict(options)

@@ -149,6 +149,19 @@ def test_the_environment_names_the_store_and_names_stay_texts(store, tmp_path, m
     )
 
 
+def test_a_password_of_the_store_is_nowhere_in_the_record(store, tmp_path, monkeypatch):
+    uri = "postgresql://me:secret@host/mlflow"
+    monkeypatch.setattr(sys, "argv", ["run", "--tracking_uri", uri])
+    bundle = {"config": {**CONFIG, "tracking_uri": uri}, "overrides": {"tracking_uri": uri}}
+    train(tmp_path / "out", tracking_uri=store, bundle=bundle)
+    run = runs(store)["a"]
+    assert run.data.params["tracking_uri"] == "postgresql://***@host/mlflow"
+    assert "secret" not in str(run.to_dictionary())
+    for folder in ("out", "store/mlruns"):
+        for path in (tmp_path / folder).rglob("*.json*"):
+            assert "secret" not in path.read_text(), path
+
+
 def test_switched_off_it_needs_no_mlflow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)  # any import of it now fails
     assert train(tmp_path / "out", enabled=False).state.epoch == 3

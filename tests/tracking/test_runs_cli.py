@@ -69,7 +69,6 @@ def recorded(tmp_path_factory) -> tuple[Path, str, str]:
     return work / "phantoms" / "datalist.json", uri, first.info.run_id
 
 
-@pytest.mark.xfail(strict=True, reason="to be put right in pipeline/tracking")
 @pytest.mark.slow
 def test_a_training_is_repeated_from_its_record_alone(recorded, tmp_path):
     _, uri, run_id = recorded
@@ -98,7 +97,6 @@ def test_a_training_is_repeated_from_its_record_alone(recorded, tmp_path):
     assert (tmp_path / "runs" / f"rerun-{run_id[:8]}" / "model.pt").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="to be put right in pipeline/tracking")
 @pytest.mark.slow
 def test_what_cannot_be_repeated_faithfully_is_refused_and_leaves_nothing(
     recorded, tmp_path, capsys
@@ -138,7 +136,6 @@ def test_a_run_that_is_no_training_is_refused(store, tmp_path, capsys):
     assert not (tmp_path / "elsewhere" / "runs").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="to be put right in pipeline/tracking")
 def test_a_training_that_never_began_leaves_nothing_to_deliver(training, tmp_path, capsys):
     status, _ = training("a", tracking_uri="http://127.0.0.1:9").end()
     assert status != 0

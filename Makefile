@@ -34,7 +34,7 @@ demo: $(PHANTOMS)/datalist.json $(INSTALLED)  ## draw phantoms, train on them, s
 	@echo "Compare in MLflow: .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
 
 test: $(INSTALLED)  ## run the tests
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(INSTALLED)  ## check style and format
 	.venv/bin/ruff check .

@@ -93,7 +93,8 @@ def test_after_sigkill_the_next_start_or_tidy_marks_the_dead_run_and_no_living_o
     # What the dead run had not delivered yet came from its journal.
     with (tmp_path / "b" / "history.csv").open() as file:
         epochs = [int(row["epoch"]) for row in csv.DictReader(file)]
-    assert steps(store, runs["b"], "train/loss")[: len(epochs)] == epochs
+    # It may have died between the two.
+    assert steps(store, runs["b"], "train/loss") in (epochs, epochs[:-1])
     dead[1].end(signal.SIGKILL)
     client = MlflowClient(store)
     marked = mark_dead_runs(client, [runs["c"].info.experiment_id])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,17 +35,14 @@ class ParentRun:
         self.recorded = bool(cell.value("log_to_mlflow", True))
         if not self.recorded:
             return
-        # MLflow's own patience with a server that does not answer is minutes long.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        from ..tracking.store import without_password
+        from ..tracking.store import limit_waiting, store_uri, without_password
 
-        offline = f"sqlite:///{Path('mlflow.db').resolve()}"
-        uri = cell.value("tracking_uri") or mlflow.get_tracking_uri()
-        uri = offline if cell.value("tracking_offline") else uri
+        limit_waiting()
+        offline = bool(cell.value("tracking_offline"))
+        uri = store_uri(cell.value("tracking_uri"), offline=offline)
         self.client = mlflow.MlflowClient(tracking_uri=uri)
         shown = without_password(uri)
         # What a later command needs to find the run.

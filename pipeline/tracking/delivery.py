@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from .journal import Event, Journal
-from .store import experiment_id, one_process_at_a_time, without_password
+from .store import experiment_id, limit_waiting, one_process_at_a_time, without_password
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +36,7 @@ class Delivery:
     """
 
     def __init__(self, journal: Journal, tracking_uri: str, *, retry: float = 5.0) -> None:
-        # One try and 10 s a request: the journal outlasts a failure, and MLflow's own patience
-        # is minutes long.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        limit_waiting()  # the journal outlasts a failure
         self.journal = journal
         self.root = journal.path.parent.parent
         self.tracking_uri = tracking_uri
@@ -186,8 +183,8 @@ class Delivery:
         except FileNotFoundError as error:
             logger.warning(f"MLflow does not get {error.filename}: the file is gone")
         except MlflowException as error:
-            run = self.client.get_run(self.run_id)
-            if error.error_code not in REFUSALS or run.info.lifecycle_stage == "deleted":
+            # To a run that was deleted nothing can be sent, until it is restored.
+            if error.error_code not in REFUSALS or self._deleted():
                 raise
             entries = singles(event)
             if len(entries) > 1:  # only one of them may be at fault
@@ -195,6 +192,9 @@ class Delivery:
                     self._send(entry)
                 return
             logger.warning(f"MLflow refused a part of the record: {str(error)[:300]}")
+
+    def _deleted(self) -> bool:
+        return self.client.get_run(self.run_id).info.lifecycle_stage == "deleted"
 
     def _send_run(self, event: Event) -> None:
         """Done by ``connect``."""

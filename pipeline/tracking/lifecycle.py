@@ -14,7 +14,7 @@ from typing import Any
 
 from .delivery import RUN_KEY, Delivery
 from .journal import Journal
-from .provenance import HOST, PROCESS, file_sha256, is_dead
+from .provenance import HOST, PROCESS, environment, file_sha256, git_tags, is_dead
 
 logger = logging.getLogger(__name__)
 
@@ -145,8 +145,6 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
 
 def differences(tags: dict[str, str], before: dict[str, Any]) -> list[str]:
     """What of code and machine is not as it was at an earlier run."""
-    from .provenance import environment, git_tags
-
     now, found = environment(), []
     for name in ("packages", "gpus", "platform", "cpu_cores"):
         if now[name] != before[name]:

@@ -30,7 +30,7 @@ from .provenance import (
     git_tags,
     process_tags,
 )
-from .store import without_password, without_passwords
+from .store import store_uri, without_password, without_passwords
 from .system_metrics import watch_system
 from .values import finite, is_plain, key, last_steps, now
 
@@ -136,11 +136,7 @@ class MlflowRun:
         Raises:
             InputError: when the store does not answer.
         """
-        import mlflow
-
-        uri = self.tracking_uri or mlflow.get_tracking_uri()
-        if self.tracking_offline:
-            uri = f"sqlite:///{Path('mlflow.db').resolve()}"
+        uri = store_uri(self.tracking_uri, offline=self.tracking_offline)
         path = self.output_dir / FOLDER / "events.jsonl"
         if not self.resume and path.exists():  # of a training that ended before its first epoch
             path.parent.rename(path.parent.with_name(f"{FOLDER}-{now()}"))

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+def store_uri(tracking_uri: str | None, *, offline: bool = False) -> str:
+    """The store that is meant: the one named, MLflow's own choice, or one on this machine."""
+    import mlflow
+
+    if offline:
+        return f"sqlite:///{Path('mlflow.db').resolve()}"
+    return tracking_uri or mlflow.get_tracking_uri()
+
+
+def limit_waiting() -> None:
+    """One more try and 10 s a request, since MLflow's own patience is minutes long."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 
 def experiment_id(client: Any, name: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .datalist import PANCREAS_LABELS, assign_folds, new_folder, write_datalist
+from ._drawing import write_phantoms
+from .datalist import PANCREAS_LABELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,54 +101,33 @@ def write_ct_phantoms(
         FileExistsError: ``output`` has content and ``overwrite`` is off.
     """
     import nibabel
-    from rich.progress import track
 
-    _check(count, seed, testing, tumour_share, size, field_of_view)
-    names = [f"ct_{number:04d}" for number in range(count)]
-    cut = count - round(count * testing)
-    folds = assign_folds(names[:cut], seed=seed)
-    with new_folder(output, overwrite=overwrite) as stage:
-        (stage / "images").mkdir()
-        (stage / "labels").mkdir()
-        for index, name in enumerate(track(names, description="Drawing CTs")):
-            phantom = ct_phantom(
-                (seed, index), tumour_share=tumour_share, size=size, field_of_view=field_of_view
-            )
-            for kind in ("image", "label"):
-                volume = nibabel.Nifti1Image(getattr(phantom, kind), phantom.affine)
-                volume.header.set_xyzt_units("mm")
-                nibabel.save(volume, stage / f"{kind}s/{name}.nii.gz")
-        write_datalist(
-            stage / "datalist.json",
-            name=f"CT phantoms, seed {seed}",
-            labels=PANCREAS_LABELS,
-            training=[_case(name) | {"fold": folds[name]} for name in names[:cut]],
-            testing=[_case(name) for name in names[cut:]],
-        )
-    return Path(output) / "datalist.json"
-
-
-def _case(name: str) -> dict[str, str]:
-    return {"image": f"images/{name}.nii.gz", "label": f"labels/{name}.nii.gz", "patient": name}
-
-
-def _check(
-    count: int,
-    seed: int,
-    testing: float,
-    tumour_share: float,
-    size: tuple[int, int, int] | None,
-    field_of_view: float | None,
-) -> None:
-    if not 10 <= count <= 9999:
-        raise ValueError(f"count is {count}: give 10 to 9999, so that each of 5 folds has a case")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}: give 0 or more")
-    if not 0 <= testing <= 0.5:
-        raise ValueError(f"testing is {testing}: give a share from 0 to 0.5")
     if not 0 <= tumour_share <= 1:
         raise ValueError(f"tumour_share is {tumour_share}: give a share from 0 to 1")
     if size and not all(16 <= number <= 1024 for number in size):
         raise ValueError(f"size is {tuple(size)}: give width, height and slices, each 16 to 1024")
     if field_of_view and not 150 <= field_of_view <= 600:
         raise ValueError(f"field_of_view is {field_of_view}: give 150 to 600 mm")
+
+    def draw_case(index: int, image_path: Path, label_path: Path) -> None:
+        phantom = ct_phantom(
+            (seed, index), tumour_share=tumour_share, size=size, field_of_view=field_of_view
+        )
+        for array, path in ((phantom.image, image_path), (phantom.label, label_path)):
+            volume = nibabel.Nifti1Image(array, phantom.affine)
+            volume.header.set_xyzt_units("mm")
+            nibabel.save(volume, path)
+
+    return write_phantoms(
+        output,
+        draw_case,
+        stem="ct",
+        suffix=".nii.gz",
+        title="CT phantoms",
+        labels=PANCREAS_LABELS,
+        progress="Drawing CTs",
+        count=count,
+        seed=seed,
+        testing=testing,
+        overwrite=overwrite,
+    )

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .datalist import DISC_CUP_LABELS, assign_folds, case_paths, new_folder, write_datalist
+from ._drawing import write_phantoms
+from .datalist import DISC_CUP_LABELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,29 +93,22 @@ def write_fundus_phantoms(
         FileExistsError: ``output`` has content and ``overwrite`` is off.
     """
     from PIL import Image
-    from rich.progress import track
 
-    if not 10 <= count <= 9999:
-        raise ValueError(f"count is {count}: give 10 to 9999, so that each of 5 folds has a case")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}: give 0 or more")
-    if not 0 <= testing <= 0.5:
-        raise ValueError(f"testing is {testing}: give a share from 0 to 0.5")
-    names = [f"phantom_{number:04d}" for number in range(count)]
-    cut = count - round(count * testing)
-    folds = assign_folds(names[:cut], seed=seed)
-    with new_folder(output, overwrite=overwrite) as stage:
-        (stage / "images").mkdir()
-        (stage / "labels").mkdir()
-        for index, name in enumerate(track(names, description="Drawing phantoms")):
-            image, label = fundus_phantom((seed, index))
-            Image.fromarray(image).save(stage / f"images/{name}.png", compress_level=3)
-            Image.fromarray(label).save(stage / f"labels/{name}.png")
-        write_datalist(
-            stage / "datalist.json",
-            name=f"Fundus phantoms, seed {seed}",
-            labels=DISC_CUP_LABELS,
-            training=[case_paths(name) | {"fold": folds[name]} for name in names[:cut]],
-            testing=[case_paths(name) for name in names[cut:]],
-        )
-    return Path(output) / "datalist.json"
+    def draw_case(index: int, image_path: Path, label_path: Path) -> None:
+        image, label = fundus_phantom((seed, index))
+        Image.fromarray(image).save(image_path, compress_level=3)
+        Image.fromarray(label).save(label_path)
+
+    return write_phantoms(
+        output,
+        draw_case,
+        stem="phantom",
+        suffix=".png",
+        title="Fundus phantoms",
+        labels=DISC_CUP_LABELS,
+        progress="Drawing phantoms",
+        count=count,
+        seed=seed,
+        testing=testing,
+        overwrite=overwrite,
+    )

@@ -1,0 +1,1 @@
+"""Run a bundle on new images, and write its masks where other programs read them."""

@@ -1,0 +1,237 @@
+"""A mask as a DICOM segmentation (SEG) of the series that it was made from."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..datasets.dicom import Series
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+log = logging.getLogger(__name__)
+
+
+class Meaning(NamedTuple):
+    """What a segment is, as keywords of SNOMED CT in DICOM PS3.16, and its colour on a display."""
+
+    category: str  # CID 7150
+    type: str  # CID 7154 (abdomen) or CID 7159 (lesions)
+    region: str | None  # CID 4, where the type does not say it
+    colour: tuple[int, int, int]  # RGB
+
+
+#: The structures that have codes. MSD's tumours are adenocarcinomas, endocrine tumours and
+#: neoplastic cysts, for which DICOM has one common word.
+MEANINGS = {
+    "pancreas": Meaning("AnatomicalStructure", "Pancreas", None, (255, 225, 25)),
+    "tumour": Meaning("MorphologicallyAbnormalStructure", "Neoplasm", "Pancreas", (255, 45, 45)),
+}
+#: Without one of these no viewer can lay the mask on its series.
+_NEEDED = ("SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID")
+_OF_ALL = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
+#: These may be empty in DICOM, and anonymization takes them out altogether.
+_MAY_BE_EMPTY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
+    "StudyDate", "StudyTime", "ReferringPhysicianName", "PositionReferenceIndicator",
+)  # fmt: skip
+
+
+def write_dicom_seg(
+    path: str | Path,
+    mask: np.ndarray,
+    labels: Mapping[int, str],
+    series: Series,
+    *,
+    algorithm: str,
+    version: str,
+    description: str = "",
+    series_number: int = 300,
+) -> Path:
+    """Write an index mask as a binary DICOM segmentation with a segment per label.
+
+    Every label becomes a segment, also one without a voxel, which says that the structure was
+    looked for and not found. All segments have a frame for each slice from the first to the last
+    one that holds anything, since viewers have misplaced segments with gaps between their frames
+    and hung on segments without a frame; an empty mask has one empty frame per segment, in the
+    middle slice. Frames lie exactly on their slices of the series and refer to them. Two calls
+    with the same arguments differ in UIDs and dates alone.
+
+    Where anonymization emptied the UIDs of the study and the series, the segmentation gets some
+    of its own, with a warning: readers find its place by the frame of reference and the images.
+
+    Args:
+        path: file to write; made beside its place and then moved there.
+        mask: ``(X, Y, Z)``, unsigned integers, on the grid of
+            :func:`pipeline.datasets.dicom.read_series`; 0 is background.
+        labels: names of the values 1 to n: keys of `MEANINGS`.
+        series: the CT series; its headers are read again.
+        algorithm: name of what made the mask, as a viewer shows it.
+        version: of the algorithm.
+        description: of the new series, 64 characters at most; by default it names the algorithm.
+        series_number: of the new series in the study.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: the mask, the labels or the headers of the series do not allow it.
+        OSError: the file cannot be written.
+        ModuleNotFoundError: the optional dependency is not installed.
+    """
+    try:
+        import highdicom
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "DICOM SEG needs highdicom: pip install 'attention-unet-pipeline[data]'",
+            name="highdicom",
+        ) from error
+    path = Path(path)
+    _check_labels(labels)
+    _check_mask(mask, labels, series)
+    headers = _headers(series, mask.shape)
+    marked = np.flatnonzero(mask.any(axis=(0, 1)))
+    first, last = (marked[0], marked[-1]) if marked.size else (len(headers) // 2,) * 2
+    try:
+        segmentation = highdicom.seg.Segmentation(
+            source_images=headers,
+            # (slices, rows, columns)
+            pixel_array=np.ascontiguousarray(mask[:, :, first : last + 1].T, dtype=np.uint8),
+            plane_positions=[
+                highdicom.PlanePositionSequence("PATIENT", header.ImagePositionPatient)
+                for header in headers[first : last + 1]
+            ],
+            segmentation_type="BINARY",
+            segment_descriptions=[
+                _segment(number, labels[number], algorithm, version) for number in sorted(labels)
+            ],
+            omit_empty_frames=False,
+            series_instance_uid=highdicom.UID(),
+            series_number=series_number,
+            series_description=description or f"{algorithm} segmentation"[:64],
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer="attention-unet-pipeline",
+            manufacturer_model_name=algorithm[:64],
+            software_versions=version[:64],
+            device_serial_number="1",
+            content_label="SEGMENTATION",
+        )
+        segmentation.ContentCreatorName = ""  # has to be there, and no person made it
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            segmentation.save_as(temporary, enforce_file_format=True)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (AttributeError, TypeError, ValueError) as error:  # what odd headers can make
+        raise InputError(
+            f"{series}: its headers do not fit into a DICOM SEG ({error}): "
+            "export it anew, or write NIfTI"
+        ) from error
+    return path
+
+
+def _check_labels(labels: Mapping[int, str]) -> None:
+    """Refuse what cannot become the segments 1 to n."""
+    if not labels or sorted(labels) != list(range(1, len(labels) + 1)):
+        raise InputError(
+            f"labels names the values {sorted(labels)}: DICOM numbers segments 1, 2, ...; do so too"
+        )
+    if unknown := [name for name in labels.values() if name not in MEANINGS]:
+        raise InputError(
+            f"there are no DICOM codes for {', '.join(unknown)}, only for "
+            f"{', '.join(MEANINGS)}: add them to MEANINGS in {__name__}"
+        )
+
+
+def _check_mask(mask: np.ndarray, labels: Mapping[int, str], series: Series) -> None:
+    if series.problem is not None:
+        raise InputError(f"{series}: {series.problem}")
+    if mask.dtype.kind not in "bu":
+        raise InputError(f"the mask holds {mask.dtype}: give unsigned integers, 0 to {len(labels)}")
+    if mask.ndim != 3 or mask.shape[2] != len(series.files):
+        raise InputError(
+            f"the mask has the grid {mask.shape} but {series} has {len(series.files)} slices: "
+            "give the mask on the grid that read_series gives"
+        )
+    if (highest := int(mask.max(initial=0))) > len(labels):
+        raise InputError(f"the mask has the value {highest}, which labels {dict(labels)} lacks")
+
+
+def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
+    """Headers of the series along its slice axis, with what a segmentation copies from them."""
+    import pydicom
+
+    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in series.files]
+    for header in headers:
+        for name in ("SOPClassUID", "SOPInstanceUID"):  # which the file's own header repeats
+            if not header.get(name):
+                setattr(header, name, header.file_meta.get(f"MediaStorage{name}", ""))
+    count = len(headers)
+    for name in _NEEDED:
+        if lacking := sum(not header.get(name) for header in headers):
+            raise InputError(
+                f"{series}: {lacking} of {count} files have no {name}, which a DICOM SEG refers "
+                "to: export it anew, or write NIfTI"
+            )
+    for name in _OF_ALL[:2]:
+        if not any(header.get(name) for header in headers):
+            own = pydicom.uid.generate_uid(entropy_srcs=[headers[0].FrameOfReferenceUID, name])
+            for header in headers:
+                setattr(header, name, own)
+            log.warning("%s has no %s: its DICOM SEG gets one of its own", series, name)
+    for name, expected in {**dict.fromkeys(_OF_ALL, 1), "SOPInstanceUID": count}.items():
+        values = len({header.get(name) for header in headers})
+        if values != expected:
+            raise InputError(
+                f"{series}: its {count} files have {values} different {name}, not {expected}, so "
+                "that a DICOM SEG cannot refer to them: export it anew, or write NIfTI"
+            )
+    first = headers[0]
+    if (first.Columns, first.Rows) != shape[:2]:
+        raise InputError(
+            f"the mask has the grid {shape} but the slices of {series} have {first.Columns} x "
+            f"{first.Rows} px: give the mask on the grid that read_series gives"
+        )
+    step = float(np.linalg.norm(series.affine[:3, 2]))
+    for header in headers:
+        for name in _MAY_BE_EMPTY:
+            if name not in header:
+                setattr(header, name, "")
+        if header.PatientSex not in ("", "F", "M", "O"):
+            header.PatientSex = ""
+        header.ImageOrientationPatient = first.ImageOrientationPatient  # but for its last digits
+        # Scanners write many things here; readers take them for the distance of the frames.
+        header.SpacingBetweenSlices = step
+        header.SliceThickness = header.get("SliceThickness") or step
+    return headers
+
+
+def _segment(number: int, name: str, algorithm: str, version: str):
+    """The description of one segment."""
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    meaning = MEANINGS[name]
+    region = getattr(codes.SCT, meaning.region) if meaning.region else None
+    return highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name.capitalize(),
+        segmented_property_category=getattr(codes.SCT, meaning.category),
+        segmented_property_type=getattr(codes.SCT, meaning.type),
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name=algorithm, version=version, family=codes.DCM.ArtificialIntelligence
+        ),
+        anatomic_regions=[region] if region else None,
+        display_color=highdicom.color.CIELabColor.from_rgb(*meaning.colour),
+    )

@@ -23,9 +23,10 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bundles
 LAYERS = [
     ["__main__"],
     ["cli"],
-    ["experiments", "packaging"],
+    ["experiments", "packaging", "prediction"],
     ["datasets", "evaluation"],
-    ["engines", "tracking"],
+    ["tracking"],
+    ["engines"],
     ["networks", "transforms"],
     ["errors"],
     ["__init__"],

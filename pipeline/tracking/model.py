@@ -71,26 +71,13 @@ def _load_pyfunc(data_path: str) -> SegmentationModel:
 
 
 class SegmentationModel:
-    """The network of an inference config, with its preprocessing and postprocessing."""
+    """The network of an inference config, as MLflow calls it."""
 
     def __init__(self, folder: Path) -> None:
-        import torch
-        from monai.bundle import ConfigParser
+        from ..engines.predictor import Predictor
 
-        parser = ConfigParser(json.loads((folder / "inference.json").read_text()))
-        steps = parser["postprocessing"]["transforms"]
-        parser["postprocessing"]["transforms"] = [
-            step for step in steps if step["_target_"] != "SaveImaged"
-        ]
-        parser.parse()
-        self.device = parser.get_parsed_content("device")
-        self.network = parser.get_parsed_content("network")
-        weights = torch.load(folder / "model.pt", map_location=self.device, weights_only=True)
-        self.network.load_state_dict(weights)
-        self.network.eval()
-        self.inferer = parser.get_parsed_content("inferer")
-        self.preprocessing = parser.get_parsed_content("preprocessing")
-        self.postprocessing = parser.get_parsed_content("postprocessing")
+        config = json.loads((folder / "inference.json").read_text())
+        self.predictor = Predictor(config, folder / "model.pt")
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> list[Any]:
         """Index masks of image files.
@@ -100,17 +87,4 @@ class SegmentationModel:
             params: not used.
         """
         paths = model_input.iloc[:, 0] if hasattr(model_input, "columns") else model_input
-        return [self.segment(str(path)) for path in paths]
-
-    def segment(self, path: str) -> Any:
-        """The index mask of one image file, uint8, on the image's grid."""
-        import numpy as np
-        import torch
-        from monai.data import decollate_batch, list_data_collate
-
-        batch = list_data_collate([self.preprocessing({"image": path})])
-        with torch.no_grad():
-            batch["pred"] = self.inferer(batch["image"].to(self.device), self.network)
-        mask = self.postprocessing(decollate_batch(batch)[0])["pred"]
-        array = np.asarray(mask.cpu())[0].astype(np.uint8)
-        return array.T if array.ndim == 2 else array  # MONAI reads photographs as (W, H)
+        return [self.predictor(str(path)) for path in paths]

@@ -1,0 +1,93 @@
+"""A trained network as ``inference.json`` runs it: from an image to its mask."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from monai.data import MetaTensor
+
+
+class Predictor:
+    """The network of an inference config, with its preprocessing and postprocessing.
+
+    Attributes:
+        device: where the network is.
+        values: the label value of each region's own part, outermost first, as in
+            ``RegionsToLabeld``; empty where the config has no such step.
+
+    Args:
+        config: content of an ``inference.json``; what it would save is left out.
+        weights: file with the network's state dictionary.
+
+    Raises:
+        InputError: a part of the config cannot be built, or the weights are another network's.
+    """
+
+    def __init__(self, config: Mapping[str, Any], weights: str | Path) -> None:
+        from monai.bundle import ConfigParser
+
+        from ..transforms import RegionsToLabeld
+
+        self._parser = ConfigParser(dict(config))
+        steps = self._built("postprocessing", built=False)["transforms"]
+        self._parser["postprocessing#transforms"] = [
+            step for step in steps if step["_target_"] != "SaveImaged"
+        ]
+        self.device = torch.device(self._built("device"))
+        self.preprocessing = self._built("preprocessing")
+        self.inferer = self._built("inferer")
+        self.postprocessing = self._built("postprocessing")
+        self.network = self._built("network")
+        self._load(weights)
+        self.network.eval()
+        steps = self.postprocessing.transforms
+        self.values = next((step.values for step in steps if isinstance(step, RegionsToLabeld)), [])
+
+    def __call__(self, image: str | MetaTensor) -> np.ndarray:
+        """The index mask of an image, uint8, on the image's own grid.
+
+        Args:
+            image: path of a file; or a volume ``(1, X, Y, Z)`` as ``LoadImaged``, the first step
+                of the preprocessing, would have read it.
+
+        Returns:
+            ``(rows, columns)`` of a photograph, ``(X, Y, Z)`` of a volume.
+        """
+        import numpy as np
+
+        read = isinstance(image, torch.Tensor)
+        item = self.preprocessing({"image": image}, start=int(read))
+        with torch.no_grad():
+            item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
+        mask = np.asarray(self.postprocessing(item)["pred"].cpu())[0].astype(np.uint8)
+        return mask.T if mask.ndim == 2 else mask  # MONAI reads photographs as (W, H)
+
+    def _built(self, name: str, *, built: bool = True) -> Any:
+        try:
+            return self._parser.get_parsed_content(name) if built else self._parser[name]
+        except Exception as error:  # components raise about anything
+            cause = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            reason = " ".join(str(cause).split())[:300]
+            raise InputError(f"{name} of the bundle's inference.json: {reason}.") from error
+
+    def _load(self, weights: str | Path) -> None:
+        try:
+            state = torch.load(weights, map_location=self.device, weights_only=True)
+            self.network.load_state_dict(state)
+        except (RuntimeError, AttributeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"checkpoint {weights}: it does not fit the network; give the model.pt of a "
+                f"training, and the configs and options that it was trained with ({reason})."
+            ) from None

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._volume_checks import UnfitVolume, Volume, grid_problems, read_volume, value_problems
 from .datalist import read_datalist
+from .volume_checks import UnfitVolume, Volume, grid_problems, read_volume, value_problems
 
 if TYPE_CHECKING:
     import numpy as np

@@ -81,10 +81,10 @@ def prepare(
                 dicom.write_nifti(stage / f"labels/{name}.nii.gz", mask, affine)
                 highest = max(highest, int(mask.max()))
         if masks:
-            folds = assign_folds([_patient(series) for series in series_of.values()])
+            folds = assign_folds([patient_of(series) for series in series_of.values()])
             training = [
                 case_paths(name, suffix=".nii.gz")
-                | {"patient": _patient(series), "fold": folds[_patient(series)]}
+                | {"patient": patient_of(series), "fold": folds[patient_of(series)]}
                 for name, series in series_of.items()
             ]
             write_datalist(
@@ -97,7 +97,7 @@ def prepare(
     return Path(output) / ("datalist.json" if masks else "images"), notes
 
 
-def _patient(series: dicom.Series) -> str:
+def patient_of(series: dicom.Series) -> str:
     """The patient's ID, or where it was taken away the name of the folder."""
     text = series.patient or series.folder.resolve().name
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "patient"
@@ -107,8 +107,8 @@ def _names(found: list[dicom.Series]) -> dict[str, dicom.Series]:
     """A file name for each series."""
     names: dict[str, dicom.Series] = {}
     for series in found:
-        alone = sum(_patient(other) == _patient(series) for other in found) == 1
-        base = _patient(series) if alone else f"{_patient(series)}_{series.number or 0}"
+        alone = sum(patient_of(other) == patient_of(series) for other in found) == 1
+        base = patient_of(series) if alone else f"{patient_of(series)}_{series.number or 0}"
         name, count = base, 1
         while name in names:
             count += 1

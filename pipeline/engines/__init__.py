@@ -3,8 +3,9 @@
 from .batch import AugmentedBatch
 from .checkpoints import Checkpoints
 from .cost import network_cost
-from .handlers import ClipGradients, EpochSummary
+from .handlers import ClipGradients, EpochSummary, SeedTransforms
 from .inferer import AutocastInferer
+from .memory import cases_that_fit, free_memory
 from .metrics import RegionDice
 from .preflight import (
     check_run,
@@ -23,9 +24,12 @@ __all__ = [
     "ClipGradients",
     "EpochSummary",
     "RegionDice",
+    "SeedTransforms",
+    "cases_that_fit",
     "check_run",
     "existing_file",
     "find_images",
+    "free_memory",
     "load_pretrained",
     "network_cost",
     "running_bundle",

@@ -10,7 +10,7 @@ from monai.engines import PrepareBatch
 
 
 class AugmentedBatch(PrepareBatch):
-    """Move image and label to the device, then augment the whole batch there.
+    """Move image and label to the device as float32, then augment the whole batch there.
 
     Args:
         augment: takes and returns a dictionary of tensors (B, C, *spatial); None for none.
@@ -27,10 +27,15 @@ class AugmentedBatch(PrepareBatch):
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         batch = {
-            key: torch.as_tensor(batchdata[key]).to(device, non_blocking=non_blocking, **kwargs)
+            key: as_plain(batchdata[key]).to(device, non_blocking=non_blocking, **kwargs).float()
             for key in ("image", "label")
         }
         if self.augment is not None:
             with torch.no_grad():
                 batch = self.augment(batch)
         return batch["image"], batch["label"]
+
+
+def as_plain(tensor: torch.Tensor) -> torch.Tensor:
+    """A MetaTensor without its meta data, which costs time in every operation."""
+    return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor

@@ -1,4 +1,4 @@
-"""What MONAI's trainer lacks: gradient clipping, the mean loss, and a line for every epoch."""
+"""What MONAI's trainer lacks: gradient clipping, seeds, the mean loss, a line for every epoch."""
 
 from __future__ import annotations
 
@@ -35,6 +35,26 @@ class ClipGradients:
 
     def __call__(self, engine: Engine) -> None:
         torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
+
+
+class SeedTransforms:
+    """Seed a dataset's random transforms anew in every epoch, from torch's generator.
+
+    MONAI's transforms have generators of their own, which no checkpoint holds; torch's is saved
+    and restored. So a resumed training draws what it would have drawn.
+
+    Args:
+        transform: the dataset's transform, a ``Compose``.
+    """
+
+    def __init__(self, transform: Any) -> None:
+        self.transform = transform
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        self.transform.set_random_state(seed=int(torch.randint(2**31, ())))
 
 
 class EpochSummary:

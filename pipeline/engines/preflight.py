@@ -248,16 +248,23 @@ def unused_folder(path: str, holds: Sequence[str], *, resume: bool = False) -> s
     return path
 
 
-def find_images(folder: str) -> list[dict[str, str]]:
-    """The PNG, JPEG and TIFF images of a folder, as ``[{"image": path}, ...]`` by name.
+PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+def find_images(folder: str, *, suffixes: Sequence[str] = PHOTOGRAPHS) -> list[dict[str, str]]:
+    """The images of a folder, as ``[{"image": path}, ...]`` by name.
+
+    Args:
+        folder: its own files count, not those of folders in it.
+        suffixes: how their names end.
 
     Raises:
         InputError: when there is no such folder, or no image in it.
     """
     if not Path(folder).is_dir():
         raise InputError(f"dataset_dir {folder}: there is no such folder; give --dataset_dir.")
-    kinds = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in kinds)
+    kinds = tuple(suffixes)
+    paths = sorted(path for path in Path(folder).iterdir() if path.name.lower().endswith(kinds))
     if not paths:
         raise InputError(f"dataset_dir {folder}: no image in it ends with {', '.join(kinds)}.")
     return [{"image": str(path)} for path in paths]

@@ -1,16 +1,22 @@
-"""Transforms that MONAI does not have: nested regions, and augmentation of whole batches."""
+"""Transforms that MONAI does not have: nested regions, whole batches, large volumes."""
 
 from .augment import RandAffineBatchd, RandBlurBatchd, RandColourBatchd, RandIlluminationBatchd
 from .radial import RandRadialBatchd
 from .regions import LabelToRegionsd, NestRegionsd, RegionsToLabeld
+from .restore_grid import RestoreGridd
+from .same_grid import SameGridd
+from .volume import RandAffineVolumeBatchd
 
 __all__ = [
     "LabelToRegionsd",
     "NestRegionsd",
     "RandAffineBatchd",
+    "RandAffineVolumeBatchd",
     "RandBlurBatchd",
     "RandColourBatchd",
     "RandIlluminationBatchd",
     "RandRadialBatchd",
     "RegionsToLabeld",
+    "RestoreGridd",
+    "SameGridd",
 ]

@@ -165,14 +165,16 @@ class RandColourBatchd:
         for key in self.keys:
             x = batch[key]
             count, channels = x.shape[:2]
-            on = (torch.rand(count, 1, 1, 1) < self.prob).float()
-            contrast = on * uniform(-self.contrast, self.contrast, count, 1, 1, 1)
-            balance = on * uniform(-self.balance, self.balance, count, channels, 1, 1)
+            space = (1,) * (x.ndim - 2)
+            one = (count, 1, *space)  # one draw per case
+            on = (torch.rand(one) < self.prob).float()
+            contrast = on * uniform(-self.contrast, self.contrast, *one)
+            balance = on * uniform(-self.balance, self.balance, count, channels, *space)
             gain = ((1 + contrast) * (1 + balance)).to(x.device)
-            offset = (on * uniform(-self.brightness, self.brightness, count, 1, 1, 1)).to(x.device)
-            power = torch.exp(on * uniform(-1, 1, count, 1, 1, 1) * math.log(self.gamma))
-            spread = (on * uniform(0, self.noise, count, 1, 1, 1)).to(x.device)
-            mean = x.mean(dim=(2, 3), keepdim=True)
+            offset = (on * uniform(-self.brightness, self.brightness, *one)).to(x.device)
+            power = torch.exp(on * uniform(-1, 1, *one) * math.log(self.gamma))
+            spread = (on * uniform(0, self.noise, *one)).to(x.device)
+            mean = x.flatten(2).mean(dim=2).view(count, channels, *space)
             x = ((x - mean) * gain + mean + offset).clamp(0, 1) ** power.to(x.device)
             out[key] = x + spread * torch.randn_like(x)
         return out
@@ -241,8 +243,11 @@ class RandBlurBatchd:
         kernel = torch.exp(-0.5 * (steps / sigma[:, None]) ** 2)
         kernel = (kernel / kernel.sum(dim=1, keepdim=True)).to(x.device, x.dtype)
         kernel = kernel.repeat_interleave(channels, dim=0)[:, None]  # one filter per plane
+        dims = x.ndim - 2
+        conv = F.conv2d if dims == 2 else F.conv3d
         planes = x.reshape(1, count * channels, *x.shape[2:])
-        planes = F.pad(planes, [reach] * 4, mode="replicate")
-        planes = F.conv2d(planes, kernel[..., None], groups=count * channels)
-        planes = F.conv2d(planes, kernel[:, :, None], groups=count * channels)
+        planes = F.pad(planes, [reach] * 2 * dims, mode="replicate")
+        for axis in range(dims):  # the filter is separable
+            along = [1] * axis + [-1] + [1] * (dims - 1 - axis)
+            planes = conv(planes, kernel.view(*kernel.shape[:2], *along), groups=count * channels)
         return planes.reshape(x.shape)

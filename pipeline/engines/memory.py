@@ -1,0 +1,82 @@
+"""Memory that is free, and what of a dataset fits into it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+def free_memory(device: str | torch.device = "cpu") -> int:
+    """Bytes that a device can still give to this process; what caches hold counts as free."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reusable
+    amounts = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        fields = dict(line.split(":") for line in lines)
+        amounts.append(int(fields["MemAvailable"].split()[0]) * 1024)
+        # A container's or a Slurm job's own limit, which the machine's figures do not show.
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            used = int((group / "memory.current").read_text())
+            amounts.append(int(limit) - used)
+    except (OSError, KeyError, ValueError):
+        if not amounts:
+            import psutil
+
+            amounts.append(psutil.virtual_memory().available)
+    return max(0, min(amounts))
+
+
+def cases_that_fit(
+    cases: Sequence[Mapping[str, Any]],
+    *,
+    spacing: Sequence[float],
+    device: str | torch.device = "cpu",
+    share: float = 0.8,
+    bytes_per_voxel: int = 3,
+) -> int:
+    """How many cases a cache can hold, told in a line before it is filled.
+
+    The size follows from the headers: voxels after resampling, without the crop to the body, so
+    that it errs to the large side. Cases beyond are read anew in every epoch: slower, but no
+    kill for lack of memory.
+
+    Args:
+        cases: each with the path of its ``image``, NIfTI.
+        spacing: of the cached voxels, in mm.
+        device: where the cache lies.
+        share: of the free memory that the cache may take.
+        bytes_per_voxel: 2 of an image in float16 and 1 of each region.
+    """
+    import nibabel
+
+    sizes = []
+    for case in cases:
+        header = nibabel.load(case["image"]).header
+        volume = math.prod(header.get_data_shape()[:3]) * math.prod(header.get_zooms()[:3])  # mm^3
+        sizes.append(bytes_per_voxel * volume / math.prod(spacing))
+    room, total = share * free_memory(device), sum(sizes)
+    count, taken = 0, 0.0
+    while count < len(sizes) and taken + sizes[count] <= room:
+        taken += sizes[count]
+        count += 1
+    text = f"cache of {len(sizes)} cases on {device}: {total / 1e9:.2f} GB of {room / 1e9:.2f} GB"
+    if count < len(sizes):
+        logger.warning(
+            f"{text}; {count} of them fit, the others are read anew in every epoch. Give a larger "
+            "--spacing, or --cache_device cpu where the GPU's memory is the smaller one."
+        )
+    else:
+        logger.info(text)
+    return count

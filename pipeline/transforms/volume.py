@@ -1,0 +1,89 @@
+"""Random rotation and zoom of a whole batch of volumes, on the device that holds it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from .augment import Batch, uniform
+
+
+class RandAffineVolumeBatchd:
+    """Rotate, scale and flip image and label together, linearly, and cut a patch out.
+
+    The volumes are crops that are larger than the patch by a margin: a patch lies anywhere
+    within, and what a rotation brings in is anatomy rather than padding. Rotations are those of
+    the body, in mm, also where voxels are not cubes. The label's channels become soft at their
+    edges, which a Dice or BCE loss takes as it is. What comes in from outside is zero, the lower
+    end of the window of HU.
+
+    Args:
+        keys: the image and the label, each (B, C, X, Y, Z).
+        patch_size: size of the output, in voxels.
+        spacing: of the voxels along each axis, in mm.
+        prob: share of the cases that are rotated and scaled (shift and flips aside).
+        rotate: largest angle about each axis, in degrees.
+        scale: smallest and largest zoom.
+        flip: probability of a flip, one for all spatial axes or one for each.
+    """
+
+    def __init__(
+        self,
+        keys: tuple[str, str] = ("image", "label"),
+        *,
+        patch_size: Sequence[int],
+        spacing: Sequence[float] = (1.0, 1.0, 1.0),
+        prob: float = 0.7,
+        rotate: float = 15.0,
+        scale: tuple[float, float] = (0.8, 1.25),
+        flip: float | Sequence[float] = 0.0,
+    ) -> None:
+        self.image, self.label = keys
+        self.patch_size = list(patch_size)
+        self.spacing = torch.tensor(spacing, dtype=torch.float32)
+        self.prob = prob
+        self.rotate = math.radians(rotate)
+        self.scale = tuple(scale)
+        self.flip = torch.tensor(flip, dtype=torch.float32).expand(3)
+
+    def __call__(self, batch: Batch) -> Batch:
+        image, label = batch[self.image], batch[self.label]
+        count, channels = image.shape[:2]
+        size = torch.tensor(image.shape[2:], dtype=torch.float32)
+        patch = torch.tensor(self.patch_size, dtype=torch.float32).minimum(size)
+        # Voxels about the patch's middle to voxels about the volume's middle, and a random shift.
+        shift = uniform(-0.5, 0.5, count, 3) * (size - patch)
+        # In grid_sample's coordinates, which run over [-1, 1] and name the last axis first.
+        linear = self.matrices(count) * patch / size[:, None]
+        theta = torch.cat([linear, (2 * shift / size)[..., None]], dim=2)
+        theta = torch.cat([theta[:, :, :3].flip(1, 2), theta[:, :, 3:].flip(1)], dim=2)
+        shape = [count, 1, *(int(length) for length in patch)]
+        grid = F.affine_grid(theta.to(image.device), shape, align_corners=False)
+        stacked = torch.cat([image, label], dim=1)
+        moved = F.grid_sample(stacked, grid, mode="bilinear", align_corners=False)
+        return {**batch, self.image: moved[:, :channels], self.label: moved[:, channels:]}
+
+    def matrices(self, count: int) -> torch.Tensor:
+        """Linear maps (count, 3, 3) of voxels, from patch to volume."""
+        on = (torch.rand(count) < self.prob).float()
+        angles = on[:, None] * uniform(-self.rotate, self.rotate, count, 3)
+        zoom = torch.exp(on * uniform(math.log(self.scale[0]), math.log(self.scale[1]), count))
+        turn = torch.eye(3).expand(count, 3, 3)
+        for axis in range(3):
+            turn = rotations(angles[:, axis], axis) @ turn
+        flips = 1 - 2 * (torch.rand(count, 3) < self.flip).float()
+        voxels = turn * self.spacing / self.spacing[:, None]
+        return voxels * flips[:, None] / zoom[:, None, None]
+
+
+def rotations(angles: torch.Tensor, axis: int) -> torch.Tensor:
+    """Rotation matrices (B, 3, 3) about one axis by angles (B,) in radians."""
+    first, second = (each for each in range(3) if each != axis)
+    out = torch.eye(3).repeat(len(angles), 1, 1)
+    out[:, first, first] = out[:, second, second] = torch.cos(angles)
+    out[:, second, first] = torch.sin(angles)
+    out[:, first, second] = -torch.sin(angles)
+    return out

@@ -1,4 +1,4 @@
-"""How well a mask agrees with the expert's: overlap, HD95 and vertical cup-to-disc ratio.
+"""How well a mask agrees with the expert's: overlap, volume, vertical cup-to-disc ratio, and all.
 
 Every function takes boolean NumPy arrays of one region on the original image grid, 2D or 3D,
 and has a defined value when a region is empty. A missed structure therefore always counts: a
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
+from .surface import NSD_TOLERANCE, as_masks, hd95, surface_metrics
 
 
 def overlap(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -29,54 +31,8 @@ def overlap(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     Raises:
         ValueError: when the shapes differ.
     """
-    prediction, truth = _masks(prediction, truth)
+    prediction, truth = as_masks(prediction, truth)
     return _overlap(_counts(prediction, truth))
-
-
-def hd95(prediction: np.ndarray, truth: np.ndarray, *, spacing: Sequence[float]) -> float:
-    """95th percentile Hausdorff distance, in the unit of ``spacing``.
-
-    The surface S(M) is the set of pixels of M with a face neighbour outside M or outside the
-    image. With d(a, B) the Euclidean distance from the centre of a to the nearest centre in B,
-
-        HD95 = max( P95{ d(p, S(T)) : p in S(P) },  P95{ d(t, S(P)) : t in S(T) } )
-
-    with linearly interpolated percentiles, the definition of MONAI's
-    ``compute_hausdorff_distance(percentile=95, directed=False)``. MONAI answers nan or inf for
-    an empty mask; here both empty is 0, and exactly one empty is the length of the image
-    diagonal, which no distance within the image exceeds.
-
-    Args:
-        prediction: boolean mask ``(*spatial)``.
-        truth: boolean mask of the same shape.
-        spacing: distance between pixel centres along each axis, in mm (or 1 for pixels).
-
-    Raises:
-        ValueError: when the shapes differ, or ``spacing`` has not one positive value per axis.
-    """
-    from scipy.ndimage import binary_erosion, find_objects
-    from scipy.spatial import KDTree
-
-    prediction, truth = _masks(prediction, truth)
-    step = np.asarray(spacing, dtype=float)
-    if step.shape != (truth.ndim,) or not (step > 0).all():
-        raise ValueError(
-            f"spacing is {list(spacing)} for masks of shape {truth.shape}: "
-            f"give {truth.ndim} positive numbers, one per axis"
-        )
-    if not prediction.any() or not truth.any():
-        missed = prediction.any() or truth.any()
-        return float(np.linalg.norm(step * truth.shape)) if missed else 0.0
-
-    # Outside the box both masks are empty, which is also what the erosion assumes at its border.
-    box = find_objects((prediction | truth).view(np.uint8))[0]
-    surfaces = [
-        np.argwhere(mask[box] & ~binary_erosion(mask[box])) * step for mask in (prediction, truth)
-    ]
-    # A tree over the surfaces costs less than a distance map of the whole box.
-    there = KDTree(surfaces[1]).query(surfaces[0])[0]
-    back = KDTree(surfaces[0]).query(surfaces[1])[0]
-    return float(max(np.percentile(there, 95), np.percentile(back, 95)))
 
 
 def vertical_cdr(disc: np.ndarray, cup: np.ndarray, *, axis: int) -> float:
@@ -92,7 +48,7 @@ def vertical_cdr(disc: np.ndarray, cup: np.ndarray, *, axis: int) -> float:
     Returns:
         The ratio; 0 where there is no cup, nan where there is no disc.
     """
-    disc, cup = _masks(disc, cup)
+    disc, cup = as_masks(disc, cup)
     height = _extent(disc, axis)
     return _extent(cup, axis) / height if height else float("nan")
 
@@ -109,7 +65,12 @@ def vertical_cdr_error(prediction: float, truth: float) -> float:
 
 
 def case_metrics(
-    prediction: np.ndarray, truth: np.ndarray, regions: Sequence[str], spacing: Sequence[float]
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    regions: Sequence[str],
+    spacing: Sequence[float],
+    *,
+    tolerance: float = NSD_TOLERANCE,
 ) -> dict[str, float]:
     """All metrics of one case, flat: ``{"dice/optic_disc": 0.97, ..., "hd95/optic_cup": 8.1}``.
 
@@ -118,43 +79,43 @@ def case_metrics(
     and the true size: ``area`` in the unit of ``spacing`` squared, with the whole image's as
     ``area/image``, or ``volume`` in ml for a spacing in mm.
 
+    A volume also has ``asd``, ``nsd``, and in ml the ``volume_error``, predicted minus true, and
+    its size as ``absolute_volume_error``. A missed structure counts there with its volume.
+
     Args:
         prediction: boolean masks ``(R, *spatial)``.
         truth: boolean masks of the same shape.
         regions: the R names of the channels.
         spacing: distance between pixel centres along each spatial axis.
+        tolerance: of the ``nsd``, in the unit of ``spacing``.
 
     Raises:
         ValueError: when shapes, ``regions`` and ``spacing`` do not fit each other.
     """
-    prediction, truth = _masks(prediction, truth)
+    prediction, truth = as_masks(prediction, truth)
     if len(regions) != len(truth):
         raise ValueError(
             f"masks of shape {truth.shape} have {len(truth)} channels but regions names "
             f"{len(regions)}: {list(regions)}; give one name per channel"
         )
-    unit = float(np.prod(spacing))
-    size, unit = ("volume", unit / 1000) if truth.ndim == 4 else ("area", unit)
+    solid = truth.ndim == 4
+    unit = float(np.prod(spacing)) / (1000 if solid else 1)
     row: dict[str, float] = {}
     for name, predicted, true in zip(regions, prediction, truth, strict=True):
         counts = _counts(predicted, true)
-        values = {**_overlap(counts), "hd95": hd95(predicted, true, spacing=spacing)}
+        values = _overlap(counts)
+        if solid:
+            values |= surface_metrics(predicted, true, spacing=spacing, tolerance=tolerance)
+            error = (counts["prediction"] - counts["truth"]) * unit
+            values |= {"volume_error": error, "absolute_volume_error": abs(error)}
+        else:
+            values["hd95"] = hd95(predicted, true, spacing=spacing)
         values |= {"intersection": counts["intersection"], "union": counts["union"]}
-        values[size] = counts["truth"] * unit
+        values["volume" if solid else "area"] = counts["truth"] * unit
         row |= {f"{metric}/{name}": value for metric, value in values.items()}
-    if size == "area":
+    if not solid:
         row["area/image"] = truth[0].size * unit
     return row
-
-
-def _masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    prediction, truth = np.asarray(prediction), np.asarray(truth)
-    if prediction.shape != truth.shape:
-        raise ValueError(
-            f"the two masks have shapes {prediction.shape} and {truth.shape}: "
-            "put both on the original image grid"
-        )
-    return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
 
 
 def _counts(prediction: np.ndarray, truth: np.ndarray) -> dict[str, int]:

@@ -20,6 +20,7 @@ from .cases import Case, file_of, gathered, pack, stem
 from .masks import write_mask
 from .metrics import case_metrics, vertical_cdr, vertical_cdr_error
 from .summary import print_summary, summarise, write_cases, write_summary
+from .surface import NSD_TOLERANCE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,6 +56,8 @@ class CaseReport:
         label_values: per region the values that it has in an index mask, as in
             :func:`write_mask`; the summary keeps them.
         predictions: write the predicted masks, which takes ``label_values``.
+        nsd_tolerance: largest distance that the normalised surface Dice of a volume counts as
+            agreement, in mm.
 
     Raises:
         ValueError: when the arguments do not fit each other.
@@ -77,12 +80,14 @@ class CaseReport:
         figures: bool = True,
         label_values: Sequence[Sequence[int]] | None = None,
         predictions: bool = False,
+        nsd_tolerance: float = NSD_TOLERANCE,
     ) -> None:
         self.output_dir, self.regions = Path(output_dir), list(regions)
         self.image_key, self.pred_key, self.label_key = image_key, pred_key, label_key
         self.vertical_axis, self.spacing = vertical_axis, spacing
         self.network, self.figures = network, figures
         self.label_values, self.predictions = label_values, predictions
+        self.nsd_tolerance = nsd_tolerance
         pair = ("optic_disc", "optic_cup") if vertical_cdr is True else tuple(vertical_cdr or ())
         if isinstance(regions, str) or len(set(self.regions)) != len(self.regions) or not regions:
             raise ValueError(f"regions is {regions!r}: give a list of different names")
@@ -127,8 +132,7 @@ class CaseReport:
         engine.state.metrics["pooled_iou"] = summary["pooled_iou"]
         if idist.get_rank() > 0:
             return
-        pixels = all(set(case.spacing) == {1.0} and len(case.spacing) == 2 for case in cases)
-        summary = {"hd95_unit": "px" if pixels else "mm", **summary}
+        summary = {"units": self._units(cases), **summary}
         if self.label_values:
             values = zip(self.regions, self.label_values, strict=True)
             summary["label_values"] = {region: list(each) for region, each in values}
@@ -139,6 +143,14 @@ class CaseReport:
             self._save(cases)
         if self.figures:
             self._draw(engine, cases)
+
+    def _units(self, cases: Sequence[Case]) -> dict[str, str]:
+        """What the numbers of the summary are in, by the first part of their names."""
+        if any(len(case.spacing) == 3 for case in cases):
+            lengths, volumes = ("hd95", "asd"), ("volume_error", "absolute_volume_error")
+            units = {**dict.fromkeys(lengths, "mm"), **dict.fromkeys(volumes, "ml")}
+            return {**units, "nsd": f"within {self.nsd_tolerance:g} mm"}
+        return {"hd95": "px" if all(set(case.spacing) == {1.0} for case in cases) else "mm"}
 
     def _measure(self, item: Mapping[str, Any]) -> Case:
         prediction, truth = item[self.pred_key], item[self.label_key]
@@ -159,7 +171,7 @@ class CaseReport:
         spacing = tuple(float(step) for step in spacing)
         files = {"image": path, "label": file_of(truth)}
         row = {"case": name} | {key: abspath(file) if file else "" for key, file in files.items()}
-        row |= case_metrics(*masks, self.regions, spacing)
+        row |= case_metrics(*masks, self.regions, spacing, tolerance=self.nsd_tolerance)
         if self.disc_and_cup:
             ratios = [
                 vertical_cdr(*mask[self.disc_and_cup], axis=self.vertical_axis) for mask in masks

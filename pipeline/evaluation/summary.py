@@ -98,7 +98,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for head in ("mean", "sd", "median", "95 % of the mean", "n"):
         table.add_column(head, justify="right")
     for name, column in summary["metrics"].items():
-        unit = f" [dim]({summary['hd95_unit']})" if name.startswith("hd95/") else ""
+        unit = summary["units"].get(name.split("/")[0])
+        unit = f" [dim]({unit})" if unit else ""
         interval = f"{number(column['ci_low'])} to {number(column['ci_high'])}"
         middle = (number(column[key]) for key in ("mean", "std", "median"))
         table.add_row(name + unit, *middle, interval, str(column["n"]))

@@ -96,8 +96,7 @@ def write(
     from .compare_report import Section, write_cases, write_report
 
     first = evaluations[0]
-    unit = first.summary.get("hd95_unit")
-    units = {"hd95": unit} if unit else {}
+    units = first.summary.get("units", {})
     small = statistics.size_records(found)
     metrics = statistics.metric_records(found)
     differences = statistics.difference_records(found)

@@ -27,8 +27,8 @@ def comparable(
         The evaluations to compare, and lines that say what was left out.
 
     Raises:
-        InputError: they are of different bundles, sections, datalists or truths, one stands there
-            twice, or the networks differ in folds, seeds or cases.
+        InputError: they are of different bundles, sections, units, datalists or truths, one stands
+            there twice, or the networks differ in folds, seeds or cases.
     """
     evaluations = without_repeats(evaluations)
     notes: list[str] = []
@@ -47,6 +47,8 @@ def comparable(
         lambda each: each.tag("section"),
         "--filter \"tags.pipeline.section = 'testing'\"",
     )
+    measured = [each for each in evaluations if each.summary.get("units")]
+    same(measured, "unit", units, "--filter, or evaluate again")
     if common:
         digests = {each.tag("datalist_sha256") for each in evaluations}
         if len(digests) > 1:
@@ -159,6 +161,12 @@ def same_truth(evaluations: Sequence[Evaluation]) -> None:
                         f"the true {column} of {case} is {before:g} in {other} and {value:g} in "
                         f"{each}: the labels changed in between; evaluate again"
                     )
+
+
+def units(evaluation: Evaluation) -> str:
+    """What the distances of an evaluation are in, and what its NSD tolerates."""
+    named = evaluation.summary["units"]
+    return ", ".join(f"{kind} {named[kind]}" for kind in ("hd95", "nsd") if kind in named)
 
 
 def sizes(columns: Iterable[str]) -> list[str]:

@@ -51,7 +51,7 @@ def learning_curves(curves: Mapping[str, Sequence[Curve]], *, metric: str) -> Fi
 
 def box_plots(found: Results, *, units: Mapping[str, str]) -> Figure:
     """Every case of every network: Dice, HD95 and what else is measured in its own unit."""
-    kinds = ("dice", "hd95", "nsd", "vertical_cdr")
+    kinds = ("dice", "hd95", "asd", "nsd", "volume_error", "vertical_cdr")
     metrics = [name for name in found.metrics if name.split("/")[0] in kinds]
     columns = min(len(metrics), max(2, len(found.regions)))
     rows = -(-len(metrics) // columns)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .compare_runs import Evaluation
 
 POOLED = "pooled_iou"
-LOWER_IS_BETTER = ("hd", "assd", "masd", "rmse")
+LOWER_IS_BETTER = ("hd", "asd", "assd", "masd", "rmse")
+ZERO_IS_BEST = ("volume_error/",)  # with a sign: its mean is a bias
 Record = dict[str, Any]
 
 
@@ -59,6 +60,11 @@ class Results:
         kinds = list(dict.fromkeys(name.split("/")[0] for name in names))
         names.sort(key=lambda name: kinds.index(name.split("/")[0]))
         return names + ([POOLED] if any(c.startswith("union/") for c in shared) else [])
+
+    @property
+    def ranked(self) -> list[str]:
+        """The metrics of which more, or less, is better."""
+        return [name for name in self.metrics if not zero_is_best(name)]
 
     @property
     def regions(self) -> list[str]:
@@ -121,10 +127,11 @@ def metric_records(found: Results) -> list[Record]:
 def difference_records(found: Results) -> list[Record]:
     """Each network against the baseline, paired by case; Holm's correction over all tests.
 
-    The pooled IoU is one number for all cases, so that it has an interval but no test.
+    The pooled IoU is one number for all cases, so that it has an interval but no test. Errors
+    with a sign are left out: neither a higher nor a lower one is better.
     """
     records = []
-    for metric in found.metrics:
+    for metric in found.ranked:
         for network in found.others:
             record = {"metric": metric, "network": network, "baseline": found.baseline}
             if metric == POOLED:
@@ -238,4 +245,16 @@ def spearman(method: Any, size: np.ndarray, values: np.ndarray) -> float | None:
 
 
 def lower_is_better(metric: str) -> bool:
-    return metric.startswith(LOWER_IS_BETTER) or metric.endswith("error")
+    kind = metric.split("/")[0]
+    return kind.startswith(LOWER_IS_BETTER) or kind.endswith("error") or metric.endswith("error")
+
+
+def zero_is_best(metric: str) -> bool:
+    return metric.startswith(ZERO_IS_BEST)
+
+
+def best(metric: str, means: Sequence[float]) -> float | None:
+    """The best of the means of some networks."""
+    if zero_is_best(metric):
+        return min(means, key=abs, default=None)
+    return (min if lower_is_better(metric) else max)(means, default=None)

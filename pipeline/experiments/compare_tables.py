@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .compare_runs import Evaluation
-from .compare_statistics import POOLED, Record, Results, lower_is_better
+from .compare_statistics import POOLED, Record, Results, best, lower_is_better, zero_is_best
 
-NAMES = {"iou": "IoU", "hd95": "HD95", "vertical_cdr": "Vertical CDR", "nsd": "NSD"}
+NAMES = {"iou": "IoU", "hd95": "HD95", "vertical_cdr": "Vertical CDR", "nsd": "NSD", "asd": "ASD"}
 #: Column, its head, the metric that holds it, what it is divided by.
 FOOTPRINT = (
     ("parameters", "Parameters (million)", "model/parameters", 1e6),
@@ -60,11 +60,11 @@ def metric_table(found: Results, records: Sequence[Record], units: Mapping[str, 
     for metric in found.metrics:
         cells = [by_place[metric, network] for network in found.tables]
         means = [cell["value"] for cell in cells if cell["value"] is not None]
-        best = (min if lower_is_better(metric) else max)(means, default=None)
+        leader = best(metric, means)
         row = [Cell(label(metric, units))]
         for cell in cells:
             fewer = f"; {cell['n']} cases" if cell["n"] < len(found.cases) else ""
-            bold = len(cells) > 1 and cell["value"] == best
+            bold = len(cells) > 1 and cell["value"] == leader
             row.append(Cell(number(cell["value"]), interval(cell) + fewer, bold))
         rows.append(row)
     notes = [
@@ -72,6 +72,11 @@ def metric_table(found: Results, records: Sequence[Record], units: Mapping[str, 
         "what is better, bold is the best mean. The pooled IoU divides the sum of all "
         "intersections by that of all unions."
     ]
+    if found.ranked != found.metrics:
+        notes.append(
+            "The volume error is predicted minus true: its mean is a bias, which is best near 0, "
+            "and the next table leaves it to its absolute value."
+        )
     return Table("metrics", "Metrics", ["Metric", *found.tables], rows, list(records), notes)
 
 
@@ -85,7 +90,7 @@ def difference_table(
     rows = [
         [Cell(label(metric, units))]
         + [difference(by_place[metric, network]) for network in found.others]
-        for metric in found.metrics
+        for metric in found.ranked
     ]
     tests = sum(record.get("p") is not None for record in records)
     notes = [
@@ -245,7 +250,8 @@ def cost(value: float | None) -> str:
 def label(metric: str, units: Mapping[str, str]) -> str:
     """``hd95/optic_cup`` to ``HD95, optic cup (px) ↓``."""
     kind, _, rest = metric.partition("/")
-    arrow = "\N{NO-BREAK SPACE}" + ("↓" if lower_is_better(metric) else "↑")
+    arrow = "→0" if zero_is_best(metric) else "↓" if lower_is_better(metric) else "↑"
+    arrow = "\N{NO-BREAK SPACE}" + arrow
     if metric == POOLED:
         return f"IoU, pooled{arrow}"
     unit = f" ({units[kind]})" if kind in units else ""

@@ -141,7 +141,7 @@ def test_the_report_of_an_evaluation(datalist, tmp_path, capsys):
     assert not [name for name in evaluator.state.metrics if name.startswith("area")]
 
     summary = json.loads((output_dir / "summary.json").read_text())
-    assert (summary["n_cases"], summary["hd95_unit"]) == (3, "px")
+    assert (summary["n_cases"], summary["units"]) == (3, {"hd95": "px"})
     assert summary["label_values"] == {"optic_disc": [1, 2], "optic_cup": [2]}
     for name, column in summary["metrics"].items():
         values = [float(row[name]) for row in rows.values() if row[name]]
@@ -195,7 +195,7 @@ def test_files_of_the_same_name_are_told_apart_by_their_folders(datalist, tmp_pa
 
 
 def test_volumes_take_their_spacing_from_the_label(tmp_path):
-    report = CaseReport(tmp_path / "evaluation", ["pancreas"], figures=False)
+    report = CaseReport(tmp_path / "evaluation", ["pancreas"], figures=False, nsd_tolerance=5)
     truth = torch.zeros(1, 10, 11, 12)
     truth[0, 5, 5, 5] = 1
     affine = torch.diag(torch.tensor([-0.8, 0.8, 2.5, 1]))
@@ -203,7 +203,13 @@ def test_volumes_take_their_spacing_from_the_label(tmp_path):
     label = MetaTensor(truth, affine=affine, meta=meta)
     case = report._measure({"label": label, "pred": truth.roll(2, dims=3)})
     assert case.row["case"] == "patient_1"
-    assert case.row["hd95/pancreas"] == pytest.approx(5.0)
+    assert case.row["hd95/pancreas"] == case.row["asd/pancreas"] == pytest.approx(5.0)
+    assert case.row["nsd/pancreas"] == 1
+    assert report._units([case]) == {
+        **dict.fromkeys(["hd95", "asd"], "mm"),
+        **dict.fromkeys(["volume_error", "absolute_volume_error"], "ml"),
+        "nsd": "within 5 mm",
+    }
     assert case.row["volume/pancreas"] == pytest.approx(0.8 * 0.8 * 2.5 / 1000)  # ml
     assert np.array_equal(case.masks()[1], truth.bool().numpy())
 

@@ -100,7 +100,7 @@ class Store:
     def evaluation(
         self, network, *, shift, fold=0, seed=0, cases=None, training=None, parent=None,
         section="testing", digest="d1", status="FINISHED", predictions=True, checkpoint=None,
-        grown=0,
+        grown=0, unit="px",
     ):  # fmt: skip
         """An evaluation whose masks lie ``shift(shape)`` px beside the truth."""
         folder = self.folder / f"evaluation_{next(self.count)}"
@@ -124,7 +124,7 @@ class Store:
             figure = attention_figure(np.full((HEIGHT, WIDTH), 0.4), [alpha])
             save_figure(figure, folder / "figures" / "attention.png", dpi=60)
         write_cases(folder / "cases.csv", rows)
-        summary = {"hd95_unit": "px", **summarise(rows, resamples=50)}
+        summary = {"units": {"hd95": unit}, **summarise(rows, resamples=50)}
         if predictions:
             summary["label_values"] = dict(zip(REGIONS, VALUES, strict=True))
         write_summary(folder / "summary.json", summary)

@@ -257,6 +257,7 @@ def pair(new_store, count=5, **second):
         ({"section": "validation"}, "different sections: testing in evaluation of a-0-0"),
         ({"seed": 1}, "a lacks fold 0 seed 1; b lacks fold 0 seed 0; evaluate what is missing"),
         ({"fold": 2}, "a lacks fold 2 seed 0; b lacks fold 0 seed 0"),
+        ({"unit": "mm"}, "different units: hd95 mm in evaluation of b-0-0"),
         ({"grown": 3}, "the true area/optic_disc of eye_00 is"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from pipeline.experiments import compare_statistics as statistics
 from pipeline.experiments.compare_statistics import Results, holm, paired
+from pipeline.experiments.compare_tables import difference_table, metric_table
 
 
 def closed_testing(p):
@@ -128,3 +129,35 @@ def test_the_pooled_iou_and_its_difference():
     record = statistics.difference_records(found)[-1]
     assert (record["metric"], record["value"], record["p"]) == ("pooled_iou", 0.25, None)
     assert "p_holm" not in record
+
+
+def test_the_metrics_of_volumes_are_ranked_by_what_is_good_in_each():
+    """A and B differ in each metric; B is better in all but Dice."""
+    values = {
+        "dice/pancreas": (0.9, 0.8),
+        "asd/pancreas": (2.0, 1.0),
+        "nsd/pancreas": (0.7, 0.8),
+        "volume_error/pancreas": (-9.0, 4.0),
+        "absolute_volume_error/pancreas": (9.0, 4.0),
+    }
+    tables = {
+        name: pd.DataFrame({metric: [pair[k]] * 3 for metric, pair in values.items()}, list("xyz"))
+        for k, name in enumerate("AB")
+    }
+    found = Results(tables)
+    units = {"asd": "mm", "volume_error": "ml", "nsd": "within 2 mm"}
+    shown = metric_table(found, statistics.metric_records(found), units)
+    rows = {str(head).replace("\N{NO-BREAK SPACE}", " "): cells for head, *cells in shown.rows}
+    assert list(rows) == [
+        "Dice, pancreas ↑",
+        "ASD, pancreas (mm) ↓",
+        "NSD, pancreas (within 2 mm) ↑",
+        "Volume error, pancreas (ml) →0",
+        "Absolute volume error, pancreas ↓",
+    ]
+    best = [[cell.bold for cell in cells] for cells in rows.values()]
+    assert best == [[True, False], *[[False, True]] * 4]
+    assert "predicted minus true" in shown.notes[-1]
+    tested = [record["metric"] for record in statistics.difference_records(found)]
+    assert tested == [metric for metric in values if metric != "volume_error/pancreas"]
+    assert len(difference_table(found, statistics.difference_records(found), units).rows) == 4

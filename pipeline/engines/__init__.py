@@ -16,6 +16,7 @@ from .preflight import (
     select_cases,
     unused_folder,
 )
+from .update import UpdateModel
 
 __all__ = [
     "AugmentedBatch",
@@ -25,6 +26,7 @@ __all__ = [
     "EpochSummary",
     "RegionDice",
     "SeedTransforms",
+    "UpdateModel",
     "cases_that_fit",
     "check_run",
     "existing_file",

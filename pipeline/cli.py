@@ -12,6 +12,7 @@ from .datasets.cli import app as data
 from .experiments.cli import app as experiment
 from .experiments.compare_cli import compare
 from .experiments.runs_cli import app as runs
+from .prediction.cli import predict
 
 app = typer.Typer(
     help="Attention U-Net segmentation on MONAI bundles.",
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 app.add_typer(runs, name="runs")
 app.add_typer(experiment, name="experiment")
+app.command()(predict)
 app.command()(compare)
 
 

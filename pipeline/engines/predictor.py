@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ class Predictor:
 
         from ..transforms import RegionsToLabeld
 
-        self._parser = ConfigParser(dict(config))
+        self._parser = ConfigParser(deepcopy(dict(config)))
         steps = self._built("postprocessing", built=False)["transforms"]
         self._parser["postprocessing#transforms"] = [
             step for step in steps if step["_target_"] != "SaveImaged"

@@ -1,0 +1,60 @@
+"""``python -m pipeline predict``."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Images, folders of images, or folders of DICOM series.",
+            show_default=False,
+        ),
+    ],
+    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    output: Annotated[Path, typer.Option(help="Folder of the masks and the report.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="model.pt of a training, or its folder (default: the bundle's models/model.pt)."
+        ),
+    ] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(help="Config file over the bundle's inference.json; may be given again."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help='Value of an id, such as "roi_size=[224,224]"; several.'),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do again what the output holds already.")
+    ] = False,
+) -> None:
+    """Segment images: masks on their own grids, with volumes or cup-to-disc ratios in a report."""
+    from .predict import predict as run
+
+    # What Slurm and torchrun send ends a case as Ctrl-C does.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        run(
+            inputs,
+            output=output,
+            bundle=bundle,
+            checkpoint=checkpoint,
+            overlays=config or [],
+            overrides=set_ or [],
+            overwrite=overwrite,
+        )
+    except KeyboardInterrupt:
+        typer.secho("stopped; the same command goes on with what is missing", fg="yellow", err=True)
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

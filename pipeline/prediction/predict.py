@@ -1,0 +1,248 @@
+"""Segment many images: on from an earlier run, beside other processes, past the bad ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ..errors import InputError
+from .bundle import Model, read_model
+from .case import one_line, outputs, segment
+from .cohort import Cohort, OutputError, Record
+from .inputs import Case, find_cases, printable
+
+_POLL = 0.5  # s between looks at what other processes hold
+_ATTEMPTS = 2  # so many processes may die over a case in one run
+
+
+def predict(
+    inputs: Sequence[Path],
+    *,
+    output: Path,
+    bundle: Path,
+    checkpoint: Path | None = None,
+    overlays: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Segment the images of files, folders and DICOM series, and report on each.
+
+    Args:
+        inputs: what to segment.
+        output: folder of the masks and reports; several processes may share it.
+        bundle: see `read_model`, as ``checkpoint``, ``overlays`` and ``overrides``.
+        overwrite: do again what is done already.
+
+    Returns:
+        The run's report, when all cases are done.
+
+    Raises:
+        InputError: before anything has run, for a fault in the arguments.
+        OutputError: the output can be written no more.
+        FailedCases: some could not be segmented; all others are done.
+    """
+    model = read_model(bundle, checkpoint=checkpoint, overlays=overlays, overrides=overrides)
+    cases = find_cases(inputs, volumes=model.volumes, output=output)
+    from ..tracking.provenance import environment
+
+    about = {**model.about, "environment": environment()}
+    cohort = Cohort(output, about, model=model.digest, total=len(cases))
+    try:
+        if not overwrite:
+            _refuse_other_models(cases, model, cohort)
+        with Board(len(cases)) as board:
+            try:
+                Work(cases, model, cohort, board, overwrite=overwrite).run()
+            except BaseException:
+                with suppress(OutputError):
+                    cohort.write_report()
+                raise
+        report = cohort.write_report()
+    finally:
+        cohort.close()
+    counts = {
+        status: [name for name, entry in cohort.entries.items() if entry["status"] == status]
+        for status in ("done", "skipped", "failed")
+    }
+    board.say(", ".join(f"{len(names)} {status}" for status, names in counts.items() if names))
+    board.say(f"report: {report}")
+    if failed := counts["failed"]:
+        more = f" and {len(failed) - 10} more, see {report}" if len(failed) > 10 else ""
+        raise FailedCases(f"{len(failed)} of {len(cases)} failed: {', '.join(failed[:10])}{more}")
+    return report
+
+
+class FailedCases(InputError):
+    """Some cases could not be segmented."""
+
+
+class Work:
+    """The cases of one process, done by it or by another."""
+
+    def __init__(
+        self, cases: Sequence[Case], model: Model, cohort: Cohort, board: Board, *, overwrite: bool
+    ) -> None:
+        self.cases, self.model, self.cohort, self.board = cases, model, cohort, board
+        self.overwrite = overwrite
+        self.predictor: Any = None
+
+    def run(self) -> None:
+        """Take each case that nobody else has, until all have ended."""
+        left = list(self.cases)
+        while left:
+            held = []
+            for case in left:
+                if not self.cohort.take(case.name):
+                    held.append(case)
+                    continue
+                try:
+                    entry = self.ended(case) or self.carry_out(case)
+                finally:
+                    self.cohort.free(case.name)
+                self.cohort.note(entry)
+                self.board.advance()
+            if len(held) == len(left):
+                time.sleep(_POLL)
+            left = held
+
+    def ended(self, case: Case) -> Record | None:
+        """The record of a case that is not to be done, or not again."""
+        known = self.cohort.record(case.name)
+        if known and known["run"] == self.cohort.run and known["status"] != "running":
+            return known
+        if self.overwrite:
+            return None
+        files = [self.cohort.folder / name for name in outputs(case, self.model).values()]
+        there = [path for path in files if path.exists()]
+        if there and (not known or known["status"] == "failed"):
+            reason = f"{there[0]} is there and no result of this command"
+            return self.failed(case, f"{reason}: move it away, or give --overwrite", keep=False)
+        if not known or known["status"] != "done" or len(there) < len(files):
+            return None
+        if known["stamp"] == case.stamp():
+            return {**known, "status": "skipped"}
+        if known["input"] != case.source:
+            reason = f"{there[0]} is the mask of {known['input']}"
+            return self.failed(case, f"{reason}: give another --output", keep=False)
+        return None  # the image has changed since
+
+    def carry_out(self, case: Case) -> Record:
+        """Segment a case that this process holds."""
+        known = self.cohort.record(case.name)
+        begun = known["attempt"] if known and known["run"] == self.cohort.run else 0
+        if begun >= _ATTEMPTS:
+            return self.failed(
+                case,
+                f"{case}: {begun} processes died over it: is there enough memory? "
+                "The same command tries it again",
+            )
+        record = self.begin(case, attempt=begun + 1)
+        self.cohort.keep(record)
+        predictor = self.loaded()
+        started = time.monotonic()
+        try:
+            measured = segment(case, self.model, predictor, self.cohort)
+        except (KeyboardInterrupt, SystemExit, OutputError, ModuleNotFoundError):
+            self.cohort.clear(case.name)
+            raise
+        except Exception as error:  # readers, transforms and networks raise about anything
+            known_fault = isinstance(error, InputError | ValueError | OSError)
+            text = one_line(error) if known_fault else f"{type(error).__name__}: {one_line(error)}"
+            named = str(case.path) in text
+            return self.failed(case, text if named else f"{case}: {text}", started=started)
+        record |= {"status": "done", "seconds": round(time.monotonic() - started, 3), **measured}
+        record["outputs"] = list(outputs(case, self.model).values())
+        self.cohort.keep(record)
+        self.board.say(f"done    {case.name}  {record['seconds']:.1f} s{sizes(measured)}")
+        return record
+
+    def begin(self, case: Case, *, attempt: int) -> Record:
+        return {
+            "name": case.name,
+            "input": case.source,
+            "status": "running",
+            "stamp": case.stamp(),
+            "model": self.model.digest,
+            "run": self.cohort.run,
+            "worker": self.cohort.worker,
+            "attempt": attempt,
+        }
+
+    def failed(
+        self, case: Case, reason: str, *, started: float | None = None, keep: bool = True
+    ) -> Record:
+        """Say it, and put it on record unless the mask that is there belongs to something else."""
+        record = self.begin(case, attempt=0) | {"status": "failed", "error": reason}
+        if started is not None:
+            record["seconds"] = round(time.monotonic() - started, 3)
+        self.cohort.clear(case.name)
+        if keep:
+            self.cohort.keep(record)
+        self.board.say(f"failed  {case.name}  {reason}", style="red")
+        return record
+
+    def loaded(self) -> Any:
+        """The network, built when the first case needs it."""
+        if self.predictor is None:
+            from ..engines.predictor import Predictor
+
+            self.predictor = Predictor(self.model.config, self.model.weights)
+        return self.predictor
+
+
+class Board:
+    """A progress bar on a terminal, and a line for each case that ends."""
+
+    def __init__(self, total: int) -> None:
+        self.console = Console(soft_wrap=True, highlight=False)
+        first = os.environ.get("RANK", "0") == "0"  # of the processes on one terminal
+        self.progress = Progress(
+            TextColumn("predicting"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not (first and self.console.is_terminal),
+        )
+        self.task = self.progress.add_task("", total=total)
+
+    def __enter__(self) -> Board:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+    def advance(self) -> None:
+        self.progress.advance(self.task)
+
+    def say(self, text: str, style: str = "") -> None:
+        self.console.print(Text(printable(text), style=style))
+
+
+def sizes(measured: Record) -> str:
+    """What was measured, as it is shown."""
+    if "volume_ml" in measured:
+        return "".join(f"  {name} {ml:.1f} ml" for name, ml in measured["volume_ml"].items())
+    ratio = measured.get("vertical_cdr")
+    return f"  vertical cup-to-disc ratio {ratio:.2f}" if ratio is not None else ""
+
+
+def _refuse_other_models(cases: Sequence[Case], model: Model, cohort: Cohort) -> None:
+    """Masks of two networks must not stand in one folder as if they were of one."""
+    for case in cases:
+        known = cohort.record(case.name)
+        if known and known["status"] == "done" and known["model"] != model.digest:
+            raise InputError(
+                f"{cohort.folder}: it holds {case.name} by another checkpoint or other settings; "
+                "give another --output, or --overwrite."
+            )

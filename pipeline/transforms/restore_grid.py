@@ -1,0 +1,161 @@
+"""A network's logits back on the grid of the image's file."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.data.utils import to_affine_nd
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple_rep
+
+from ..errors import InputError
+from .sampling import along_axes, sample_slabs
+
+
+class RestoreGridd(MapTransform):
+    """Logits (R, *spatial) on the network's grid to binary uint8 on the grid of the file.
+
+    It undoes the orientation, crops, paddings and resampling that the image went through,
+    like MONAI's ``Invertd`` with ``nearest_interp=False``: the logits are interpolated linearly,
+    and 1 is where they are above 0. What was cropped away is 0. Unlike ``Invertd`` it makes the
+    result slab by slab, in hardly more memory than the result takes.
+
+    The result carries the image's metadata and its file's own affine, and no operations.
+
+    Args:
+        keys: the logits.
+        orig_keys: the preprocessed image of each, on the grid of the logits, with the operations
+            that MONAI's transforms left on it.
+        allow_missing_keys: see MONAI's ``MapTransform``.
+
+    Raises:
+        InputError: names the file whose axes are not at right angles.
+        ValueError: logits of another size than the image, or an operation that it cannot undo.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        orig_keys: KeysCollection = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.orig_keys = ensure_tuple_rep(orig_keys, len(self.keys))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        for key, orig_key in self.key_iterator(out, self.orig_keys):
+            out[key] = restore_grid(out[key], out[orig_key])
+        return out
+
+
+class Line(NamedTuple):
+    """The voxels along one axis of some grid, each by its place on the network's grid."""
+
+    axis: int  # of the network's grid
+    places: np.ndarray  # in voxels, float64
+    inside: np.ndarray  # bool: not cropped away
+
+
+def restore_grid(logits: torch.Tensor, image: MetaTensor) -> MetaTensor:
+    """``logits`` (R, *spatial) as binary uint8 on the grid that ``image`` was read on."""
+    if logits.shape[1:] != image.shape[1:]:
+        raise ValueError(f"the logits are {logits.shape[1:]}, their image {image.shape[1:]}.")
+    lines = file_lines(image)
+    logits = logits.as_tensor() if isinstance(logits, MetaTensor) else logits
+    mask = torch.zeros(
+        (len(logits), *(len(line.places) for line in lines)),
+        dtype=torch.uint8,
+        device=logits.device,
+    )
+    # Only the box that is left of the crops is worked on.
+    boxes = [box(line.inside) for line in lines]
+    if all(boxes):
+        turned = logits.permute(0, *(line.axis + 1 for line in lines))
+        places = [line.places[part] for line, part in zip(lines, boxes, strict=True)]
+        target = mask[(slice(None), *boxes)]
+        for rows, values in sample_slabs(turned, places):
+            target[:, rows] = values > 0
+    meta = deepcopy(image.meta)
+    affine = meta.get("original_affine", image.affine)
+    meta["affine"] = torch.as_tensor(affine, dtype=torch.float64)
+    return MetaTensor(mask, meta=meta)
+
+
+def file_lines(image: MetaTensor) -> list[Line]:
+    """The axes of the file that ``image`` (C, *spatial) was read from, as lines of voxels."""
+    n = image.ndim - 1
+    affine = to_affine_nd(n, np.asarray(image.affine, dtype=np.float64))
+    lines = [
+        Line(a, np.arange(size, dtype=float), np.full(size, True))
+        for a, size in enumerate(image.shape[1:])
+    ]
+    for record in reversed(unpacked(image.applied_operations)):
+        before = [int(size) for size in record["orig_size"]][:n]
+        matrix = step(record, affine)
+        ways = along_axes(matrix, before)
+        if ways is None:
+            name = image.meta.get("filename_or_obj", "the image")
+            raise InputError(
+                f"{name}: its axes are not at right angles, so that a prediction cannot be put "
+                "back on its grid; resample it to an upright grid first."
+            )
+        crop = "cropped" in record["extra_info"]
+        lines = [
+            follow(lines[axis], pace * np.arange(size) + start, crop=crop)
+            for (axis, pace, start), size in zip(ways, before, strict=True)
+        ]
+        affine = affine @ matrix
+    return lines
+
+
+def unpacked(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records, a crop with a padding inside of it as the two that it is."""
+    out = []
+    for record in records:
+        out.append(record)
+        padding = record["extra_info"].get("pad_info")
+        if padding:
+            out.append(padding)
+    return out
+
+
+def step(record: Mapping[str, Any], affine: np.ndarray) -> np.ndarray:
+    """The voxels before an operation to those after it, which lie as ``affine`` says."""
+    n, info = len(affine) - 1, record["extra_info"]
+    matrix = np.eye(n + 1)
+    if "cropped" in info:
+        matrix[:n, n] = [-int(cut) for cut in info["cropped"][: 2 * n : 2]]
+    elif "padded" in info:
+        matrix[:n, n] = [int(added[0]) for added in info["padded"][1 : n + 1]]
+    elif "src_affine" in info or "original_affine" in info:
+        source = info["src_affine"] if "src_affine" in info else info["original_affine"]
+        source = to_affine_nd(n, np.asarray(source, dtype=np.float64))
+        matrix = np.linalg.solve(affine, source)
+    else:
+        raise ValueError(f"RestoreGridd cannot undo {record['class']}; use MONAI's Invertd.")
+    return matrix
+
+
+def follow(line: Line, places: np.ndarray, *, crop: bool) -> Line:
+    """The line whose voxels lie at ``places``, in voxels of ``line``."""
+    last = len(line.places) - 1
+    places = np.round(places, 6)  # rounding of the affines
+    clipped = np.clip(places, 0, last)
+    # Beside a voxel that was cropped away the logit fades to 0, and its sign stays.
+    inside = line.inside[np.floor(clipped).astype(int)] | line.inside[np.ceil(clipped).astype(int)]
+    if crop:
+        inside &= places == clipped
+    return Line(line.axis, np.interp(clipped, np.arange(last + 1), line.places), inside)
+
+
+def box(inside: np.ndarray) -> slice | None:
+    """The range of one axis that was not cropped away."""
+    kept = np.flatnonzero(inside)
+    return slice(int(kept[0]), int(kept[-1]) + 1) if len(kept) else None

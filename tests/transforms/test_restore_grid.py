@@ -1,0 +1,139 @@
+"""Logits go back to the grid of the file: as MONAI's Invertd does it, and read by other readers."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+from hypothesis import given, settings
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
+from monai.transforms import (
+    Compose,
+    CropForegroundd,
+    Invertd,
+    LoadImaged,
+    Orientationd,
+    SaveImaged,
+    Spacingd,
+    SpatialPadd,
+)
+from nibabel import orientations
+from scipy.spatial.transform import Rotation
+
+from pipeline.errors import InputError
+from pipeline.transforms import RestoreGridd
+
+AXES = ["".join(code) for code in ("RAS", "LPS", "LAI", "SPL", "PIR", "ASL")]
+spacings = st.tuples(*[st.floats(0.5, 4)] * 3)
+
+
+def body(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Air around a block of noise that fills about half of each axis."""
+    image = np.full(shape, -1000, dtype=np.float32)
+    block = tuple(slice(generator.integers(0, n // 3 + 1), n - n // 4) for n in shape)
+    image[block] = generator.uniform(-400, 400, image[block].shape)
+    return image
+
+
+def affine_of(code: str, shape: tuple, spacing: tuple, angles: tuple, shift: float) -> np.ndarray:
+    upright = np.diag([*spacing, 1.0])
+    upright[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * spacing
+    upright[:3, 3] = shift
+    turn = orientations.axcodes2ornt(code)
+    return upright @ orientations.inv_ornt_aff(turn, shape)
+
+
+def preprocessing(spacing: tuple[float, ...], roi: int, *, crop_first: bool) -> Compose:
+    crop = CropForegroundd("image", source_key="image", select_fn=lambda image: image > -500)
+    resample = Spacingd("image", pixdim=spacing, mode="bilinear")
+    steps = [crop, resample] if crop_first else [resample, crop]
+    turn = Orientationd("image", axcodes="RAS", labels=None)
+    return Compose([turn, *steps, SpatialPadd("image", spatial_size=(roi,) * 3)])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    code=st.sampled_from(AXES),
+    shape=st.tuples(*[st.integers(5, 14)] * 3),
+    old=spacings,
+    new=spacings,
+    angles=st.tuples(*[st.floats(-15, 15)] * 3),
+    roi=st.sampled_from([1, 12]),
+    crop_first=st.booleans(),
+)
+def test_it_does_what_inverting_the_transforms_does(
+    seed, code, shape, old, new, angles, roi, crop_first
+):
+    generator = np.random.default_rng(seed)
+    affine = affine_of(code, shape, old, angles, generator.uniform(-300, 300))
+    image = body(generator, shape)
+    stored = MetaTensor(image[None], affine=affine, meta={"original_affine": affine})
+    transform = preprocessing(new, roi, crop_first=crop_first)
+    data = transform({"image": stored})
+    logits = generator.normal(size=(2, *data["image"].shape[1:])).astype(np.float32)
+    data["pred"] = MetaTensor(logits)
+    expected = Invertd("pred", transform, "image", nearest_interp=False)(data)["pred"].as_tensor()
+    result = RestoreGridd("pred")(data)["pred"]
+    assert result.shape == (2, *shape)
+    assert result.dtype == torch.uint8
+    np.testing.assert_array_equal(result.affine, affine)
+    assert result.applied_operations == []
+    clear = expected.abs() > 1e-4  # elsewhere rounding decides
+    assert clear[:, *np.nonzero(image > -500)].float().mean() > 0.9
+    assert torch.equal(result.as_tensor().bool()[clear], expected[clear] > 0)
+    outside = expected == 0
+    assert not result.as_tensor()[outside].any()
+
+
+def test_a_file_goes_through_a_loader_and_comes_back_on_its_own_grid(tmp_path):
+    """The affines are the same bits for nibabel, and SimpleITK sees the same place."""
+    generator = np.random.default_rng(1)
+    shape = (16, 15, 12)
+    affine = affine_of("LPS", shape, (0.7, 0.7, 2.5), (9, -4, 7), -120.3)
+    file = nibabel.Nifti1Image(body(generator, shape).astype(np.int16), affine)
+    file.header.set_xyzt_units("mm")
+    file.set_qform(affine, code=1)
+    file.set_sform(affine, code=1)
+    nibabel.save(file, tmp_path / "Fall ü.nii.gz")
+    load = LoadImaged("image", image_only=True, ensure_channel_first=True)
+    transform = Compose([load, *preprocessing((1, 1, 2), 1, crop_first=True).transforms])
+    dataset = Dataset([{"image": tmp_path / "Fall ü.nii.gz"}], transform)
+    batch = next(iter(DataLoader(dataset, batch_size=1)))
+    batch["pred"] = batch["image"].as_tensor() - 0.5
+    (data,) = decollate_batch(batch)
+    save = SaveImaged(
+        "pred", output_dir=tmp_path, resample=False, separate_folder=False, output_dtype=np.uint8
+    )
+    data = save(RestoreGridd("pred")(data))
+    assert data["pred"].any()
+
+    source, written = (
+        nibabel.load(tmp_path / name) for name in ("Fall ü.nii.gz", "Fall ü_trans.nii.gz")
+    )
+    assert written.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(written.affine, source.affine)
+    np.testing.assert_array_equal(written.get_sform(), source.get_sform())
+    np.testing.assert_allclose(written.get_qform(), source.get_qform(), rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(np.asarray(written.dataobj), data["pred"][0])
+
+    source, written = (
+        SimpleITK.ReadImage(tmp_path / name) for name in ("Fall ü.nii.gz", "Fall ü_trans.nii.gz")
+    )
+    for what in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        np.testing.assert_allclose(getattr(written, what)(), getattr(source, what)(), atol=1e-4)
+
+
+def test_slanted_axes_and_a_wrong_size_are_refused():
+    affine = np.eye(4)
+    affine[0, 2] = 0.3
+    meta = {"filename_or_obj": "tilted.nii.gz"}
+    image = MetaTensor(torch.rand(1, 8, 8, 8), affine=affine, meta=meta)
+    data = Spacingd("image", pixdim=(2, 2, 2))({"image": image})
+    with pytest.raises(InputError, match=r"tilted\.nii\.gz.*right angles"):
+        RestoreGridd("pred")({**data, "pred": data["image"]})
+    with pytest.raises(ValueError, match=r"\[1, 3, 3, 3\]|\[3, 3, 3\]"):
+        RestoreGridd("pred")({**data, "pred": torch.zeros(1, 3, 3, 3)})

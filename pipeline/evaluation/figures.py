@@ -13,21 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import Normal, Stroke
 
 from .metrics import overlap
-
-RED, YELLOW = "#ff2d2d", "#ffe119"
-COLOURS = {"optic_disc": RED, "optic_cup": YELLOW, "pancreas": YELLOW}
-OTHER_COLOURS = ("#37c6ff", "#5fe36b", "#ff7de9", "#ff9b3d")
-FILL = 0.16  # opacity: the vessels stay visible
-SOLID, DASHED = "solid", (0, (3.2, 2.2))
-TEXT = "#262626"
+from .panels import DASHED, SOLID, TEXT, draw, legend, mark, panel_grid, words, zoom
 
 
 def overlay_figure(
@@ -55,19 +44,19 @@ def overlay_page(
         regions: the R names of the mask channels.
         score: what the Dice over the crop is called; that of a slice is not its volume's.
     """
-    figure, axes = _grid(len(cases), 2, like=cases[0][1], width=4.2)
+    figure, axes = panel_grid(len(cases), 2, aspect=_aspect(cases[0][1]), width=4.2)
     for (whole, crop), (title, photograph, prediction, truth) in zip(axes, cases, strict=True):
         window = _window(truth, prediction)
         for panel, width in ((whole, 1.2), (crop, 2.2)):
             panel.imshow(photograph)
-            _draw(panel, prediction, regions, SOLID, width=width, fill=True)
-            _draw(panel, truth, regions, DASHED, width=width)
-        _mark(whole, window)
-        _zoom(crop, window)
+            draw(panel, prediction, regions, SOLID, width=width, fill=True)
+            draw(panel, truth, regions, DASHED, width=width)
+        mark(whole, window)
+        zoom(crop, window)
         whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=TEXT)
         scores = f"{score}: {_dice(prediction, truth, regions)}"
         crop.set_title(scores, loc="left", fontsize=11, color=TEXT)
-    _legend(figure, regions)
+    legend(figure, regions)
     return figure
 
 
@@ -100,7 +89,9 @@ def comparison_figure(
                 f"{name} has {len(masks)} masks for {len(photographs)} photographs: "
                 "give one per photograph, in the same order"
             )
-    figure, axes = _grid(len(photographs), 2 + len(predictions), like=photographs[0], width=2.5)
+    figure, axes = panel_grid(
+        len(photographs), 2 + len(predictions), aspect=_aspect(photographs[0]), width=2.5
+    )
     heads = ["Photograph", "Expert", *predictions]
     for panel, head in zip(axes[0], heads, strict=True):
         panel.set_title(head, fontsize=12, fontweight="bold", color=TEXT)
@@ -111,19 +102,19 @@ def comparison_figure(
         window = _window(true, *shown)
         for panel in row:
             panel.imshow(photograph)
-        _mark(row[0], window)
+        mark(row[0], window)
         row[0].set_xlabel(titles[index] if titles else " ", fontsize=9, color=TEXT)
-        _zoom(row[1], window)
-        _draw(row[1], true, regions, DASHED, width=1.8, fill=True)
+        zoom(row[1], window)
+        draw(row[1], true, regions, DASHED, width=1.8, fill=True)
         if not known:
             row[1].set_xlabel("not at hand", fontsize=9, color=TEXT)
         for panel, mask in zip(row[2:], shown, strict=True):
-            _zoom(panel, window)
-            _draw(panel, mask, regions, SOLID, width=1.8, fill=True)
-            _draw(panel, true, regions, DASHED, width=1.3)
+            zoom(panel, window)
+            draw(panel, mask, regions, SOLID, width=1.8, fill=True)
+            draw(panel, true, regions, DASHED, width=1.3)
             score = f"Dice: {_dice(mask, true, regions)}" if known else " "
             panel.set_xlabel(score, fontsize=9, color=TEXT)
-    _legend(figure, regions)
+    legend(figure, regions)
     return figure
 
 
@@ -142,7 +133,9 @@ def attention_figure(
     """
     grey = photograph.mean(axis=-1) if photograph.ndim == 3 else photograph
     height, width = grey.shape
-    figure, ((first, *panels),) = _grid(1, 1 + len(alphas), like=grey, width=3.0, legend=0)
+    figure, ((first, *panels),) = panel_grid(
+        1, 1 + len(alphas), aspect=height / width, width=3.0, below=0
+    )
     first.imshow(grey, cmap="gray")
     first.set_title(title or "Network input", fontsize=11, fontweight="bold", color=TEXT)
     shown = None
@@ -181,52 +174,8 @@ def save_figure(figure: Figure, path: str | Path, *, dpi: int = 130) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def region_colours(regions: Sequence[str]) -> dict[str, str]:
-    """The colour of each region: fixed for the known ones, the next free one for others."""
-    others = iter(OTHER_COLOURS * len(regions))
-    return {name: COLOURS.get(name) or next(others) for name in regions}
-
-
-def _grid(
-    rows: int, columns: int, *, like: np.ndarray, width: float, legend: float = 0.42
-) -> tuple[Figure, np.ndarray]:
-    """Panels of ``width`` inches, shaped ``like`` a photograph, over ``legend`` inches for one."""
-    panel = width * like.shape[0] / like.shape[1] + 0.34  # its title included
-    size = (columns * width, rows * panel + legend)
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(rect=(0, legend / size[1], 1, 1 - (legend + 0.06) / size[1]))
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for panel in axes.flat:
-        panel.set(xticks=[], yticks=[])
-        panel.spines[:].set_visible(False)
-    return figure, axes
-
-
-def _draw(
-    panel: Axes,
-    masks: np.ndarray,
-    regions: Sequence[str],
-    style,
-    *,
-    width: float,
-    fill: bool = False,
-) -> None:
-    """Contour, and perhaps fill, of each region of ``(R, H, W)`` masks."""
-    for (_, colour), mask in zip(region_colours(regions).items(), masks, strict=True):
-        if not mask.any():
-            continue
-        if fill:
-            tint = np.zeros((*mask.shape, 4), dtype=np.float32)
-            tint[mask.astype(bool)] = (*to_rgb(colour), FILL)
-            panel.imshow(tint, interpolation="nearest")
-        # A ring of background closes the contour of a region that touches the border.
-        pad = np.pad(mask.astype(np.uint8), 1)
-        rows, columns = np.arange(pad.shape[0]) - 1, np.arange(pad.shape[1]) - 1
-        line = panel.contour(
-            columns, rows, pad, levels=[0.5], colors=[colour], linewidths=width, linestyles=[style]
-        )
-        if style == SOLID:  # a dark rim keeps red legible on an orange fundus
-            line.set_path_effects([Stroke(linewidth=width + 1.2, foreground="#00000080"), Normal()])
+def _aspect(photograph: np.ndarray) -> float:
+    return photograph.shape[0] / photograph.shape[1]
 
 
 def _window(truth: np.ndarray, *predictions: np.ndarray) -> tuple[int, int, int, int]:
@@ -256,47 +205,10 @@ def _centred(middle: float, length: int, size: int) -> tuple[int, int]:
     return start, start + length
 
 
-def _zoom(panel: Axes, window: tuple[int, int, int, int]) -> None:
-    left, right, top, bottom = window
-    panel.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5))
-
-
-def _mark(panel: Axes, window: tuple[int, int, int, int]) -> None:
-    left, right, top, bottom = window
-    size = right - left, bottom - top
-    panel.add_patch(Rectangle((left - 0.5, top - 0.5), *size, fill=False, ec="white", lw=0.9))
-
-
 def _dice(prediction: np.ndarray, truth: np.ndarray, regions: Sequence[str]) -> str:
     """Such as ``disc 0.970, cup 0.891``."""
     scores = (
-        f"{_words(name).removeprefix('optic ')} {overlap(mask, true)['dice']:.3f}"
+        f"{words(name).removeprefix('optic ')} {overlap(mask, true)['dice']:.3f}"
         for name, mask, true in zip(regions, prediction, truth, strict=True)
     )
     return ", ".join(scores)
-
-
-def _legend(figure: Figure, regions: Sequence[str]) -> None:
-    lines = [
-        Line2D([], [], color=colour, linestyle=style, linewidth=2.4, label=f"{_words(name)}, {who}")
-        for name, colour in region_colours(regions).items()
-        for style, who in ((SOLID, "predicted"), (DASHED, "expert"))
-    ]
-    box = figure.legend(
-        handles=lines,
-        loc="lower center",
-        ncols=len(lines),
-        fontsize=9.5,
-        handlelength=2.6,
-        columnspacing=1.6,
-        borderpad=0.6,
-        labelcolor="white",
-        facecolor="#3a1c14",
-        edgecolor="none",
-        framealpha=1,
-    )
-    box.set_in_layout(False)
-
-
-def _words(region: str) -> str:
-    return region.replace("_", " ")

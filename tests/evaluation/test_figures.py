@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.evaluation import attention_figure, comparison_figure, overlay_figure
 from pipeline.evaluation.display import as_picture, case_view
-from pipeline.evaluation.figures import RED, YELLOW, region_colours
+from pipeline.evaluation.panels import RED, YELLOW, region_colours
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 REGIONS = ["optic_disc", "optic_cup"]
@@ -108,7 +108,7 @@ def test_attention_covers_the_photograph_and_names_its_grid():
 
 def test_colours_are_fixed_for_known_regions_and_differ_for_others():
     assert region_colours(REGIONS) == {"optic_disc": RED, "optic_cup": YELLOW}
-    colours = region_colours(["tumour", "optic_disc", "pancreas", "duct"])
+    colours = region_colours(["vein", "tumour", "pancreas", "duct"])
     assert len(set(colours.values())) == 4
 
 

@@ -1,0 +1,51 @@
+"""What a cache may hold, and transforms that are seeded by torch."""
+
+import logging
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose, RandSpatialCropd
+
+from pipeline.engines import SeedTransforms, cases_that_fit, free_memory, memory
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """Three CTs of 40 x 40 x 20 voxels of 2 mm: 256 cm^3, at 1 mm and 3 bytes 0.768 MB each."""
+    paths = [tmp_path / f"{number}.nii.gz" for number in range(3)]
+    for path in paths:
+        volume = nibabel.Nifti1Image(np.zeros((40, 40, 20), np.int16), np.diag([-2, 2, 2, 1]))
+        nibabel.save(volume, path)
+    return [{"image": str(path)} for path in paths]
+
+
+@pytest.mark.parametrize(("free", "count"), [(10e6, 3), (2e6, 2), (0, 0)])
+def test_a_cache_takes_what_fits_and_says_so(cases, free, count, monkeypatch, caplog):
+    monkeypatch.setattr(memory, "free_memory", lambda device: free)
+    with caplog.at_level(logging.INFO):
+        assert cases_that_fit(cases, spacing=(1, 1, 1), share=0.8) == count
+    (record,) = caplog.records
+    assert "3 cases on cpu" in record.message
+    assert (record.levelname == "WARNING") == (count < 3)
+
+
+def test_free_memory_is_a_sane_number():
+    assert 2**20 < free_memory("cpu") < 2**50
+
+
+def test_torchs_generator_decides_what_monais_transforms_draw():
+    crop = Compose([RandSpatialCropd("image", roi_size=4, random_size=False)])
+    image = torch.arange(1000.0).view(1, 10, 10, 10)
+
+    def draws(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        drawn = []
+        for _ in range(2):
+            SeedTransforms(crop)(None)
+            drawn += [crop({"image": image})["image"].flatten()[0] for _ in range(3)]
+        return torch.stack([torch.as_tensor(each) for each in drawn])
+
+    assert torch.equal(draws(1), draws(1))
+    assert not torch.equal(draws(1), draws(2))

@@ -1,0 +1,49 @@
+import re
+
+import nibabel
+import numpy as np
+import pytest
+from monai.transforms import Compose, LoadImaged, Orientationd, Spacingd
+
+from pipeline.errors import InputError
+from pipeline.transforms import SameGridd
+
+AFFINE = np.array([[-0.8, 0, 0.1, 90], [0, 0.8, 0, -40], [0.1, 0, 2.5, 7], [0, 0, 0, 1]])
+LOAD = Compose(
+    [
+        LoadImaged("image", ensure_channel_first=True),
+        Orientationd("image", axcodes="RAS", labels=None),
+        Spacingd("image", pixdim=(2, 2, 2)),
+        LoadImaged("label", ensure_channel_first=True),
+        SameGridd("label"),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("shape", "shift", "fault"),
+    [
+        ((9, 8, 7), 0.0, None),
+        ((9, 8, 7), 0.01, None),
+        ((9, 8, 7), 1.5, "differ by up to 1.5 mm"),
+        ((7, 8, 9), 0.0, r"\(7, 8, 9\) voxels and \(9, 8, 7\)"),
+    ],
+)
+def test_a_label_is_compared_with_its_images_file(tmp_path, shape, shift, fault):
+    """Whatever the preprocessing has made of the image before."""
+    moved = AFFINE.copy()
+    moved[1, 3] += shift
+    paths = {key: str(tmp_path / f"{key}.nii.gz") for key in ("image", "label")}
+    nibabel.save(nibabel.Nifti1Image(np.zeros((9, 8, 7), np.int16), AFFINE), paths["image"])
+    nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.uint8), moved), paths["label"])
+    if fault is None:
+        assert LOAD(paths)["label"].shape == (1, *shape)
+    else:
+        with pytest.raises(RuntimeError) as raised:
+            LOAD(paths)
+        cause = raised.value
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        assert cause is not None
+        assert "label.nii.gz" in str(cause)
+        assert re.search(fault, str(cause))

@@ -12,6 +12,7 @@ from .datasets.cli import app as data
 from .experiments.cli import app as experiment
 from .experiments.compare_cli import compare
 from .experiments.runs_cli import app as runs
+from .packaging.cli import app as package
 from .prediction.cli import predict
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 app.add_typer(runs, name="runs")
 app.add_typer(experiment, name="experiment")
+app.add_typer(package, name="package")
 app.command()(predict)
 app.command()(compare)
 

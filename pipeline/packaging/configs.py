@@ -1,0 +1,158 @@
+"""``train.json`` and ``inference.json`` as one training had them, and as MONAI Label needs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..engines.inference_config import inference_config, references
+from ..errors import InputError
+from .code import renamed
+
+# What a training was told of its place, data, device and record says nothing of the model.
+ONE_RUN = {
+    *("_meta_", "imports", "bundle_root", "dataset_dir", "datalist", "output_dir"),
+    *("run_name", "experiment_name", "tracking_uri", "tracking_offline", "log_to_mlflow"),
+    *("register", "tags", "is_not_rank0", "resume", "pretrained", "device", "cache_device"),
+    *("compile", "network", "distributed", "initialize", "run", "finalize"),
+}
+WEIGHTS = "models/model.pt"
+# What MONAI Label sets before it trains.
+LABEL_SETS = (
+    "bundle_root",
+    "device",
+    "network",
+    "train#trainer#max_epochs",
+    "train#dataset#data",
+    "train#handlers",
+    "validate#dataset#data",
+)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: there is no such file, or something else is in it.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; give the bundle's folder.") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: it is no JSON file ({error}).") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: it holds no JSON object.")
+    return content
+
+
+def training_config(train: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """``train.json`` with what a training changed in it: network, widths, preprocessing, loss.
+
+    Args:
+        train: the content of ``train.json``.
+        record: the merged config of the training, as it recorded it; empty for the defaults.
+    """
+    shared = {name: record[name] for name in train.keys() & record.keys() - ONE_RUN}
+    config = {**train, **shared}
+    while missing := (references(shared) & record.keys()) - config.keys():
+        shared = {name: record[name] for name in missing}
+        config |= shared
+    for part in ("train", "validate"):  # several processes had others
+        config[part] = {**config[part], "sampler": train[part]["sampler"]}
+    return config
+
+
+def packaged_training(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A training that goes on from the packaged weights, and puts better ones in their place.
+
+    Args:
+        config: of the training.
+        name: the bundle's, which becomes the MLflow experiment's.
+    """
+    update = {
+        "_target_": "pipeline.engines.UpdateModel",
+        "path": f"$@bundle_root + '/{WEIGHTS}'",
+        "output_dir": "@output_dir",
+        "validator": "@validate#evaluator",
+    }
+    handlers = [*config["train"]["handlers"], update]
+    return renamed(
+        {
+            **config,
+            "imports": [*config["imports"], "$from importlib.util import find_spec"],
+            "pretrained": f"$@bundle_root + '/{WEIGHTS}'",
+            "output_dir": "$@bundle_root + '/runs/' + str(@run_name)",
+            "experiment_name": name,
+            "log_to_mlflow": "$all(map(find_spec, ['mlflow', 'psutil']))",
+            "val_interval": 1,  # few epochs are asked for, and the best of them counts
+            "train": {**config["train"], "handlers": handlers},
+        }
+    )
+
+
+def packaged_inference(inference: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+    """The inference that fits the training, with what MONAI Label needs beyond MONAI.
+
+    Args:
+        inference: the content of the bundle's ``inference.json``.
+        training: the config of the training.
+    """
+    config = inference_config(inference, training)
+    before = resampling_without_path(config["preprocessing"]["transforms"])
+    config["preprocessing"] = {**config["preprocessing"], "transforms": before}
+    if is_flat(config):
+        after = config["postprocessing"]["transforms"]
+        # The server writes pictures without an axis of channels, and not as JPEG, which blurs.
+        after = [*after, {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0}]
+        config["postprocessing"] = {**config["postprocessing"], "transforms": after}
+        config["displayable_configs"] = {"result_extension": ".png"}
+    return renamed(config)
+
+
+def is_flat(config: Mapping[str, Any]) -> bool:
+    """Whether the network sees pictures and not volumes."""
+    return len(config["roi_size"]) == 2
+
+
+def resampling_without_path(transforms: list[Any]) -> list[Any]:
+    """The transforms, with the item ``image_path`` out of the way of ``Spacingd``.
+
+    MONAI Label keeps a path under that name, where MONAI from 1.6 on looks for metadata.
+    """
+    aside = {
+        "_target_": "CopyItemsd",
+        "keys": "image_path",
+        "names": "source_path",
+        "allow_missing_keys": True,
+    }
+    back = {**aside, "keys": "source_path", "names": "image_path"}
+    out = []
+    for each in transforms:
+        if isinstance(each, dict) and each.get("_target_") == "Spacingd":
+            out += [aside, {"_target_": "DeleteItemsd", "keys": "image_path"}]
+            out += [each, back, {"_target_": "DeleteItemsd", "keys": "source_path"}]
+        else:
+            out.append(each)
+    return out
+
+
+def missing_ids(config: Mapping[str, Any]) -> list[str]:
+    """What MONAI Label sets in a ``train.json`` and this one does not have."""
+    missing = []
+    for name in LABEL_SETS:
+        node: Any = config
+        for part in name.split("#"):
+            node = node.get(part, missing) if isinstance(node, Mapping) else missing
+        if node is missing:
+            missing.append(name)
+    return missing
+
+
+def plain(config: Mapping[str, Any], name: str) -> Any:
+    """A value of a config with its expressions and references resolved."""
+    from monai.bundle import ConfigParser
+
+    return ConfigParser(dict(config)).get_parsed_content(name)

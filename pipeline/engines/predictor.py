@@ -40,9 +40,10 @@ class Predictor:
 
         self._parser = ConfigParser(deepcopy(dict(config)))
         steps = self._built("postprocessing", built=False)["transforms"]
-        self._parser["postprocessing#transforms"] = [
-            step for step in steps if step["_target_"] != "SaveImaged"
-        ]
+        # What comes after the mask is saved makes it fit for a server.
+        names = [step.get("_target_") if isinstance(step, Mapping) else None for step in steps]
+        if "SaveImaged" in names:
+            self._parser["postprocessing#transforms"] = steps[: names.index("SaveImaged")]
         self.device = torch.device(self._built("device"))
         self.preprocessing = self._built("preprocessing")
         self.inferer = self._built("inferer")

@@ -60,18 +60,19 @@ def preprocessing(spacing: tuple[float, ...], roi: int, *, crop_first: bool) -> 
     code=st.sampled_from(AXES),
     shape=st.tuples(*[st.integers(5, 14)] * 3),
     old=spacings,
-    new=spacings,
+    factors=st.tuples(*[st.floats(0.3, 2)] * 3),
     angles=st.tuples(*[st.floats(-15, 15)] * 3),
     roi=st.sampled_from([1, 12]),
     crop_first=st.booleans(),
 )
 def test_it_does_what_inverting_the_transforms_does(
-    seed, code, shape, old, new, angles, roi, crop_first
+    seed, code, shape, old, factors, angles, roi, crop_first
 ):
     generator = np.random.default_rng(seed)
     affine = affine_of(code, shape, old, angles, generator.uniform(-300, 300))
     image = body(generator, shape)
     stored = MetaTensor(image[None], affine=affine, meta={"original_affine": affine})
+    new = tuple(spacing * factor for spacing, factor in zip(old, factors, strict=True))
     transform = preprocessing(new, roi, crop_first=crop_first)
     data = transform({"image": stored})
     logits = generator.normal(size=(2, *data["image"].shape[1:])).astype(np.float32)

@@ -1,9 +1,8 @@
 """The promises of the fundus bundle, kept through the real command line."""
 
 import csv
+import functools
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,14 +10,12 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 from PIL import Image
 
 from pipeline.datasets.phantoms import write_fundus_phantoms
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
 CONFIGS = BUNDLE / "configs"
-SCHEMA = "meta_schema_20240725.json"
 SMALL = {
     "roi_size": [96, 96],
     "patch_size": [64, 64],
@@ -30,17 +27,9 @@ SMALL = {
 }
 
 
-def bundle_run(configs, *, cwd, launcher=(sys.executable, "-m"), check=True, **ids):
-    """`monai.bundle run` of train.json and overlays; returns the finished process."""
-    files = [str(CONFIGS / name) for name in configs]
-    command = [*launcher, "monai.bundle", "run", "--config_file", str(files)]
-    for name, value in ids.items():
-        command += [f"--{name}", str(value)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
-    if check:
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done
+@pytest.fixture(scope="module")
+def bundle_run(run_bundle):
+    return functools.partial(run_bundle, CONFIGS)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +39,7 @@ def phantoms(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(phantoms, tmp_path_factory):
+def trained(bundle_run, phantoms, tmp_path_factory):
     """A short training from the command line, and where its files are."""
     work = tmp_path_factory.mktemp("work")
     bundle_run(["train.json"], cwd=work, dataset_dir=phantoms, output_dir="run", epochs=60,
@@ -83,7 +72,7 @@ def test_training_learns_and_is_recorded(trained):
 
 
 @pytest.mark.slow
-def test_evaluation_measures_on_the_original_grid(trained, phantoms):
+def test_evaluation_measures_on_the_original_grid(bundle_run, trained, phantoms):
     ids = {k: SMALL[k] for k in ("roi_size", "channels", "strides", "device")}
     bundle_run(["train.json", "evaluate.json"], cwd=trained, dataset_dir=phantoms,
                ckpt_path="run/model.pt", section="testing", **ids)  # fmt: skip
@@ -120,7 +109,7 @@ def test_evaluation_measures_on_the_original_grid(trained, phantoms):
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_model(phantoms, tmp_path):
+def test_two_processes_train_one_model(bundle_run, phantoms, tmp_path):
     """torchrun with gloo: one MLflow run, one checkpoint, and a loss that falls."""
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone",
                 "--nproc_per_node=2", "-m")  # fmt: skip
@@ -140,68 +129,6 @@ def test_two_processes_train_one_model(phantoms, tmp_path):
     assert [run.info.status for run in runs] == ["FINISHED"]
 
 
-@pytest.mark.parametrize("cwd", [BUNDLE, Path("/")], ids=["bundle folder", "root"])
-def test_bundle_is_what_monai_demands(cwd, phantoms, tmp_path, monkeypatch):
-    monkeypatch.chdir(cwd)
-    for name, kind, folder in (
-        ("train.json", "train", phantoms),
-        ("inference.json", "infer", phantoms / "images"),
-    ):
-        workflow = ConfigWorkflow(
-            str(CONFIGS / name),
-            workflow_type=kind,
-            logging_file=False,
-            init_id="none",
-            dataset_dir=str(folder),
-            output_dir=str(tmp_path),
-            roi_size=[64, 64],
-        )
-        workflow.initialize()
-        assert workflow.check_properties() == []
-        verify_net_in_out(
-            net_id="network_def",
-            meta_file=str(CONFIGS / "metadata.json"),
-            config_file=str(CONFIGS / name),
-            device="cpu",
-        )
-
-
-def test_metadata_follows_the_official_schema(tmp_path):
-    """From beside the repository or from the address in the metadata, where that is reachable."""
-    meta = CONFIGS / "metadata.json"
-    local = Path(__file__).parents[3] / "shared" / "docs" / SCHEMA
-    try:
-        verify_metadata(
-            meta_file=str(meta),
-            filepath=str(local if local.exists() else tmp_path / SCHEMA),
-            hash_val="06954cad2cc5d3784e72077ac76f0fc8",
-            hash_type="md5",
-        )
-    except OSError as error:
-        pytest.skip(f"the schema cannot be fetched: {error}")
-
-
-@pytest.mark.parametrize(
-    ("overlays", "parameters"),
-    [
-        ([], 2_095_061),
-        (["networks/unet.json"], 1_965_586),
-        (["networks/unet_plus_plus.json"], 2_283_026),
-        (["networks/monai_attention_unet.json"], 1_987_722),
-        (["article.json"], 33_456_965),
-        (["article.json", "networks/unet.json"], 31_390_786),
-        (["article.json", "networks/unet_plus_plus.json"], 36_451_394),
-    ],
-)
-def test_networks_of_the_overlays(overlays, parameters):
-    parser = ConfigParser()
-    parser.read_config([str(CONFIGS / name) for name in ("train.json", *overlays)])
-    network = parser.get_parsed_content("network_def")
-    assert sum(each.numel() for each in network.parameters()) == parameters
-    network.eval()
-    assert network(torch.rand(1, 3, 64, 64)).shape == (1, 2, 64, 64)
-
-
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
@@ -210,7 +137,7 @@ def test_networks_of_the_overlays(overlays, parameters):
         ({"fold": 7}, "fold 7: datalist"),
     ],
 )
-def test_a_fault_ends_with_one_clear_line(ids, message, phantoms, tmp_path):
+def test_a_fault_ends_with_one_clear_line(bundle_run, ids, message, phantoms, tmp_path):
     ids = {"dataset_dir": phantoms, "output_dir": "run", **SMALL, **ids}
     done = bundle_run(["train.json"], cwd=tmp_path, check=False, **ids)
     assert done.returncode == 1
@@ -221,7 +148,7 @@ def test_a_fault_ends_with_one_clear_line(ids, message, phantoms, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_label_value_is_named(phantoms, tmp_path):
+def test_an_unknown_label_value_is_named(bundle_run, phantoms, tmp_path):
     """A 0/255 mask, the commonest mistake of all."""
     mask = tmp_path / "mask.png"
     Image.fromarray(np.full((40, 40), 255, np.uint8)).save(mask)

@@ -1,0 +1,102 @@
+"""What MONAI demands of every bundle."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
+
+from pipeline.datasets.ct_phantoms import write_ct_phantoms
+from pipeline.datasets.phantoms import write_fundus_phantoms
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+FUNDUS, PANCREAS = "fundus_disc_cup_segmentation", "pancreas_ct_segmentation"
+SCHEMA = "meta_schema_20240725.json"
+SMALL = {
+    FUNDUS: {"roi_size": [64, 64]},
+    PANCREAS: {"roi_size": [32, 32, 32], "spacing": [4, 4, 4], "channels": [4, 8, 8, 8, 8]},
+}
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    fundus = write_fundus_phantoms(folder / "fundus", count=10, seed=1)
+    ct = write_ct_phantoms(folder / "ct", count=10, size=(48, 48, 20))
+    return {FUNDUS: fundus.parent, PANCREAS: ct.parent}
+
+
+@pytest.mark.parametrize("bundle", [FUNDUS, PANCREAS])
+@pytest.mark.parametrize("where", ["bundle", "root"])
+def test_properties_and_network_are_what_monai_demands(
+    bundle, where, datasets, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(BUNDLES / bundle if where == "bundle" else "/")
+    configs = BUNDLES / bundle / "configs"
+    for name, kind, folder in (
+        ("train.json", "train", datasets[bundle]),
+        ("inference.json", "infer", datasets[bundle] / "images"),
+    ):
+        workflow = ConfigWorkflow(
+            str(configs / name),
+            workflow_type=kind,
+            logging_file=False,
+            init_id="none",
+            dataset_dir=str(folder),
+            output_dir=str(tmp_path),
+            **SMALL[bundle],
+        )
+        workflow.initialize()
+        assert workflow.check_properties() == []
+        if where == "root" or bundle == FUNDUS:  # a pass of the whole 3D network takes seconds
+            verify_net_in_out(
+                net_id="network_def",
+                meta_file=str(configs / "metadata.json"),
+                config_file=str(configs / name),
+                device="cpu",
+            )
+
+
+@pytest.mark.parametrize("bundle", [FUNDUS, PANCREAS])
+def test_metadata_follows_the_official_schema(bundle, tmp_path):
+    """From beside the repository or from the address in the metadata, where that is reachable."""
+    local = Path(__file__).parents[3] / "shared" / "docs" / SCHEMA
+    try:
+        verify_metadata(
+            meta_file=str(BUNDLES / bundle / "configs" / "metadata.json"),
+            filepath=str(local if local.exists() else tmp_path / SCHEMA),
+            hash_val="06954cad2cc5d3784e72077ac76f0fc8",
+            hash_type="md5",
+        )
+    except OSError as error:
+        pytest.skip(f"the schema cannot be fetched: {error}")
+
+
+@pytest.mark.parametrize(
+    ("bundle", "overlays", "parameters"),
+    [
+        (FUNDUS, [], 2_095_061),
+        (FUNDUS, ["networks/unet.json"], 1_965_586),
+        (FUNDUS, ["networks/unet_plus_plus.json"], 2_283_026),
+        (FUNDUS, ["networks/monai_attention_unet.json"], 1_987_722),
+        (FUNDUS, ["article.json"], 33_456_965),
+        (FUNDUS, ["article.json", "networks/unet.json"], 31_390_786),
+        (FUNDUS, ["article.json", "networks/unet_plus_plus.json"], 36_451_394),
+        (PANCREAS, [], 6_102_700),
+        (PANCREAS, ["tumour.json"], 6_102_957),
+        (PANCREAS, ["networks/unet.json"], 5_887_209),
+        (PANCREAS, ["networks/unet_plus_plus.json"], 6_598_657),
+        (PANCREAS, ["networks/monai_attention_unet.json"], 5_909_113),
+        (PANCREAS, ["paper.json"], 6_472_527),
+    ],
+)
+def test_networks_of_the_overlays(bundle, overlays, parameters):
+    configs = BUNDLES / bundle / "configs"
+    parser = ConfigParser()
+    parser.read_config([str(configs / name) for name in ("train.json", *overlays)])
+    network = parser.get_parsed_content("network_def")
+    assert sum(each.numel() for each in network.parameters()) == parameters
+    network.eval()
+    image = torch.rand(1, 3, 64, 64) if bundle == FUNDUS else torch.rand(1, 1, 32, 32, 32)
+    regions = len(parser.get_parsed_content("regions"))
+    assert network(image).shape == (1, regions, *image.shape[2:])

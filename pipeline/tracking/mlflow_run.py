@@ -69,7 +69,8 @@ class MlflowRun:
         tags: more tags.
         validator: an evaluator with more metrics, if any.
         checkpoint: the weights that an evaluation measures; None for a training.
-        datalist: the datalist file.
+        datalist: the datalist file; where there is none, as on a server that lists the cases
+            itself, the datasets are known by their cases alone.
         datasets: datasets by context (``training``, ...), each with a list of cases as ``data``.
         bundle: what ``pipeline.engines.running_bundle`` gives.
         cost: metrics of the network that are known beforehand, such as ``model/parameters``.
@@ -111,7 +112,7 @@ class MlflowRun:
         self.tags = {key(str(name)): str(value) for name, value in (tags or {}).items()}
         self.validator = validator
         self.checkpoint = checkpoint
-        self.datalist = datalist
+        self.datalist = datalist if datalist and Path(datalist).is_file() else None
         self.datasets = dict(datasets or {})
         self.bundle = {"config": {}, "overrides": {}, **(bundle or {})}
         self.cost = dict(cost or {})

@@ -123,12 +123,19 @@ def checkpoint_tags(checkpoint: Path, delivered: str) -> dict[str, str]:
     return tags
 
 
-def dataset_event(context: str, cases: Sequence[dict[str, Any]], datalist: str) -> dict[str, Any]:
+def dataset_event(
+    context: str, cases: Sequence[dict[str, Any]], datalist: str | None
+) -> dict[str, Any]:
     """The journal's event for MLflow's dataset input: which cases, out of which datalist.
 
     The digest is one of the cases' names and folds; the pixels are not read.
     """
-    root = Path(datalist).resolve().parent
+    if datalist is None:
+        folders = [str(Path(case["image"]).resolve().parent) for case in cases]
+        source = root = Path(os.path.commonpath(folders) if folders else ".").resolve()
+    else:
+        source = Path(datalist).resolve()
+        root = source.parent
     names = [{key: relative(value, root) for key, value in sorted(case.items())} for case in cases]
     digest = hashlib.sha256(json.dumps(names, default=str).encode()).hexdigest()
     return {
@@ -137,7 +144,7 @@ def dataset_event(context: str, cases: Sequence[dict[str, Any]], datalist: str) 
         "dataset": {
             "name": root.name[:500],
             "digest": digest[:36],
-            "source": json.dumps({"uri": str(Path(datalist).resolve())}),
+            "source": json.dumps({"uri": str(source)}),
             "profile": json.dumps({"cases": len(cases)}),
         },
     }

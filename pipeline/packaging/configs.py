@@ -87,6 +87,7 @@ def packaged_training(config: Mapping[str, Any], name: str) -> dict[str, Any]:
             "output_dir": "$@bundle_root + '/runs/' + str(@run_name)",
             "experiment_name": name,
             "log_to_mlflow": "$all(map(find_spec, ['mlflow', 'psutil']))",
+            "lr": config["lr"] / 10,  # what is learned already is not to be lost
             "val_interval": 1,  # few epochs are asked for, and the best of them counts
             "train": {**config["train"], "handlers": handlers},
         }

@@ -16,6 +16,7 @@ from .preflight import (
     select_cases,
     unused_folder,
 )
+from .sliding_window import SlidingWindow
 from .update import UpdateModel
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "EpochSummary",
     "RegionDice",
     "SeedTransforms",
+    "SlidingWindow",
     "UpdateModel",
     "cases_that_fit",
     "check_run",

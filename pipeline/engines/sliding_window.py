@@ -1,0 +1,213 @@
+"""Inference on volumes of any size, window by window, in the memory that is free."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from monai.inferers import Inferer, sliding_window_inference
+from monai.utils import fall_back_tuple
+from torch import nn
+
+from ..errors import InputError
+from ..networks.folding import folded
+from .memory import free_memory
+
+logger = logging.getLogger(__name__)
+
+_SHARE = 0.8  # of the free memory that may be taken
+_LIVE = 12  # times its largest feature map is what a U-Net holds at its peak; measured: 8 to 11
+_PROBE = 32  # voxels along each axis of the window on which a network's memory is measured
+_BATCH = 8  # windows; more at a time are not faster
+_SMALLEST = 32  # voxels along an axis below which a window is not shrunk
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a volume is cut into windows, and where these are put together."""
+
+    roi_size: tuple[int, ...]
+    batch_size: int
+    device: torch.device  # of the sum
+
+    def smaller(self) -> Plan | None:
+        """What needs less memory: fewer windows, the sum on the CPU, or smaller windows."""
+        if self.batch_size > 1:
+            return replace(self, batch_size=self.batch_size // 2)
+        if self.device.type != "cpu":
+            return replace(self, device=torch.device("cpu"))
+        longest = max(self.roi_size)
+        if longest // 2 < _SMALLEST:
+            return None
+        roi_size = tuple(n // 2 if n == longest else n for n in self.roi_size)
+        return replace(self, roi_size=roi_size)
+
+    def __str__(self) -> str:
+        size = " x ".join(map(str, self.roi_size))
+        return f"windows of {size}, {self.batch_size} at a time, put together on {self.device}"
+
+
+class SlidingWindow(Inferer):
+    """Logits (B, R, *spatial) of volumes (B, C, *spatial), blended from overlapping windows.
+
+    MONAI's ``sliding_window_inference`` with Gaussian weights, and with what fits the machine:
+
+    - How many windows at a time, and on which device they are put together, follow from the free
+      memory. Where even one window does not fit, smaller ones are used, and a line says so.
+    - In evaluation the batch norms are folded into the convolutions.
+    - On a CPU a window of one value throughout, such as air, is computed once for all of them.
+
+    The logits equal MONAI's within rounding, for 2D images as for volumes.
+
+    Args:
+        roi_size: of the window, in voxels; -1 is all of an axis.
+        overlap: share of a window that the next one covers again, 0 or more and below 1.
+        mirror: average over the flips of all spatial axes: eight times the work in 3D.
+
+    Raises:
+        ValueError: ``overlap`` is out of range.
+        InputError: not even the sum of the windows fits into memory.
+    """
+
+    def __init__(
+        self, *, roi_size: Sequence[int] | int, overlap: float = 0.25, mirror: bool = False
+    ) -> None:
+        super().__init__()
+        if not 0 <= overlap < 1:
+            raise ValueError(f"overlap is {overlap}; give a share from 0 to below 1, such as 0.25.")
+        self.roi_size, self.overlap, self.mirror = roi_size, overlap, mirror
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        inputs = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        inputs = inputs.float()
+        evaluating = isinstance(network, nn.Module) and not network.training
+        if evaluating and not torch.is_grad_enabled():
+            network = folded(network)
+
+        def predict(windows: torch.Tensor) -> torch.Tensor:
+            return self._mirrored(windows, lambda x: network(x, *args, **kwargs)).float()
+
+        plan = self._plan(inputs, predict, network)
+        while True:
+            try:
+                return sliding_window_inference(
+                    inputs,
+                    plan.roi_size,
+                    plan.batch_size,
+                    Remembered(predict) if inputs.device.type == "cpu" else predict,
+                    overlap=self.overlap,
+                    mode="gaussian",
+                    device=plan.device,
+                )
+            except torch.OutOfMemoryError:
+                plan = plan.smaller()
+                if plan is None:
+                    raise
+                torch.cuda.empty_cache()
+                logger.warning(f"sliding window: out of memory; goes on with {plan}.")
+
+    def _mirrored(
+        self, windows: torch.Tensor, run: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        if not self.mirror:
+            return run(windows)
+        axes = range(2, windows.ndim)
+        flips = [f for n in range(len(axes) + 1) for f in itertools.combinations(axes, n)]
+        # Added up one by one, so that the memory is that of one.
+        total = run(windows).float()
+        for flip in flips[1:]:
+            total = total + run(windows.flip(flip)).float().flip(flip)
+        return total / len(flips)
+
+    def _plan(self, inputs: torch.Tensor, predict: Callable, network: Callable[..., Any]) -> Plan:
+        """The windows that fit into the memory that is free."""
+        shape, device = inputs.shape[2:], inputs.device
+        roi_size = fall_back_tuple(self.roi_size, shape)
+        per_voxel, channels = probe(inputs, roi_size, predict, network)
+        padded = math.prod(map(max, shape, roi_size))
+        # The sum, its weights, and the volume once more if it has to be padded.
+        total = 4 * padded * (len(inputs) * channels + 1)
+        total += inputs.nbytes if padded > math.prod(shape) else 0
+        window = per_voxel * math.prod(roi_size)
+        room = _SHARE * free_memory(device)
+        # On a CPU several windows at a time are not faster.
+        wanted = 1 if device.type == "cpu" else _BATCH
+        windows = math.ceil(padded / math.prod(roi_size)) * len(inputs)
+        plan = Plan(roi_size, max(1, min(wanted, windows)), device)
+        if device.type != "cpu" and total + window > room:
+            plan = replace(plan, device=torch.device("cpu"))
+        if plan.device.type == "cpu":
+            left = _SHARE * free_memory("cpu")
+            if total > left:
+                raise InputError(
+                    f"the sliding window needs {total / 1e9:.1f} GB to put {padded / 1e6:.0f} "
+                    f"million voxels together, {left / 1e9:.1f} GB are free; give a larger spacing."
+                )
+        if plan.device == device:
+            room -= total
+        first = plan
+        while (need := plan.batch_size * per_voxel * math.prod(plan.roi_size)) > room:
+            # The place of the sum is settled above.
+            fewer = replace(plan, device=torch.device("cpu")).smaller()
+            if fewer is None:
+                break
+            plan = replace(fewer, device=plan.device)
+        if plan.roi_size != first.roi_size:
+            logger.warning(
+                f"sliding window: a window takes {window / 1e9:.1f} GB, {room / 1e9:.1f} GB are "
+                f"free; goes on with {plan}, {need / 1e9:.1f} GB."
+            )
+        else:
+            logger.info(f"sliding window: {plan}.")
+        return plan
+
+
+class Remembered:
+    """A network whose answer to a window of one value is computed once."""
+
+    def __init__(self, predict: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self.predict = predict
+        self.answers: dict[float, torch.Tensor] = {}
+
+    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
+        low, high = (value.item() for value in windows.aminmax())
+        if len(windows) > 1 or windows.shape[1] > 1 or low != high:
+            return self.predict(windows)
+        if low not in self.answers:
+            self.answers[low] = self.predict(windows)
+        return self.answers[low].clone()  # the caller weights it in place
+
+
+@torch.no_grad()
+def probe(
+    inputs: torch.Tensor, roi_size: Sequence[int], predict: Callable, network: Callable[..., Any]
+) -> tuple[float, int]:
+    """Bytes that a network takes per voxel of a window, and its output channels.
+
+    The largest feature map of a small window tells how many channels there are at full size.
+    """
+    largest = 0
+
+    def look(_module: nn.Module, _args: Any, out: Any) -> None:
+        nonlocal largest
+        for each in out if isinstance(out, list | tuple) else [out]:
+            if isinstance(each, torch.Tensor):
+                largest = max(largest, each.nbytes)
+
+    size = [min(_PROBE, n) for n in roi_size]
+    window = inputs.new_zeros(1, inputs.shape[1], *size)
+    modules = list(network.modules()) if isinstance(network, nn.Module) else []
+    hooks = [module.register_forward_hook(look) for module in modules]
+    try:
+        out = predict(window)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return _LIVE * max(largest, out.nbytes) / math.prod(size), out.shape[1]

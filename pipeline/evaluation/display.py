@@ -32,26 +32,35 @@ def case_view(
     Raises:
         ValueError: when the image is not on the grid of the masks.
     """
-    if path is None:
-        image = MetaTensor(torch.zeros(1, *truth.shape[1:]), affine=affine)
-    else:
-        image = LoadImage(image_only=True, ensure_channel_first=True)(path)
-    layers = [image, *(MetaTensor(torch.from_numpy(m), affine=affine) for m in (prediction, truth))]
-    if truth.ndim == 4:
-        turn = Orientation("LPS", labels=None)
-        layers = [turn(layer) for layer in layers]
-    grids = [tuple(layer.shape[1:]) for layer in layers]
-    if len(set(grids)) > 1:
-        raise ValueError(
-            f"{path} has the grid {grids[0]} but its masks have {grids[1]}: "
-            "put the prediction and the label back on the original image grid"
-        )
-    picture, predicted, true = (layer.numpy() for layer in layers)
+    picture, predicted, true = (
+        layer.numpy() for layer in layers(path, prediction, truth, affine=affine)
+    )
     if truth.ndim == 4:
         marked = true if true.any() else predicted
         slice_ = int(marked.any(axis=0).sum(axis=(0, 1)).argmax())
         picture, predicted, true = (x[..., slice_] for x in (picture, predicted, true))
     return as_picture(picture), predicted.swapaxes(1, 2), true.swapaxes(1, 2)
+
+
+def layers(
+    path: str | Path | None, prediction: np.ndarray, truth: np.ndarray, *, affine: np.ndarray
+) -> list[MetaTensor]:
+    """The image, the prediction and the truth as `case_view` takes them, volumes in LPS."""
+    if path is None:
+        image = MetaTensor(torch.zeros(1, *truth.shape[1:]), affine=affine)
+    else:
+        image = LoadImage(image_only=True, ensure_channel_first=True)(path)
+    found = [image, *(MetaTensor(torch.from_numpy(m), affine=affine) for m in (prediction, truth))]
+    if truth.ndim == 4:
+        turn = Orientation("LPS", labels=None)
+        found = [turn(layer) for layer in found]
+    grids = [tuple(layer.shape[1:]) for layer in found]
+    if len(set(grids)) > 1:
+        raise ValueError(
+            f"{path} has the grid {grids[0]} but its masks have {grids[1]}: "
+            "put the prediction and the label back on the original image grid"
+        )
+    return found
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:
@@ -65,9 +74,15 @@ def as_picture(image: np.ndarray) -> np.ndarray:
     low, high = float(channels.min()), float(channels.max())
     if len(image) >= 3 and low >= 0 and 1 < high <= 255:
         low, high = 0.0, 255.0
-    elif low < -200:
-        low, high = CT_WINDOW
     else:
-        low, high = np.percentile(channels, (1, 99))
+        low, high = grey_window(channels)
     scaled = np.clip((channels - low) / max(float(high - low), 1e-6), 0, 1)
     return scaled.transpose(2, 1, 0)
+
+
+def grey_window(image: np.ndarray) -> tuple[float, float]:
+    """What is black and what is white: soft tissue in HU, else the 1st and 99th percentile."""
+    if float(image.min()) < -200:
+        return CT_WINDOW
+    low, high = np.percentile(image, (1, 99))
+    return float(low), float(high)

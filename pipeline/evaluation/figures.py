@@ -35,16 +35,14 @@ def overlay_page(
     cases: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
     *,
     regions: Sequence[str],
-    score: str = "Dice",
 ) -> Figure:
     """Cases below each other, the whole photograph on the left and the crop on the right.
 
     Args:
         cases: ``(title, photograph (H, W, 3), prediction (R, H, W), truth (R, H, W))`` each.
         regions: the R names of the mask channels.
-        score: what the Dice over the crop is called; that of a slice is not its volume's.
     """
-    figure, axes = panel_grid(len(cases), 2, aspect=_aspect(cases[0][1]), width=4.2)
+    figure, axes = panel_grid([_aspect(cases[0][1])] * len(cases), 2, width=4.2)
     for (whole, crop), (title, photograph, prediction, truth) in zip(axes, cases, strict=True):
         window = _window(truth, prediction)
         for panel, width in ((whole, 1.2), (crop, 2.2)):
@@ -54,7 +52,7 @@ def overlay_page(
         mark(whole, window)
         zoom(crop, window)
         whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=TEXT)
-        scores = f"{score}: {_dice(prediction, truth, regions)}"
+        scores = f"Dice: {_dice(prediction, truth, regions)}"
         crop.set_title(scores, loc="left", fontsize=11, color=TEXT)
     legend(figure, regions)
     return figure
@@ -90,7 +88,7 @@ def comparison_figure(
                 "give one per photograph, in the same order"
             )
     figure, axes = panel_grid(
-        len(photographs), 2 + len(predictions), aspect=_aspect(photographs[0]), width=2.5
+        [_aspect(photographs[0])] * len(photographs), 2 + len(predictions), width=2.5
     )
     heads = ["Photograph", "Expert", *predictions]
     for panel, head in zip(axes[0], heads, strict=True):
@@ -133,9 +131,7 @@ def attention_figure(
     """
     grey = photograph.mean(axis=-1) if photograph.ndim == 3 else photograph
     height, width = grey.shape
-    figure, ((first, *panels),) = panel_grid(
-        1, 1 + len(alphas), aspect=height / width, width=3.0, below=0
-    )
+    figure, ((first, *panels),) = panel_grid([height / width], 1 + len(alphas), width=3.0, below=0)
     first.imshow(grey, cmap="gray")
     first.set_title(title or "Network input", fontsize=11, fontweight="bold", color=TEXT)
     shown = None

@@ -27,14 +27,17 @@ def region_colours(regions: Sequence[str]) -> dict[str, str]:
 
 
 def panel_grid(
-    rows: int, columns: int, *, aspect: float, width: float, below: float = 0.42
+    aspects: Sequence[float], columns: int, *, width: float, below: float = 0.42
 ) -> tuple[Figure, np.ndarray]:
-    """Panels ``width`` inches wide and ``aspect`` times as high, ``below`` inches for a legend."""
-    panel = width * aspect + 0.34  # its title included
-    size = (columns * width, rows * panel + below)
+    """A row of panels per aspect, ``width`` inches wide and that many times as high.
+
+    ``below`` them stay some inches for a legend.
+    """
+    heights = [width * aspect + 0.34 for aspect in aspects]  # with a title
+    size = (columns * width, sum(heights) + below)
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     figure.get_layout_engine().set(rect=(0, below / size[1], 1, 1 - (below + 0.06) / size[1]))
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(len(aspects), columns, squeeze=False, height_ratios=heights)
     for panel in axes.flat:
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
@@ -57,7 +60,7 @@ def draw(
         if fill:
             tint = np.zeros((*mask.shape, 4), dtype=np.float32)
             tint[mask.astype(bool)] = (*to_rgb(colour), FILL)
-            panel.imshow(tint, interpolation="nearest")
+            panel.imshow(tint, interpolation="nearest", aspect=panel.get_aspect())
         # A ring of background closes the contour of a region that touches the border.
         pad = np.pad(mask.astype(np.uint8), 1)
         rows, columns = np.arange(pad.shape[0]) - 1, np.arange(pad.shape[1]) - 1

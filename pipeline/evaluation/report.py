@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor, decollate_batch
-from monai.networks.utils import eval_mode
 
 from .cases import Case, file_of, gathered, pack, stem
 from .masks import write_mask
@@ -23,7 +22,7 @@ from .summary import print_summary, summarise, write_cases, write_summary
 from .surface import NSD_TOLERANCE
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class CaseReport:
         spacing: distance between pixels along each axis; by default that of the label's
             affine, 1 px for photographs.
         network: draws what its ``attention_maps`` gives for the median case, if it has that
-            method and the images are 2D.
+            method.
         figures: draw the worst, the median and the best case by mean Dice, which needs the
             image files once more, and the attention maps.
         label_values: per region the values that it has in an index mask, as in
@@ -58,6 +57,7 @@ class CaseReport:
         predictions: write the predicted masks, which takes ``label_values``.
         nsd_tolerance: largest distance that the normalised surface Dice of a volume counts as
             agreement, in mm.
+        roi_size: window in voxels whose attention maps are drawn for a volume, as in inference.
 
     Raises:
         ValueError: when the arguments do not fit each other.
@@ -81,13 +81,14 @@ class CaseReport:
         label_values: Sequence[Sequence[int]] | None = None,
         predictions: bool = False,
         nsd_tolerance: float = NSD_TOLERANCE,
+        roi_size: Sequence[int] | None = None,
     ) -> None:
         self.output_dir, self.regions = Path(output_dir), list(regions)
         self.image_key, self.pred_key, self.label_key = image_key, pred_key, label_key
         self.vertical_axis, self.spacing = vertical_axis, spacing
         self.network, self.figures = network, figures
         self.label_values, self.predictions = label_values, predictions
-        self.nsd_tolerance = nsd_tolerance
+        self.nsd_tolerance, self.roi_size = nsd_tolerance, roi_size
         pair = ("optic_disc", "optic_cup") if vertical_cdr is True else tuple(vertical_cdr or ())
         if isinstance(regions, str) or len(set(self.regions)) != len(self.regions) or not regions:
             raise ValueError(f"regions is {regions!r}: give a list of different names")
@@ -141,8 +142,18 @@ class CaseReport:
         print_summary(summary)
         if self.predictions:
             self._save(cases)
-        if self.figures:
-            self._draw(engine, cases)
+        if self.figures:  # last, and what cannot be drawn costs no number
+            from .case_figures import draw_cases
+
+            draw_cases(
+                cases,
+                self.output_dir / "figures",
+                regions=self.regions,
+                network=self.network,
+                dataset=engine.state.dataloader.dataset,
+                image_key=self.image_key,
+                roi_size=self.roi_size,
+            )
 
     def _units(self, cases: Sequence[Case]) -> dict[str, str]:
         """What the numbers of the summary are in, by the first part of their names."""
@@ -202,64 +213,3 @@ class CaseReport:
                 write_mask(path, case.masks()[0], self.label_values, affine=case.affine)
             except (OSError, ValueError) as error:  # costs no number
                 log.warning("the prediction of %s is not kept: %s", case.row["case"], error)
-
-    def _draw(self, engine: Engine, cases: list[Case]) -> None:
-        """Figures come last, and one that cannot be drawn costs no number."""
-        from .figures import save_figure
-
-        order = sorted(cases, key=lambda case: case.score)
-        median = order[(len(order) - 1) // 2]
-        ranked = {"Worst": order[0], "Median": median, "Best": order[-1]}
-        if len(order) < 3:  # the same case would stand there twice
-            del ranked["Median"]
-        if len(order) < 2:
-            del ranked["Best"]
-        for name, make in {
-            "worst_median_best": lambda: self._page(ranked),
-            "attention": lambda: self._attention(engine, median),
-        }.items():
-            try:
-                if figure := make():
-                    save_figure(figure, self.output_dir / "figures" / f"{name}.png")
-            except (OSError, RuntimeError, ValueError) as error:
-                log.warning("the figure %s.png could not be drawn: %s", name, error)
-
-    def _page(self, ranked: Mapping[str, Case]) -> Figure:
-        from .display import case_view
-        from .figures import overlay_page
-
-        rows = []
-        for rank, case in ranked.items():
-            if case.path is None:
-                raise ValueError(f"the image of {case.row['case']} carries no file name")
-            view = case_view(case.path, *case.masks(), affine=case.affine)
-            rows.append((f"{rank}: {case.row['case']}", *view))
-        volumes = any(len(case.spacing) == 3 for case in ranked.values())
-        score = "Dice in this slice" if volumes else "Dice"
-        return overlay_page(rows, regions=self.regions, score=score)
-
-    def _attention(self, engine: Engine, case: Case) -> Figure | None:
-        """Attention maps over the network's input, or None for a network or image without."""
-        from .display import as_picture
-        from .figures import attention_figure
-
-        network = getattr(self.network, "module", self.network)  # out of a parallel wrapper
-        if not hasattr(network, "attention_maps") or len(case.spacing) != 2:
-            return None
-        image = self._network_input(engine, case)
-        device = next(network.parameters()).device
-        with eval_mode(network):
-            alphas = network.attention_maps(image[None].to(device))
-        # (1, gates, W, H) to (gates, H, W), the order of a display
-        maps = [alpha[0].float().cpu().numpy().swapaxes(1, 2) for alpha in alphas]
-        title = case.row["case"]
-        return attention_figure(as_picture(image.numpy()), maps, title=title) if maps else None
-
-    def _network_input(self, engine: Engine, case: Case) -> torch.Tensor:
-        """The preprocessed image ``(C, *spatial)`` of a case, made anew from the dataset."""
-        dataset = engine.state.dataloader.dataset
-        for index, item in enumerate(getattr(dataset, "data", ())):
-            if str(Path(str(item.get(self.image_key))).expanduser()) == case.path:
-                image = dataset[index][self.image_key]
-                return torch.as_tensor(np.asarray(image), dtype=torch.float32)
-        raise ValueError(f"the evaluator's dataset has no item with the image {case.path}")

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from monai.transforms import (
     Compose,
     ConcatItemsd,
     LoadImaged,
+    Orientationd,
     Resized,
     ScaleIntensityRanged,
 )
@@ -192,6 +194,60 @@ def test_files_of_the_same_name_are_told_apart_by_their_folders(datalist, tmp_pa
     evaluate(datalist, report)
     names = [case.row["case"] for case in report.cases]
     assert names == [f"patient_{number}_scan_image" for number in range(3)]
+
+
+class Bright(torch.nn.Module):
+    """Finds what is bright in a CT, and attends to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return (x > 100).float()
+
+    def attention_maps(self, x):
+        return [torch.nn.functional.avg_pool3d((x > 100).float(), 4)]
+
+
+def test_the_report_of_volumes(tmp_path, caplog):
+    """Two cases, in another orientation than the network's; each has its page and numbers."""
+    items = []
+    affine = np.diag([-1.0, -1.0, 2.5, 1.0])
+    for number in range(2):
+        label = np.zeros((32, 28, 16), dtype=np.uint8)
+        label[8:20, 10:16, 4:10] = 1
+        ct = np.where(np.roll(label, number, axis=0) > 0, 150, -900).astype(np.int16)
+        item = {"image": tmp_path / f"ct_{number}.nii.gz", "label": tmp_path / f"l_{number}.nii.gz"}
+        for key, array in (("image", ct), ("label", label)):
+            nibabel.save(nibabel.Nifti1Image(array, affine), item[key])
+        items.append({key: str(path) for key, path in item.items()})
+    network = Bright()
+    report = CaseReport(tmp_path / "out", ["pancreas"], network=network, roi_size=(16, 16, 16))
+    load = Compose(
+        [
+            LoadImaged(["image", "label"], ensure_channel_first=True),
+            Orientationd("image", "RAS", labels=None),
+        ]
+    )
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(items, load), batch_size=1),
+        network=network,
+        postprocessing=Compose([Orientationd("pred", "LPS", labels=None)]),
+        val_handlers=[report],
+    )
+    evaluator.run()
+    assert "could not be drawn" not in caplog.text
+    assert evaluator.state.metrics["volume_error/pancreas"] == 0
+    assert evaluator.state.metrics["asd/pancreas"] > 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["units"]["nsd"] == "within 2 mm"
+    assert summary["metrics"]["dice/pancreas"]["mean"] == pytest.approx((1 + 11 / 12) / 2)
+    names = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+    assert names == {"worst_median_best.png", "attention.png"}
+    wide, high = Image.open(tmp_path / "out" / "figures" / "worst_median_best.png").size
+    assert wide > 2 * high  # a row of six panels per case
 
 
 def test_volumes_take_their_spacing_from_the_label(tmp_path):

@@ -12,6 +12,7 @@ from ._dicom_headers import OtherImages, Slice, arrange, read_slice
 
 if TYPE_CHECKING:
     import numpy as np
+    from nibabel import Nifti1Image
 
 _MANY = 1000  # headers, from which on a progress bar is shown
 
@@ -147,12 +148,19 @@ def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray) -> None
     """Write a volume ``(X, Y, Z)`` with its affine, mm, RAS, where all readers look for it."""
     import nibabel
 
+    nibabel.save(as_nifti(array, affine), path)
+
+
+def as_nifti(array: np.ndarray, affine: np.ndarray) -> Nifti1Image:
+    """The same in memory."""
+    import nibabel
+
     volume = nibabel.Nifti1Image(array, affine)
     volume.header.set_xyzt_units("mm")
     # ITK reads the qform and nibabel the sform: both say the same.
     volume.set_sform(affine, code="scanner")
     volume.set_qform(affine, code="scanner")
-    nibabel.save(volume, path)
+    return volume
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..datasets.dicom import read_series, write_nifti
+from ..datasets.dicom import as_nifti, read_series
 from ..datasets.volume_checks import (
     UnfitVolume,
     Volume,
@@ -20,6 +21,7 @@ from .inputs import Case
 
 if TYPE_CHECKING:
     import numpy as np
+    from nibabel import Nifti1Image
 
     from ..engines.predictor import Predictor
 
@@ -156,10 +158,10 @@ def _write(
             from PIL import Image
 
             Image.fromarray(mask).save(hidden[0])
-        elif case.series:
-            write_nifti(hidden[0], mask, affine)
         else:
-            _write_like(hidden[0], mask, case.path)
+            image = as_nifti(mask, affine) if case.series else _as_nifti_like(case.path, mask)
+            # nibabel.save would leave the file open on a full disk.
+            hidden[0].write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
         if case.series:
             from .dicom_seg import write_dicom_seg
 
@@ -170,8 +172,8 @@ def _write(
     cohort.publish(places)
 
 
-def _write_like(path: Path, mask: np.ndarray, source: Path) -> None:
-    """A NIfTI with the place of another, bit by bit, and nothing else that it says."""
+def _as_nifti_like(source: Path, mask: np.ndarray) -> Nifti1Image:
+    """A mask with the place of another NIfTI, bit by bit, and nothing else that it says."""
     import nibabel
 
     image = nibabel.load(source)
@@ -182,7 +184,7 @@ def _write_like(path: Path, mask: np.ndarray, source: Path) -> None:
     header["pixdim"][:4] = image.header["pixdim"][:4]
     header.set_data_dtype(mask.dtype)
     header.set_xyzt_units("mm")
-    nibabel.save(type(image)(mask, None, header), path)
+    return type(image)(mask, None, header)
 
 
 def one_line(error: BaseException) -> str:

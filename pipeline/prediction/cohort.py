@@ -159,7 +159,7 @@ class Cohort:
         name, count = f"{base}.json", 1
         while (self.folder / name).exists():
             count += 1
-            name = f"{base}-{count}.json"
+            name = f"{base}_{count}.json"  # sorts behind the first
         return name
 
     def _write(self, path: Path, content: Record) -> None:

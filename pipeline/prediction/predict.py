@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -194,7 +196,11 @@ class Work:
         if self.predictor is None:
             from ..engines.predictor import Predictor
 
-            self.predictor = Predictor(self.model.config, self.model.weights)
+            with warnings.catch_warnings():
+                # MONAI tries all its readers, and tells of a decoder for GPUs that is not there.
+                warnings.filterwarnings("ignore", ".*nvImageCodec")
+                logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+                self.predictor = Predictor(self.model.config, self.model.weights)
         return self.predictor
 
 

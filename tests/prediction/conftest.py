@@ -1,0 +1,24 @@
+"""Small networks of the two bundles."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for small_cases
+
+from small_cases import training
+
+
+@pytest.fixture(scope="session")
+def eye(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eye") / "training"
+    return training(folder, dimensions=2, roi_size=[32, 32])
+
+
+@pytest.fixture(scope="session")
+def pancreas(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pancreas") / "training"
+    ids = {"roi_size": [16, 16, 16], "spacing": [6.0, 6.0, 6.0]}
+    ids["inferer"] = {"_target_": "SlidingWindowInferer", "roi_size": "@roi_size"}
+    return training(folder, dimensions=3, regions=["pancreas", "tumour"], **ids)

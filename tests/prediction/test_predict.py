@@ -1,0 +1,333 @@
+"""The promises of `predict`, kept through the real command line."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import nibabel
+import numpy as np
+import pytest
+from monai.bundle import ConfigWorkflow
+from PIL import Image
+from small_cases import EYE, PANCREAS, ct, ct_volume, photograph, predict, report, statuses
+
+from pipeline.datasets._ct_dicom import write_dicom_series
+from pipeline.datasets.dicom import write_nifti
+
+
+def masks_of_the_bundle(bundle, training, images, output):
+    """What `monai.bundle run` of inference.json writes with the same weights."""
+    ids = json.loads((training / "config.json").read_text()) | {"device": "$torch.device('cpu')"}
+    workflow = ConfigWorkflow(
+        str(bundle / "configs" / "inference.json"),
+        workflow_type="infer",
+        logging_file=False,
+        dataset_dir=str(images),
+        ckpt_path=str(training / "model.pt"),
+        output_dir=str(output),
+        **ids,
+    )
+    workflow.initialize()
+    workflow.run()
+    return output
+
+
+def test_photographs_get_the_masks_of_the_bundle_and_their_ratio(eye, tmp_path):
+    photograph(tmp_path / "im/œil de l'été 1.png")
+    photograph(tmp_path / "im/b.c.tif", size=(31, 70), seed=1)
+    output = tmp_path / "out put"
+    predict(tmp_path / "im", "--bundle", EYE, "--checkpoint", eye, "--output", output)
+    known = masks_of_the_bundle(EYE, eye, tmp_path / "im", tmp_path / "bundle")
+    cases = report(output)["cases"]
+    assert [case["name"] for case in cases] == ["b.c", "œil de l'été 1"]
+    for case in cases:
+        assert case["outputs"] == [f"{case['name']}_seg.png"]
+        mask = np.asarray(Image.open(output / case["outputs"][0]))
+        assert np.array_equal(mask, np.asarray(Image.open(known / case["outputs"][0])))
+        cup, disc = mask == 2, mask >= 1
+        assert case["area_px"] == {"optic_disc": disc.sum(), "optic_cup": cup.sum()}
+        heights = [np.ptp(np.flatnonzero(each.any(axis=1))) + 1 for each in (cup, disc)]
+        assert case["vertical_cdr"] == pytest.approx(heights[0] / heights[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("codes", [(1, 0), (0, 1), (2, 1)], ids=["sform", "qform", "both"])
+def test_a_volume_gets_the_mask_of_the_bundle_on_its_own_affine(codes, pancreas, tmp_path):
+    image = nibabel.Nifti1Image(*ct_volume())
+    image.set_sform(image.affine, code=codes[0])
+    image.set_qform(image.affine, code=codes[1])
+    image.header["descrip"] = b"a patient's name"
+    (tmp_path / "ct").mkdir()
+    nibabel.save(image, tmp_path / "ct/one.nii.gz")
+    output = tmp_path / "out"
+    options = ("--bundle", PANCREAS, "--checkpoint", pancreas, "--output", output)
+    predict(tmp_path / "ct/one.nii.gz", *options)
+
+    source = nibabel.load(tmp_path / "ct/one.nii.gz")
+    mask = nibabel.load(output / "one_seg.nii.gz")
+    assert np.array_equal(mask.affine, source.affine)  # bit by bit
+    assert np.array_equal(mask.header.get_zooms(), source.header.get_zooms())
+    assert mask.get_data_dtype() == np.uint8
+    assert b"patient" not in mask.header.binaryblock
+    known = masks_of_the_bundle(PANCREAS, pancreas, tmp_path / "ct", tmp_path / "bundle")
+    voxels = np.asarray(mask.dataobj)
+    assert np.array_equal(voxels, nibabel.load(known / "one_seg.nii.gz").dataobj)
+    (case,) = report(output)["cases"]
+    ml = np.prod(source.header.get_zooms()) / 1000
+    assert case["volume_ml"] == {
+        "pancreas": pytest.approx((voxels > 0).sum() * ml, rel=1e-4),
+        "tumour": pytest.approx((voxels == 2).sum() * ml, rel=1e-4),
+    }
+    assert 0 < case["volume_ml"]["tumour"] < case["volume_ml"]["pancreas"]
+
+
+def test_dicom_gets_the_mask_of_its_nifti_and_a_segmentation(pancreas, tmp_path):
+    import pydicom
+
+    hu, _ = ct_volume()
+    affine = np.diag([-4.0, -4, 5, 1])  # which NIfTI and DICOM both hold exactly
+    write_dicom_series(tmp_path / "in/a/dicom", hu, affine, patient="p1")
+    write_dicom_series(tmp_path / "in/a/dicom", hu[::-1], affine, patient="p1", number=2)
+    write_dicom_series(tmp_path / "in/b", hu, affine, patient="p2", description="other")
+    scouts = write_dicom_series(tmp_path / "in/b", hu[..., :1], affine, patient="p2", number=7)
+    header = pydicom.dcmread(scouts[0])
+    header.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    header.save_as(scouts[0])
+    write_nifti(tmp_path / "in/same.nii", hu, affine)
+    output = tmp_path / "in/out"  # below the input
+    options = ("--bundle", PANCREAS, "--checkpoint", pancreas, "--output", output)
+    predict(tmp_path / "in", *options)
+    predict(tmp_path / "in", *options)
+    names = ("p1_1", "p1_2", "p2", "same")
+    assert statuses(output) == dict.fromkeys(names, "skipped")
+
+    same = nibabel.load(output / "same_seg.nii.gz")
+    of_series = nibabel.load(output / "p2_seg.nii.gz")
+    assert np.allclose(of_series.affine, same.affine, atol=1e-4)
+    assert np.array_equal(of_series.dataobj, same.dataobj)
+    segmentation = pydicom.dcmread(output / "p2_seg.dcm")
+    mask = np.asarray(same.dataobj)
+    assert segmentation.Modality == "SEG"
+    assert segmentation.pixel_array.sum() == (mask > 0).sum()
+    assert {"p1_1_seg.dcm", "p1_2_seg.dcm"} <= {path.name for path in output.iterdir()}
+
+
+def test_what_is_done_is_kept_and_what_is_not_is_done(eye, tmp_path):
+    one, two = photograph(tmp_path / "im/a/1.png"), photograph(tmp_path / "im/b/1.png", seed=2)
+    output = tmp_path / "out"
+    options = ("--bundle", EYE, "--checkpoint", eye, "--output", output)
+    predict(one, two, one.parent, *options)
+    assert statuses(output) == {"a_1": "done", "b_1": "done"}
+    times = {path.name: path.stat().st_mtime_ns for path in output.glob("*_seg.png")}
+
+    photograph(two, seed=3)
+    os.remove(output / "a_1_seg.png")
+    three = photograph(tmp_path / "im/c.png")
+    predict(one, two, three, *options)
+    assert statuses(output) == {"a_1": "done", "b_1": "done", "c": "done"}
+    assert (output / "b_1_seg.png").stat().st_mtime_ns > times["b_1_seg.png"]
+    predict(one, two, three, *options)
+    assert set(statuses(output).values()) == {"skipped"}
+    assert all(case["area_px"] for case in report(output)["cases"])
+    predict(one, two, three, *options, "--overwrite")
+    assert set(statuses(output).values()) == {"done"}
+    assert len(list(output.glob("report-*.json"))) == 4
+    assert [path.suffix for path in (output / ".predict").iterdir() if path.stem != "lock"] == [
+        ".json"
+    ] * 3
+
+
+def test_nothing_is_mixed_up_or_overwritten(eye, tmp_path, capsys):
+    one, two = photograph(tmp_path / "a/1.png"), photograph(tmp_path / "b/1.png", seed=2)
+    output = tmp_path / "out"
+    options = ("--bundle", EYE, "--checkpoint", eye, "--output", output)
+    predict(one, *options)
+    before = (output / "1_seg.png").read_bytes()
+    predict(two, *options, code=1)
+    assert f"is the mask of {one}" in capsys.readouterr().out
+    predict(one, *options, "--set", "roi_size=[48, 48]", code=1)
+    assert "it holds 1 by another checkpoint or other settings" in capsys.readouterr().err
+    (output / "own_seg.png").write_text("drawn by hand")
+    predict(photograph(tmp_path / "own.png"), *options, code=1)
+    predict(tmp_path / "own.png", *options, code=1)
+    assert "no result of this command" in capsys.readouterr().out
+    assert (output / "own_seg.png").read_text() == "drawn by hand"
+    assert (output / "1_seg.png").read_bytes() == before
+    predict(output, *options, code=1)
+    assert "is an input too" in capsys.readouterr().err
+
+
+def bad_volumes(folder):
+    """Files that cannot be segmented, each with what is to be said of it."""
+    hu, affine = ct_volume()
+    whole = ct(folder / "truncated.nii.gz").read_bytes()
+    (folder / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (folder / "no nifti.nii").write_bytes(b"hello")
+
+    def save(name, voxels, **header):
+        image = nibabel.Nifti1Image(voxels, affine)
+        for key, value in header.items():
+            image.header[key] = value
+        nibabel.save(image, folder / name)
+
+    nan = hu.astype(np.float32)
+    nan[3, 4, 5] = np.nan
+    save("nan.nii.gz", nan)
+    save("one slice.nii.gz", hu[..., :1])
+    save("4d.nii.gz", np.stack([hu, hu], axis=-1))
+    rgb = np.zeros(hu.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    save("rgb.nii.gz", rgb)
+    save("not hu.nii.gz", (hu + 1000).astype(np.uint16))
+    save("größe 0 \N{PILE OF POO}.nii.gz", hu)
+    path = folder / "größe 0 \N{PILE OF POO}.nii.gz"
+    image = nibabel.load(path)
+    blank = nibabel.Nifti1Image(np.asarray(image.dataobj), np.eye(4))
+    blank.set_sform(np.diag([0.0, 1, 1, 1]), code=1)
+    nibabel.save(blank, path)
+    write_dicom_series(folder / "empty", hu, affine, patient="empty")
+    for number, file in enumerate(sorted((folder / "empty").iterdir())):
+        if number % 2:
+            file.unlink()  # every second slice is gone
+    for file in sorted((folder / "empty").iterdir())[1:]:
+        file.unlink()
+    return {
+        "truncated": "cannot be read",
+        "no nifti": "cannot be read",
+        "nan": "holds 1 voxels that are NaN or infinite",
+        "one slice": "has 1 slice",
+        "4d": "is 4D: 22 x 20 x 18 x 2",
+        "rgb": "holds colours (RGB)",
+        "not hu": "is not in Hounsfield units",
+        "größe 0 \N{PILE OF POO}": "has a spacing of 0 x 1 x 1 mm",
+        "empty": "a volume needs two or more",
+    }
+
+
+def test_bad_volumes_are_told_in_a_line_each_and_the_others_done(pancreas, tmp_path, capsys):
+    folder = tmp_path / "in put é"
+    expected = bad_volumes(folder) | {"nothing": "no DICOM file below", "note": "cannot take"}
+    ct(folder / "z good.nii.gz")
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "note.txt").write_text("hello")
+    output = tmp_path / "out"
+    inputs = (tmp_path / "nothing", folder, tmp_path / "note.txt")
+    options = ("--bundle", PANCREAS, "--checkpoint", pancreas, "--output", output)
+    predict(*inputs, *options, code=1)
+    said = capsys.readouterr()
+    lines = {line.split("  ")[1]: line for line in said.out.splitlines() if line[:6] == "failed"}
+    cases = {case["name"]: case for case in report(output)["cases"]}
+    assert cases.keys() - lines.keys() == {"z good"}
+    assert cases["z good"]["status"] == "done"
+    lines["note"], cases["note"] = lines["note.txt"], cases["note.txt"]
+    for name, words in expected.items():
+        assert words in lines[name], name
+        assert words in cases[name]["error"]
+        assert cases[name]["status"] == "failed"
+        assert str(tmp_path) in lines[name]  # the file
+    (error,) = said.err.strip().splitlines()
+    assert error.startswith(f"error: {len(expected)} of {len(expected) + 1} failed: ")
+    assert sorted(path.name for path in output.glob("[!.]*")) == [
+        next(output.glob("report-*")).name, "z good_seg.nii.gz"
+    ]  # fmt: skip
+
+    # What failed is tried again.
+    ct(folder / "nan.nii.gz")
+    predict(folder / "nan.nii.gz", *options)
+    assert statuses(output) == {"nan": "done"}
+
+
+def test_bad_photographs_too(eye, tmp_path, capsys):
+    cut = photograph(tmp_path / "im/cut.png")
+    cut.write_bytes(cut.read_bytes()[:1000])
+    (tmp_path / "im/text.jpg").write_text("hello")
+    photograph(tmp_path / "im/good.jpeg")
+    predict(
+        tmp_path / "im", "--bundle", EYE, "--checkpoint", eye, "--output", tmp_path / "o", code=1
+    )
+    assert statuses(tmp_path / "o") == {"cut": "failed", "text": "failed", "good": "done"}
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("failed")]
+    assert all(str(tmp_path / "im") in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bundle", "nowhere"], "nowhere/configs/inference.json: there is no such file"),
+        (["--checkpoint", "nowhere.pt"], "checkpoint nowhere.pt: there is no such file"),
+        (["--set", "roi_siez=[9,9]"], "did you mean roi_size?"),
+        (["--set", "roi_size"], "write it as id=value"),
+        (["--config", "no.json"], "config no.json: there is no such file"),
+        (["--set", "channels=[4, 16]"], "does not fit the network"),
+        (["--set", "inferer#_target_=pipeline.Nothing"], "inferer of the bundle's inference.json"),
+        (["--output", "a file"], "cannot be written"),
+        (["--output", "a file/in it"], "cannot be written"),
+    ],
+)
+def test_a_fault_in_the_arguments_ends_with_one_line(
+    options, message, eye, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a file").touch()
+    image = photograph(tmp_path / "1.png")
+    given = ["--bundle", EYE, "--checkpoint", eye, "--output", "out"]
+    predict(image, *given, *options, code=1)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not list(tmp_path.rglob("*_seg*"))
+
+
+def test_the_network_of_other_dimensions_is_refused(pancreas, tmp_path, capsys):
+    config = {"network_def": {"spatial_dims": 3}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    shutil.copy(pancreas / "model.pt", tmp_path)
+    image = photograph(tmp_path / "1.png")
+    options = ("--bundle", EYE, "--checkpoint", tmp_path / "model.pt", "--output", tmp_path / "o")
+    predict(image, *options, code=1)
+    assert "its network takes 3D images" in capsys.readouterr().err
+
+
+def test_overlays_and_overrides_come_after_the_training(eye, tmp_path):
+    (tmp_path / "own.json").write_text('{"roi_size": [64, 64], "channels": [4, 16]}')
+    image = photograph(tmp_path / "1.png")
+    options = ("--bundle", EYE, "--checkpoint", eye / "model.pt", "--output", tmp_path / "o")
+    more = ("--config", tmp_path / "own.json", "--set", "channels=[4, 8]", "--set", "amp=false")
+    predict(image, *options, *more)
+    settings = report(tmp_path / "o")["settings"]
+    assert settings["set"] == ["channels=[4, 8]", "amp=false"]
+    assert settings["training"] == str(eye / "config.json")
+    plain = tmp_path / "plain"
+    predict(image, *options[:4], "--output", plain)
+    masks = [np.asarray(Image.open(folder / "1_seg.png")) for folder in (tmp_path / "o", plain)]
+    assert not np.array_equal(*masks)
+
+
+def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(pancreas, tmp_path, capsys):
+    """On a real file system that has room for about half of the masks."""
+    for number in range(6):
+        ct(tmp_path / f"in/{number}.nii.gz", seed=number, shape=(64, 64, 48))
+    options = (tmp_path / "in", "--bundle", PANCREAS, "--checkpoint", pancreas)
+    predict(*options, "--output", tmp_path / "large")
+    masks = sorted((tmp_path / "large").glob("*.nii.gz"))
+    pages = 3 * (masks[0].stat().st_size // 4096 + 2) + 6  # 4 KiB each; a record and more per case
+    output = tmp_path / "small"
+    output.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={4 * pages}k", "tmpfs", str(output)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        predict(*options, "--output", output, code=1)
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert "No space left on device): make room, and the same command goes on" in line
+        whole = sorted(output.glob("*.nii.gz"))
+        assert 0 < len(whole) < len(masks)
+        for path, mask in zip(whole, masks, strict=False):
+            assert np.array_equal(nibabel.load(path).dataobj, nibabel.load(mask).dataobj)
+        assert {path.suffix for path in (output / ".predict").iterdir()} <= {"", ".json"}
+        json.loads(next(output.glob("report-*")).read_text())
+        more = ["mount", "-o", f"remount,size={40 * pages}k", str(output)]
+        subprocess.run(more, check=True)
+        predict(*options, "--output", output)
+        assert len(list(output.glob("*.nii.gz"))) == len(masks)
+    finally:
+        subprocess.run(["umount", str(output)], check=True)

@@ -55,7 +55,7 @@ def packaged_card(
         if title in made:
             # What the bundle tells of its output has no number of a training in it.
             output = re.search(r"(?ms)^### Output\n.*?(?=^#|\Z)", body)
-            body = f"\n{made[title]}\n"
+            body = f"\n\n{made[title].rstrip()}\n"
             if title == "Network" and output:
                 body += f"\n{output[0].rstrip()}\n"
             body += "\n"
@@ -94,7 +94,8 @@ def performance(source: Trained) -> str:
         ]
         text += [
             f"### {section.capitalize()}, {summary['n_cases']} cases\n",
-            "On the images' own grid; mean over cases with its 95 % bootstrap interval.\n",
+            "On the images' own grid; mean over cases with its 95 % bootstrap interval. HD95 is in "
+            f"{summary.get('hd95_unit', 'px')}.\n",
             "| metric | mean | interval | cases |\n|---|---|---|---|\n" + "\n".join(rows) + "\n",
         ]
     if source.best:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -130,11 +132,23 @@ def check_files(files: Mapping[str, bytes], name: str) -> list[tuple[str, str]]:
 def traces(path: str, content: bytes) -> Iterator[str]:
     """Parts of a file that tell of the machine it was made on."""
     places = {str(Path.home()), str(Path.cwd()), str(FOLDER.parent), socket.gethostname()}
-    for place in places - {"/", "localhost"}:
-        if len(place) > 3 and re.search(rb"(?<!\w)" + re.escape(place.encode()) + rb"\b", content):
-            yield place
+    known = [place.encode() for place in places if len(place) > 3 and place != "localhost"]
+    for part in parts(content):
+        for place in known:
+            if re.search(rb"(?<!\w)" + re.escape(place) + rb"\b", part):
+                yield place.decode()
     if path.endswith(".json"):
         yield from (text for text in texts(json.loads(content)) if ABSOLUTE.match(text))
+
+
+def parts(content: bytes) -> Iterator[bytes]:
+    """A file, and what is in it if it is a zip, as those of PyTorch are."""
+    yield content
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as inner:
+            for entry in inner.infolist():
+                if entry.compress_type != zipfile.ZIP_STORED:
+                    yield inner.read(entry)
 
 
 def texts(content: Any) -> Iterator[str]:

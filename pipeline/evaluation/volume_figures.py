@@ -36,6 +36,7 @@ def volume_page(cases: Sequence[tuple[str, str, VolumeView]], *, regions: Sequen
         _show(whole, axial)
         draw(whole, axial.prediction, regions, SOLID, width=0.9, fill=True)
         mark(whole, axial.window)
+        zoom(whole, _square(axial))
         _letters(whole, EDGES[AXIAL])
         whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=TEXT)
         whole.set_xlabel(scores, loc="left", fontsize=9.5, color=TEXT)
@@ -133,6 +134,14 @@ def _show_limits(panel: Axes, plane: Plane) -> None:
     height, width = plane.picture.shape
     panel.set_aspect(plane.step[1] / plane.step[0])
     zoom(panel, (0, width, 0, height))
+
+
+def _square(plane: Plane) -> tuple[float, float, float, float]:
+    """All of a plane in a window that is a square in mm, like those of the other panels."""
+    size, step = np.array(plane.picture.shape[::-1]), np.array(plane.step)
+    half = (size * step).max() / 2 / step
+    (left, top), (right, bottom) = size / 2 - half, size / 2 + half
+    return left, right, top, bottom
 
 
 def _letters(panel: Axes, letters: str) -> None:

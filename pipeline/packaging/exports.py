@@ -129,7 +129,8 @@ def as_torchscript(network: torch.nn.Module) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.script(network), stream)
+        frozen = torch.jit.freeze(torch.jit.script(network), optimize_numerics=False)
+        torch.jit.save(frozen, stream)
     # Without the notes for a debugger, which name files of this machine.
     out = io.BytesIO()
     with zipfile.ZipFile(stream) as old, zipfile.ZipFile(out, "w") as new:

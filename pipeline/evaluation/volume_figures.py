@@ -55,7 +55,7 @@ def volume_page(cases: Sequence[tuple[str, str, VolumeView]], *, regions: Sequen
             _letters(panel, EDGES[CORONAL])
             panel.set_title(f"{who}, from the front", loc="left", fontsize=10, color=TEXT)
         if view.outside:
-            note = f"{view.outside:.3g} ml predicted outside this view"
+            note = f"{_digits(view.outside)} ml predicted outside this view"
             predicted.set_xlabel(note, loc="left", fontsize=9.5, color=TEXT)
     legend(figure, regions)
     return figure
@@ -183,11 +183,16 @@ def scores(row: Mapping[str, float], regions: Sequence[str]) -> str:
         if true and found:
             said = (
                 f"Dice {row[f'dice/{name}']:.3f}, HD95 {row[f'hd95/{name}']:.1f} mm, "
-                f"{found:.3g} ml predicted, {true:.3g} ml true"
+                f"{_digits(found)} ml predicted, {_digits(true)} ml true"
             )
         elif true:
-            said = f"missed, {true:.3g} ml"
+            said = f"missed, {_digits(true)} ml"
         else:
-            said = f"{found:.3g} ml predicted where there is none" if found else "none, rightly"
+            said = f"{_digits(found)} ml predicted where there is none" if found else "none, rightly"
         lines.append(f"{words(name)}: {said}")
     return "\n".join(lines)
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, and all of a large number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -145,12 +145,12 @@ def test_the_page_keeps_the_patients_proportions(tmp_path):
 
 def test_the_scores_of_a_case_say_what_was_missed_and_invented():
     row = {"volume/a": 10, "volume_error/a": -1.5, "dice/a": 0.8, "hd95/a": 4.25}
-    row |= {"volume/b": 3, "volume_error/b": -3, "volume/c": 0, "volume_error/c": 2}
+    row |= {"volume/b": 3, "volume_error/b": -3, "volume/c": 0, "volume_error/c": 2610}
     row |= {"volume/d": 0, "volume_error/d": 0}
     assert scores(row, "abcd").splitlines() == [
         "a: Dice 0.800, HD95 4.2 mm, 8.5 ml predicted, 10 ml true",
         "b: missed, 3 ml",
-        "c: 2 ml predicted where there is none",
+        "c: 2,610 ml predicted where there is none",
         "d: none, rightly",
     ]
 

@@ -188,7 +188,9 @@ def scores(row: Mapping[str, float], regions: Sequence[str]) -> str:
         elif true:
             said = f"missed, {_digits(true)} ml"
         else:
-            said = f"{_digits(found)} ml predicted where there is none" if found else "none, rightly"
+            said = (
+                f"{_digits(found)} ml predicted where there is none" if found else "none, rightly"
+            )
         lines.append(f"{words(name)}: {said}")
     return "\n".join(lines)
 

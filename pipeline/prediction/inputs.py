@@ -75,7 +75,7 @@ def find_cases(inputs: Sequence[Path], *, volumes: bool, output: Path) -> list[C
         cases = _below(path, kinds, output) if path.is_dir() else [_file(path, kinds)]
         for case in cases:
             found.setdefault(case.source, case)
-    return _named(list(found.values()))
+    return named(list(found.values()))
 
 
 def _file(path: Path, kinds: Sequence[str]) -> Case:
@@ -125,7 +125,7 @@ def _below(folder: Path, kinds: Sequence[str], output: Path) -> Iterator[Case]:
         yield Case(folder, problem=problem)
 
 
-def _named(cases: Sequence[Case]) -> list[Case]:
+def named(cases: Sequence[Case]) -> list[Case]:
     """Give each case the shortest name that none of the others has."""
     places = Counter(key(f"{case.path.parent}/{_stem(case)}") for case in cases)
     names = [_names(case, places) for case in cases]

@@ -20,5 +20,4 @@ def eye(tmp_path_factory):
 def pancreas(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pancreas") / "training"
     ids = {"roi_size": [16, 16, 16], "spacing": [6.0, 6.0, 6.0]}
-    ids["inferer"] = {"_target_": "SlidingWindowInferer", "roi_size": "@roi_size"}
     return training(folder, dimensions=3, regions=["pancreas", "tumour"], **ids)

@@ -1,0 +1,51 @@
+"""Every case of a command has a name of its own, whatever else is beside it."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import InputError
+from pipeline.prediction.inputs import Case, find_cases, key, named
+
+PARTS = st.sampled_from(["a", "A", "b", "a_b", "ct", "é", "e\u0301", "x.y", "\udcff"])
+FILES = st.builds(
+    lambda folders, stem, ending: Path("/", *folders, stem + ending),
+    st.lists(PARTS, max_size=3),
+    PARTS,
+    st.sampled_from([".nii.gz", ".nii", ".png", ".PNG", ".jpg"]),
+)
+
+
+@given(st.lists(FILES, unique=True, max_size=12), st.randoms())
+def test_names_are_distinct_on_any_file_system_and_do_not_depend_on_the_order(paths, random):
+    # What a file system cannot tell apart is one file there.
+    paths = list({key(str(path)): path for path in paths}.values())
+    names = {case.path: case.name for case in named([Case(path) for path in paths])}
+    assert len({key(name) for name in names.values()}) == len(paths)
+    for name in names.values():
+        name.encode()
+        assert "/" not in name
+    random.shuffle(paths)
+    assert {case.path: case.name for case in named([Case(path) for path in paths])} == names
+
+
+def test_a_name_is_as_short_as_can_be():
+    paths = ["/x/p1/ct.nii.gz", "/x/p2/ct.nii.gz", "/x/p2/mr.nii.gz", "/x/p2/a.png", "/x/p2/a.jpg"]
+    cases = named([Case(Path(path)) for path in paths])
+    assert [case.name for case in cases] == ["p1_ct", "p2_ct", "mr", "a_png", "a_jpg"]
+
+
+def test_files_are_found_once_and_outputs_never(tmp_path):
+    for name in ("a.png", "sub/b.JPG", "sub/.hidden.png", ".git/c.png", "out/a_seg.png", "d.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    inputs = [tmp_path, tmp_path / "a.png", tmp_path / "sub/../a.png"]
+    cases = find_cases(inputs, volumes=False, output=tmp_path / "out")
+    assert [case.path.name for case in cases] == ["a.png", "b.JPG"]
+    # Below a folder of outputs there may well be inputs.
+    cases = find_cases([tmp_path / "sub"], volumes=False, output=tmp_path)
+    assert [case.path.name for case in cases] == ["b.JPG"]
+    with pytest.raises(InputError, match=r"nowhere: there is no such file"):
+        find_cases([tmp_path / "nowhere"], volumes=False, output=tmp_path / "out")

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONFIGS = sorted((ROOT / "bundles").glob("*/configs"))
 FUNDUS = ROOT / "bundles/fundus_disc_cup_segmentation/configs"  # what docs/train.md is about
+PANCREAS = ROOT / "bundles/pancreas_ct_segmentation/configs"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bundles/*/docs/*.md")])
 
 # From the top down: a part imports itself and what is in a lower row.
@@ -127,22 +128,41 @@ def test_training_and_inference_see_the_same_image_and_network(configs):
         assert infer[name] == train[name], name
 
 
-def test_the_page_on_training_lists_every_option_with_its_default():
-    train = json.loads((FUNDUS / "train.json").read_text())
-    options = (ROOT / "docs/train.md").read_text().split("\n## Options\n")[1].split("\n## ")[0]
-    listed = dict(re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", options, re.M))
-    # What a user sets; null waits for an overlay, and the bundle's place is the working folder.
+def options_of(bundle):
+    """What a user sets; null waits for an overlay, and the bundle's place is the working folder."""
+    train = json.loads((ROOT / "bundles" / bundle / "configs/train.json").read_text())
     plain = {name: json.dumps(v) for name, v in train.items() if is_plain(v) and v is not None}
-    del plain["bundle_root"]
+    return {name: plain[name] for name in plain if name != "bundle_root"}, train.keys()
+
+
+def options_on(page):
+    section = (ROOT / page).read_text()
+    return dict(re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", section, re.M))
+
+
+def test_the_page_on_training_lists_every_option_with_its_default():
+    plain, names = options_of("fundus_disc_cup_segmentation")
+    listed = options_on("docs/train.md")
     assert {name: listed.get(name) for name in plain} == plain
-    assert listed.keys() <= train.keys()
+    assert listed.keys() <= names
 
 
-def test_the_page_on_training_lists_every_overlay():
-    overlays = (ROOT / "docs/train.md").read_text().split("\n## Overlays\n")[1].split("\n## ")[0]
-    for path in FUNDUS.rglob("*.json"):
+def test_the_page_on_the_pancreas_lists_what_differs():
+    fundus, _ = options_of("fundus_disc_cup_segmentation")
+    plain, names = options_of("pancreas_ct_segmentation")
+    listed = options_on("docs/pancreas.md")
+    assert listed == {k: v for k, v in plain.items() if fundus.get(k) != v}
+    assert fundus.keys() <= names
+
+
+@pytest.mark.parametrize(
+    ("page", "configs"), [("docs/train.md", FUNDUS), ("docs/pancreas.md", PANCREAS)]
+)
+def test_a_bundles_page_lists_every_overlay(page, configs):
+    overlays = (ROOT / page).read_text().split("\n## Overlays\n")[1].split("\n## ")[0]
+    for path in configs.rglob("*.json"):
         if path.name not in ("train.json", "inference.json", "metadata.json"):
-            assert f"\n| `{path.relative_to(FUNDUS)}` | " in overlays
+            assert f"\n| `{path.relative_to(configs)}` | " in overlays
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

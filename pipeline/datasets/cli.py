@@ -63,6 +63,9 @@ def phantom(
     kind: Annotated[Kind, typer.Option(help="Fundus photographs or abdominal CTs.")] = Kind.fundus,
     count: Annotated[int, typer.Option(help="How many cases.")] = 60,
     seed: Annotated[int, typer.Option(help="Same seed, same pictures.")] = 0,
+    testing: Annotated[
+        float, typer.Option(help="Share of the cases, the last ones, that are the test split.")
+    ] = 0.2,
     tumour_share: Annotated[float, typer.Option(help="CT: share of patients with a tumour.")] = 0.5,
     size: Annotated[
         tuple[int, int, int] | None,
@@ -81,6 +84,7 @@ def phantom(
             output,
             count=count,
             seed=seed,
+            testing=testing,
             tumour_share=tumour_share,
             size=size,
             field_of_view=field_of_view,
@@ -91,7 +95,9 @@ def phantom(
 
         if size or field_of_view:
             raise ValueError("--size and --field-of-view are for CTs: add --kind ct")
-        path = write_fundus_phantoms(output, count=count, seed=seed, overwrite=overwrite)
+        path = write_fundus_phantoms(
+            output, count=count, seed=seed, testing=testing, overwrite=overwrite
+        )
     typer.echo(path)
 
 

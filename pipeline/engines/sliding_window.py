@@ -25,6 +25,7 @@ _LIVE = 12  # times its largest feature map is what a U-Net holds at its peak; m
 _PROBE = 32  # voxels along each axis of the window on which a network's memory is measured
 _BATCH = 8  # windows; more at a time are not faster
 _SMALLEST = 32  # voxels along an axis below which a window is not shrunk
+_STEP = 16  # voxels by which a window is stretched: what networks with four poolings divide by
 
 
 @dataclass(frozen=True)
@@ -60,27 +61,40 @@ class SlidingWindow(Inferer):
     - How many windows at a time, and on which device they are put together, follow from the free
       memory. Where even one window does not fit, smaller ones are used, and a line says so.
     - In evaluation the batch norms are folded into the convolutions.
+    - With ``stretch`` the windows may be longer than ``roi_size`` where fewer voxels are then
+      computed: an axis of 100 voxels takes one window of 112, and not two of 96.
     - On a CPU a window of one value throughout, such as air, is computed once for all of them.
 
-    The logits equal MONAI's within rounding, for 2D images as for volumes.
+    The logits equal MONAI's with windows of that size within rounding, for 2D images as for
+    volumes.
 
     Args:
         roi_size: of the window, in voxels; -1 is all of an axis.
         overlap: share of a window that the next one covers again, 0 or more and below 1.
+        stretch: share of ``roi_size`` by which an axis of the window may be longer; the memory of
+            a window grows with it.
         mirror: average over the flips of all spatial axes: eight times the work in 3D.
 
     Raises:
-        ValueError: ``overlap`` is out of range.
+        ValueError: ``overlap`` or ``stretch`` is out of range.
         InputError: not even the sum of the windows fits into memory.
     """
 
     def __init__(
-        self, *, roi_size: Sequence[int] | int, overlap: float = 0.25, mirror: bool = False
+        self,
+        *,
+        roi_size: Sequence[int] | int,
+        overlap: float = 0.25,
+        stretch: float = 0.0,
+        mirror: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= overlap < 1:
             raise ValueError(f"overlap is {overlap}; give a share from 0 to below 1, such as 0.25.")
-        self.roi_size, self.overlap, self.mirror = roi_size, overlap, mirror
+        if stretch < 0:
+            raise ValueError(f"stretch is {stretch}; give 0 for windows of roi_size, or 0.5.")
+        self.roi_size, self.overlap = roi_size, overlap
+        self.stretch, self.mirror = stretch, mirror
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
@@ -129,7 +143,10 @@ class SlidingWindow(Inferer):
     def _plan(self, inputs: torch.Tensor, predict: Callable, network: Callable[..., Any]) -> Plan:
         """The windows that fit into the memory that is free."""
         shape, device = inputs.shape[2:], inputs.device
-        roi_size = fall_back_tuple(self.roi_size, shape)
+        roi_size = tuple(
+            fitted(roi, length, self.overlap, self.stretch)
+            for roi, length in zip(fall_back_tuple(self.roi_size, shape), shape, strict=True)
+        )
         per_voxel, channels = probe(inputs, roi_size, predict, network)
         padded = math.prod(map(max, shape, roi_size))
         # The sum, its weights, and the volume once more if it has to be padded.
@@ -167,6 +184,16 @@ class SlidingWindow(Inferer):
         else:
             logger.info(f"sliding window: {plan}.")
         return plan
+
+
+def fitted(roi: int, length: int, overlap: float, stretch: float) -> int:
+    """The window along an axis, from ``roi`` up, that computes the fewest voxels."""
+
+    def computed(window: int) -> int:
+        step = max(1, int(window * (1 - overlap)))  # as in MONAI
+        return window * (1 + max(0, math.ceil((length - window) / step)))
+
+    return min(range(roi, int(roi * (1 + stretch)) + 1, _STEP), key=computed)
 
 
 class Remembered:

@@ -75,7 +75,9 @@ class NestRegionsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         out = dict(data)
         for key in self.key_iterator(out):
-            out[key] = torch.cumprod((out[key] > 0).to(out[key].dtype), dim=0)
+            # A product of uint8 would be int64: more than a GiB for a large CT.
+            regions = out[key] > 0
+            out[key] = torch.cumprod(regions, dim=0, dtype=torch.uint8).to(out[key].dtype)
         return out
 
 

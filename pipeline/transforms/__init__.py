@@ -1,6 +1,7 @@
 """Transforms that MONAI does not have: nested regions, whole batches, large volumes."""
 
 from .augment import RandAffineBatchd, RandBlurBatchd, RandColourBatchd, RandIlluminationBatchd
+from .largest import KeepLargestInBoxd
 from .radial import RandRadialBatchd
 from .regions import LabelToRegionsd, NestRegionsd, RegionsToLabeld
 from .restore_grid import RestoreGridd
@@ -8,6 +9,7 @@ from .same_grid import SameGridd
 from .volume import RandAffineVolumeBatchd
 
 __all__ = [
+    "KeepLargestInBoxd",
     "LabelToRegionsd",
     "NestRegionsd",
     "RandAffineBatchd",

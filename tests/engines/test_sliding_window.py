@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from monai.data import MetaTensor
+from monai.data.utils import dense_patch_slices
 from monai.inferers import sliding_window_inference
 from monai.networks.nets import AttentionUnet as MonaiAttentionUnet
 from torch import nn
 
 from pipeline.engines import SlidingWindow, sliding_window
+from pipeline.engines.sliding_window import fitted
 from pipeline.errors import InputError
 from pipeline.networks import AttentionUnet, UnetPlusPlus
 from pipeline.networks.folding import folded
@@ -74,6 +76,28 @@ def test_the_logits_are_those_of_monai(shape, roi, overlap, air):
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
 
 
+@given(length=st.integers(1, 700), overlap=st.floats(0, 0.9), stretch=st.floats(0, 1))
+def test_a_stretched_window_saves_voxels(length, overlap, stretch):
+    def computed(window):
+        starts = dense_patch_slices(
+            (max(length, window),), (window,), (int(window * (1 - overlap)),)
+        )
+        return len(starts) * window
+
+    window = fitted(96, length, overlap, stretch)
+    assert 96 <= window <= 96 * (1 + stretch)
+    assert computed(window) <= computed(96)
+
+
+@torch.no_grad()
+def test_the_logits_are_those_of_monai_with_a_stretched_window():
+    network, image = NETWORKS[3], torch.rand(1, 1, 32, 30, 29)
+    assert [fitted(16, n, 0.25, 1.0) for n in image.shape[2:]] == [32, 32, 32]
+    expected = sliding_window_inference(image, (32, 32, 32), 2, network, 0.25, mode="gaussian")
+    result = SlidingWindow(roi_size=16, overlap=0.25, stretch=1.0)(image, network)
+    torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_mirrored_logits_turn_with_the_image():
     network, image = NETWORKS[3], torch.rand(1, 1, 12, 10, 8)
     infer = SlidingWindow(roi_size=(8, 8, 8), overlap=0.5, mirror=True)
@@ -131,9 +155,11 @@ def test_a_full_device_gets_fewer_windows_at_a_time(monkeypatch, caplog):
     torch.testing.assert_close(result, expected)
 
 
-def test_an_impossible_overlap_is_refused():
+def test_impossible_windows_are_refused():
     with pytest.raises(ValueError, match=r"overlap is 1.*0\.25"):
         SlidingWindow(roi_size=(8, 8, 8), overlap=1)
+    with pytest.raises(ValueError, match=r"stretch is -1.*0\.5"):
+        SlidingWindow(roi_size=(8, 8, 8), stretch=-1)
 
 
 @pytest.mark.parametrize(

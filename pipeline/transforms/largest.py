@@ -1,0 +1,26 @@
+"""The largest connected part of a region, at the cost of the region's extent."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from monai.transforms import KeepLargestConnectedComponentd, generate_spatial_bounding_box
+
+
+class KeepLargestInBoxd(KeepLargestConnectedComponentd):
+    """MONAI's ``KeepLargestConnectedComponentd`` on the box that holds all that is not 0.
+
+    Options and result are the same. An organ fills a small part of a CT, and to label the whole of
+    a large one takes ten seconds.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            start, end = generate_spatial_bounding_box(out[key])
+            box = (slice(None), *map(slice, start, end))
+            if out[key][box].numel():
+                out[key] = out[key].clone()
+                out[key][box] = self.converter(out[key][box])
+        return out

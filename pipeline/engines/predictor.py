@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,20 +54,20 @@ class Predictor:
         steps = self.postprocessing.transforms
         self.values = next((step.values for step in steps if isinstance(step, RegionsToLabeld)), [])
 
-    def __call__(self, image: str | MetaTensor) -> np.ndarray:
+    def __call__(self, image: str | Callable[[], MetaTensor]) -> np.ndarray:
         """The index mask of an image, uint8, on the image's own grid.
 
         Args:
-            image: path of a file; or a volume ``(1, X, Y, Z)`` as ``LoadImaged``, the first step
-                of the preprocessing, would have read it.
+            image: path of a file; or what gives a volume ``(1, X, Y, Z)`` as ``LoadImaged``, the
+                first step of the preprocessing, would have read it, and keeps no hold of it.
 
         Returns:
             ``(rows, columns)`` of a photograph, ``(X, Y, Z)`` of a volume.
         """
         import numpy as np
 
-        read = isinstance(image, torch.Tensor)
-        item = self.preprocessing({"image": image}, start=int(read))
+        read = callable(image)
+        item = self.preprocessing({"image": image() if read else image}, start=int(read))
         with torch.no_grad():
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
         mask = np.asarray(self.postprocessing(item)["pred"].cpu())[0].astype(np.uint8)

@@ -45,8 +45,9 @@ def segment(case: Case, model: Model, predictor: Predictor, cohort: Cohort) -> d
     if model.volumes:
         volume = _checked_volume(case, ct=model.ct)
         shape, affine = volume.voxels.shape, volume.affine
-        image = _as_loaded(case, volume)
-        del volume  # half a gigabyte that would wait for the end of the network
+        # Taken out by the predictor: no volume of a gigabyte waits here for the network's end.
+        image = [_as_loaded(case, volume)].pop
+        del volume
     else:
         shape, affine, image = _picture_shape(case.path), None, str(case.path)
     mask = predictor(image)

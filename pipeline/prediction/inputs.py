@@ -40,7 +40,9 @@ class Case:
     @property
     def source(self) -> str:
         """What a record names: the file, or the folder and the UID of the series."""
-        return f"{self.path}#{self.series.uid}" if self.series else str(self.path)
+        return (
+            f"{self.path}#{self.series.uid}" if self.series and self.series.uid else str(self.path)
+        )
 
     def stamp(self) -> list[int]:
         """Number of files, bytes, latest change in ns: the same on all machines that see it."""

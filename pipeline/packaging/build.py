@@ -17,6 +17,7 @@ from .card import packaged_card
 from .code import scripts
 from .configs import (
     WEIGHTS,
+    merged,
     packaged_inference,
     packaged_training,
     plain,
@@ -42,6 +43,7 @@ def package(
     version: str | None = None,
     change: str | None = None,
     tracking_uri: str | None = None,
+    overlays: Sequence[Path] = (),
     exports: Sequence[str] = (),
     weights_url: str | None = None,
     overwrite: bool = False,
@@ -56,6 +58,8 @@ def package(
         version: of the package; None for the bundle's.
         change: line of the changelog for this version.
         tracking_uri: MLflow's store; None for its own choice.
+        overlays: config files of a training that left no ``config.json`` beside its weights,
+            such as ``networks/unet.json``, laid over ``train.json``.
         exports: any of ``"onnx"`` and ``"torchscript"``.
         weights_url: where the weights will be found; they then lie beside the archive, which
             names the address in ``large_files.yml``, as MONAI's model zoo wants large ones.
@@ -78,6 +82,8 @@ def package(
         if path.exists() and not overwrite:
             raise InputError(f"output {path}: it exists; give another, or --overwrite.")
     with trained(checkpoint, tracking_uri=tracking_uri) as source:
+        if overlays:
+            source.config = merged([bundle / "configs/train.json", *overlays])
         files, reference = contents(
             bundle, name, source, version=version, change=change, exports=exports
         )
@@ -187,10 +193,10 @@ def fitting(
         network.load_state_dict(state)
     except (RuntimeError, AttributeError, TypeError, EOFError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
-        hint = "" if source.config else "; its training's config.json has to be beside it"
+        hint = "" if source.config else ", or give its --config, since no config.json is beside it"
         raise InputError(
             f"checkpoint {source.weights}: it is not the state dictionary of this bundle's "
-            f"network{hint} ({reason})."
+            f"network; give another{hint} ({reason})."
         ) from None
     return network.eval(), state
 

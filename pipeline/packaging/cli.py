@@ -42,6 +42,13 @@ def build(
     ] = "",
     version: Annotated[str, typer.Option(help="Such as 0.2.0 [default: the bundle's].")] = "",
     change: Annotated[str, typer.Option(help="What is new in this version.")] = "",
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="An overlay that the training had, if no config.json is beside the checkpoint; "
+            "may be given several times."
+        ),
+    ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Add exports/model.onnx.")] = False,
     torchscript: Annotated[
         bool, typer.Option("--torchscript", help="Add exports/model.ts.")
@@ -67,6 +74,7 @@ def build(
         version=version or None,
         change=change or None,
         tracking_uri=tracking_uri or None,
+        overlays=config or [],
         exports=exports,
         weights_url=weights_url or None,
         overwrite=overwrite,

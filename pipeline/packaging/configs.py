@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ from ..engines.inference_config import inference_config, references
 from ..errors import InputError
 from .code import renamed
 
-# What a training was told of its place, data, device and record says nothing of the model.
+# What a training was told of its place, data, device and record says nothing of the model; how its
+# parts are put together is the bundle's own affair, today's as its code is today's.
 ONE_RUN = {
     *("_meta_", "imports", "bundle_root", "dataset_dir", "datalist", "output_dir"),
     *("run_name", "experiment_name", "tracking_uri", "tracking_offline", "log_to_mlflow"),
     *("register", "tags", "is_not_rank0", "resume", "pretrained", "device", "cache_device"),
-    *("compile", "network", "distributed", "initialize", "run", "finalize"),
+    *("compile", "network", "distributed", "train", "validate", "initialize", "run", "finalize"),
 }
 WEIGHTS = "models/model.pt"
 # What MONAI Label sets before it trains.
@@ -48,6 +49,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def merged(paths: Sequence[Path]) -> dict[str, Any]:
+    """Config files, each laid over those before it, as ``monai.bundle run`` does.
+
+    Raises:
+        InputError: names the file that is absent or malformed.
+    """
+    from monai.bundle import ConfigParser
+
+    for path in paths:
+        read_json(path)
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in paths])
+    return parser.get()
+
+
 def training_config(train: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """``train.json`` with what a training changed in it: network, widths, preprocessing, loss.
 
@@ -60,8 +76,6 @@ def training_config(train: Mapping[str, Any], record: Mapping[str, Any]) -> dict
     while missing := (references(shared) & record.keys()) - config.keys():
         shared = {name: record[name] for name in missing}
         config |= shared
-    for part in ("train", "validate"):  # several processes had others
-        config[part] = {**config[part], "sampler": train[part]["sampler"]}
     return config
 
 

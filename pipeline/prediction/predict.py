@@ -156,10 +156,7 @@ class Work:
             self.cohort.clear(case.name)
             raise
         except Exception as error:  # readers, transforms and networks raise about anything
-            known_fault = isinstance(error, InputError | ValueError | OSError)
-            text = one_line(error) if known_fault else f"{type(error).__name__}: {one_line(error)}"
-            named = str(case.path) in text
-            return self.failed(case, text if named else f"{case}: {text}", started=started)
+            return self.failed(case, reason_of(error, case), started=started)
         record |= {"status": "done", "seconds": round(time.monotonic() - started, 3), **measured}
         record["outputs"] = list(outputs(case, self.model).values())
         self.cohort.keep(record)
@@ -233,6 +230,15 @@ class Board:
 
     def say(self, text: str, style: str = "") -> None:
         self.console.print(Text(printable(text), style=style))
+
+
+def reason_of(error: Exception, case: Case) -> str:
+    """One line that names the case and what went wrong with it."""
+    while str(error).startswith("applying transform") and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # MONAI's own words say no more
+    kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+    text = f"{kind}{one_line(error)}"
+    return text if str(case.path) in text else f"{case}: {text}"
 
 
 def sizes(measured: Record) -> str:

@@ -2,6 +2,7 @@
 
 from .augment import RandAffineBatchd, RandBlurBatchd, RandColourBatchd, RandIlluminationBatchd
 from .largest import KeepLargestInBoxd
+from .nifti_writer import NiftiWriter
 from .radial import RandRadialBatchd
 from .regions import LabelToRegionsd, NestRegionsd, RegionsToLabeld
 from .restore_grid import RestoreGridd
@@ -12,6 +13,7 @@ __all__ = [
     "KeepLargestInBoxd",
     "LabelToRegionsd",
     "NestRegionsd",
+    "NiftiWriter",
     "RandAffineBatchd",
     "RandAffineVolumeBatchd",
     "RandBlurBatchd",

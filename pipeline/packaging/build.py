@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -191,7 +190,7 @@ def fitting(
         state = {key: each.detach().clone().contiguous() for key, each in state.items()}
         network = plain(training, "network_def")
         network.load_state_dict(state)
-    except (RuntimeError, AttributeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a file may hold anything
         reason = " ".join(str(error).split())[:300]
         hint = "" if source.config else ", or give its --config, since no config.json is beside it"
         raise InputError(

@@ -12,7 +12,7 @@ import logging
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +56,26 @@ def exported(
         outputs = [network(each) for each in inputs]
     files = {}
     if "onnx" in kinds:
-        files[ONNX] = as_onnx(network, inputs[0])
+        files[ONNX] = converted("ONNX", lambda: as_onnx(network, inputs[0]))
         compare("ONNX", [run_onnx(files[ONNX], each) for each in inputs], outputs)
     if "torchscript" in kinds:
-        files[TORCHSCRIPT] = as_torchscript(network)
+        files[TORCHSCRIPT] = converted("TorchScript", lambda: as_torchscript(network))
         compare("TorchScript", [run_torchscript(files[TORCHSCRIPT], x) for x in inputs], outputs)
     files["exports/README.md"] = page(files, metadata, inference).encode()
     return files
+
+
+def converted(kind: str, convert: Callable[[], bytes]) -> bytes:
+    """What PyTorch makes of the network, or one line that says that it cannot."""
+    try:
+        return convert()
+    except InputError:
+        raise
+    except Exception as error:  # exporters raise about anything
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{kind} cannot hold this network; package without it ({reason})."
+        ) from error
 
 
 def as_onnx(network: torch.nn.Module, image: torch.Tensor) -> bytes:

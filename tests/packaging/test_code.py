@@ -35,7 +35,7 @@ def test_renaming_reaches_every_component_and_no_other_word():
 
 
 def test_a_name_that_leads_nowhere_is_refused():
-    with pytest.raises(InputError, match="pipeline.nowhere.Net"):
+    with pytest.raises(InputError, match=r"pipeline\.nowhere\.Net"):
         scripts([{"_target_": "pipeline.nowhere.Net"}])
 
 
@@ -55,7 +55,7 @@ def test_imports_are_followed_but_for_type_checkers_and_never_by_the_project_s_n
         f"scripts/{name}.py" for name in ("__init__", "errors", "late", "part")
     ]
     (tmp_path / "part.py").write_text("import pipeline.errors")
-    with pytest.raises(InputError, match="imports pipeline.errors"):
+    with pytest.raises(InputError, match=r"imports pipeline\.errors"):
         scripts(["pipeline.part.f"])
 
 

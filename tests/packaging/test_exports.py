@@ -1,0 +1,95 @@
+import os
+import subprocess
+import sys
+
+import onnx
+import pytest
+import torch
+
+from pipeline.errors import InputError
+from pipeline.networks import AttentionUnet, UnetPlusPlus
+from pipeline.packaging.check import traces
+from pipeline.packaging.exports import (
+    as_onnx,
+    as_torchscript,
+    compare,
+    exported,
+    run_onnx,
+    run_torchscript,
+)
+
+SMALL = {"in_channels": 1, "out_channels": 2, "channels": [4, 8, 16], "strides": [2, 2]}
+
+
+def network(dimensions=2):
+    torch.manual_seed(0)
+    return AttentionUnet(spatial_dims=dimensions, **SMALL).eval()
+
+
+@pytest.mark.slow
+def test_onnx_takes_images_of_any_size_and_names_no_file_of_this_machine():
+    net = network()
+    content = as_onnx(net, torch.rand(1, 1, 32, 32))
+    assert not list(traces("model.onnx", content))
+    onnx.checker.check_model(onnx.load_from_string(content))
+    for shape in ((1, 1, 32, 32), (3, 1, 41, 18)):
+        image = torch.rand(shape)
+        compare("ONNX", [run_onnx(content, image)], [net(image)])
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_torchscript_takes_any_size_and_names_no_file_of_this_machine(dimensions):
+    net = network(dimensions)
+    content = as_torchscript(net)
+    assert not list(traces("model.ts", content))
+    for size in (16, 21):
+        image = torch.rand(2, 1, *[size] * dimensions)
+        compare("TorchScript", [run_torchscript(content, image)], [net(image)])
+
+
+@pytest.mark.slow
+def test_torchscript_has_the_same_bytes_in_every_process():
+    code = (
+        "import hashlib, torch; from pipeline.networks import AttentionUnet\n"
+        "from pipeline.packaging.exports import as_torchscript\n"
+        f"torch.manual_seed(0); net = AttentionUnet(spatial_dims=2, **{SMALL}).eval()\n"
+        "print(hashlib.sha256(as_torchscript(net)).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "12"
+    }
+    assert len(digests) == 1
+
+
+def test_an_export_that_computes_something_else_is_refused():
+    right = [torch.zeros(1, 2, 8, 8)]
+    for wrong in (right[0] + 0.01, torch.zeros(1, 2, 8, 9)):
+        with pytest.raises(InputError, match="is not the network"):
+            compare("ONNX", [wrong], right)
+
+
+def test_the_page_says_what_comes_before_and_after():
+    image = {"num_channels": 1, "spatial_shape": [16, 16]}
+    pred = {"channel_def": {"0": "background", "1": "disc_rim", "2": "optic_cup"}}
+    metadata = {"network_data_format": {"inputs": {"image": image}, "outputs": {"pred": pred}}}
+    steps = {"_target_": "Compose", "transforms": [{"_target_": "Spacingd", "pixdim": "@spacing"}]}
+    inference = {"spacing": [1.5, 1.5, 2.0], "inferer": {"_target_": "SimpleInferer"}}
+    inference |= {"preprocessing": steps, "postprocessing": steps}
+    files = exported(network(), metadata, inference, kinds=["torchscript"])
+    assert set(files) == {"exports/model.ts", "exports/README.md"}
+    text = files["exports/README.md"].decode()
+    for part in ("float32 (N, 1, X, Y)", "Spacingd", "1.5", "SimpleInferer", "optic_cup"):
+        assert part in text
+
+
+def test_monai_s_unet_plus_plus_goes_too():
+    net = UnetPlusPlus(spatial_dims=2, in_channels=1, out_channels=1, features=[4] * 6).eval()
+    image = torch.rand(1, 1, 32, 32)
+    compare("TorchScript", [run_torchscript(as_torchscript(net), image)], [net(image)])

@@ -1,0 +1,284 @@
+"""From a training to an archive that runs where this project is not."""
+
+import hashlib
+import json
+import re
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from pipeline.cli import main
+from pipeline.errors import InputError
+from pipeline.packaging.archive import MANIFEST, read_archive, write_archive
+from pipeline.packaging.build import as_bytes, contents, package
+from pipeline.packaging.check import check, check_files, verify
+from pipeline.packaging.fresh import WithoutProject
+from pipeline.packaging.source import trained as read_source
+
+from .conftest import BUNDLE, run
+
+NAME = BUNDLE.name
+# As where neither the project nor MLflow is installed.
+ALONE = """
+import sys
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+    def find_spec(self, name, *rest):
+        hidden = name.split(".")[0] in ("pipeline", "mlflow")
+        return None if hidden else self.finder.find_spec(name, *rest)
+sys.meta_path[:] = map(Without, sys.meta_path)
+"""
+
+
+def test_the_archive_tells_what_was_measured_and_holds_the_weights(archive, trained):
+    name, files = read_archive(archive)
+    assert name == NAME
+    metadata = json.loads(files["configs/metadata.json"])
+    summary = json.loads((trained.work / "run/evaluation-testing/summary.json").read_text())
+    for metric, values in summary["metrics"].items():
+        if values["mean"] is not None:
+            assert metadata["eval_metrics"][f"testing/{metric}"] == values["mean"]
+            assert f"| {metric} | {values['mean']:.4g} |" in files["docs/README.md"].decode()
+    assert metadata["training"] == {"mlflow_run": trained.run_id}
+    output = metadata["network_data_format"]["outputs"]["pred"]
+    assert output["channel_def"] == {"0": "background", "1": "disc_rim", "2": "optic_cup"}
+    assert (output["num_channels"], output["spatial_shape"]) == (2, [64, 64])
+    (trained.work / "weights.pt").write_bytes(files["models/model.pt"])
+    packaged, given = (
+        torch.load(trained.work / path, weights_only=True)
+        for path in ("weights.pt", "run/model.pt")
+    )
+    assert packaged.keys() == given.keys()
+    assert all(torch.equal(packaged[key], given[key]) for key in given)
+
+
+def test_the_same_input_gives_the_same_bytes(archive, trained, tmp_path):
+    with read_source(str(trained.work / "run")) as source:
+        files, _ = contents(BUNDLE, NAME, source)
+    write_archive(tmp_path / "again.zip", NAME, files)
+    assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
+
+
+def test_what_monai_label_demands_is_in_the_files(archive):
+    _, files = read_archive(archive)
+    inference, train = (json.loads(files[f"configs/{n}.json"]) for n in ("inference", "train"))
+    # One model; a picture without an axis of channels, as PNG; handlers that can be added to.
+    assert [name for name in files if re.match(r"models/.*", name)] == ["models/model.pt"]
+    targets = [step["_target_"] for step in inference["postprocessing"]["transforms"]]
+    assert targets[-2:] == ["SaveImaged", "SqueezeDimd"]
+    assert inference["displayable_configs"] == {"result_extension": ".png"}
+    assert all(isinstance(each, dict) for each in train["train"]["handlers"])
+    # What it looks for on a machine with several GPUs, or else does not train and says nothing.
+    assert "configs/multi_gpu_train.json" in files
+    assert {name.split("/")[0] for name in files if name.endswith(".py")} == {"scripts"}
+
+
+@pytest.mark.slow
+def test_verify_repeats_the_checks_and_sees_what_was_changed(archive, tmp_path, capsys):
+    done = run("-m", "pipeline", "package", "verify", archive, cwd=tmp_path)
+    assert "the repository's mask" in done.stdout
+    assert "equal to the repository's" in done.stdout
+    name, files = read_archive(archive)
+    files.pop(MANIFEST)
+    files["configs/metadata.json"] = files["configs/metadata.json"].replace(b"Fundus", b"Fondue")
+    with zipfile.ZipFile(tmp_path / "changed.zip", "w") as zipped:
+        for path, content in {**files, MANIFEST: read_archive(archive)[1][MANIFEST]}.items():
+            zipped.writestr(f"{name}/{path}", content)
+    with pytest.raises(SystemExit) as exit:
+        main(["package", "verify", str(tmp_path / "changed.zip")])
+    error = capsys.readouterr().err
+    assert (exit.value.code, error.count("\n")) == (1, 1)
+    assert "configs/metadata.json is not what the manifest says" in error
+
+
+@pytest.mark.slow
+def test_code_that_is_missing_is_found(archive):
+    name, files = read_archive(archive)
+    del files["scripts/networks/padding.py"]
+    with pytest.raises(InputError, match=r"No module named 'scripts\.networks\.padding'"):
+        check(files, name)
+
+
+def test_weights_of_another_network_are_found(archive):
+    name, files = read_archive(archive)
+    for weights in (b"PK broken", as_bytes({"weight": torch.zeros(1)})):
+        with pytest.raises(InputError, match="does not fit the network"):
+            check({**files, "models/model.pt": weights}, name)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "reason"),
+    [
+        ("configs/train.json", b'"pretrained": "', b'"pretrained": "/home/me/', "place on a mach"),
+        ("docs/README.md", b"## Performance", b"## Praise", "no section Performance"),
+        ("configs/metadata.json", b'"version": "0', b'"version": "v0', "three numbers"),
+        ("configs/metadata.json", b'"image": {', b'"picture": {', "first input `image`"),
+        ("configs/train.json", b'"data": {', b'"cases": {', "train#dataset#data"),
+        ("LICENSE", None, None, "no LICENSE"),
+    ],
+)
+def test_each_fault_in_the_files_is_named(archive, path, old, new, reason):
+    name, files = read_archive(archive)
+    content = files.pop(path)
+    if old is not None:
+        assert old in content
+        files[path] = content.replace(old, new)
+    with pytest.raises(InputError, match=reason):
+        check_files(files, name)
+
+
+def test_a_second_model_file_would_be_served_by_chance(archive):
+    name, files = read_archive(archive)
+    with pytest.raises(InputError, match="may serve any of"):
+        check_files({**files, "models/a.pt": b""}, name)
+
+
+@pytest.mark.slow
+def test_it_segments_and_retrains_where_neither_the_project_nor_mlflow_is(
+    unpacked, trained, tmp_path
+):
+    """By the calls and overrides of MONAI Label's training task."""
+    data, root = trained.work / "data", str(unpacked)
+    cases = [
+        {part: str(data / f"{part}s/phantom_{i:04}.png") for part in ("image", "label")}
+        for i in range(4)
+    ]
+    loader = {
+        "_target_": "CheckpointLoader",
+        "load_path": f"{root}/models/model.pt",
+        "load_dict": {"model": "$@network"},
+        "strict": False,
+    }
+    train = json.loads((unpacked / "configs/train.json").read_text())
+    calls = {
+        "inference": {"dataset_dir": str(data / "images"), "output_dir": "out"},
+        "train": {
+            "train#trainer#max_epochs": 3,
+            "train#dataset#data": cases[:3],
+            "train#handlers": [loader, *train["train"]["handlers"]],
+            "validate#dataset#data": cases[3:],
+        },
+    }
+    (tmp_path / "calls.json").write_text(json.dumps(calls))
+    before = (unpacked / "models/model.pt").read_bytes()
+    code = (
+        f"{ALONE}\nimport json\nroot = {root!r}\nsys.path.insert(0, root)\n"
+        "from monai.bundle import run\n"
+        "for name, ids in json.load(open('calls.json')).items():\n"
+        "    run(run_id='run', init_id=None, final_id=None, bundle_root=root, device='cpu',\n"
+        "        meta_file=root + '/configs/metadata.json',\n"
+        "        config_file=f'{root}/configs/{name}.json', **ids)\n"
+    )
+    done = run("-c", code, cwd=tmp_path)
+    size = Image.open(cases[0]["image"]).size[::-1]
+    mask = np.asarray(Image.open(tmp_path / "out/phantom_0000_seg.png"))
+    assert (mask.dtype, mask.shape) == (np.uint8, size)
+    first = float(re.search(r"has the score (\S+) before", done.stdout)[1])
+    best = float(re.findall(r"best (\S+)", done.stdout)[-1])
+    # The server has new weights if, and only if, they are better.
+    assert ((unpacked / "models/model.pt").read_bytes() != before) == (best > first)
+    assert [path.name for path in (unpacked / "models").iterdir()] == ["model.pt"]
+    assert not list(tmp_path.glob("**/mlflow.db"))
+
+
+@pytest.mark.slow
+def test_two_versions_beside_each_other_run_their_own_code(unpacked, tmp_path):
+    """As in one server, which unloads the package ``scripts`` and nothing else between them."""
+    other = shutil.copytree(unpacked, tmp_path / "model" / "fundus_other_segmentation")
+    regions = other / "scripts/transforms/regions.py"
+    text = regions.read_text()
+    assert text.count("label[regions[region : region + 1]] = value") == 1
+    regions.write_text(text.replace("= value\n", "= value + 100\n"))
+    code = ALONE + (
+        "import json, torch\nfrom monai.bundle import ConfigParser\n"
+        "def post(root):\n"
+        "    sys.path.insert(0, root)\n"
+        "    for name in [n for n in sys.modules if n.split('.')[0] == 'scripts']:\n"
+        "        del sys.modules[name]\n"
+        "    config = json.load(open(root + '/configs/inference.json'))\n"
+        "    steps = ConfigParser(config).get_parsed_content('postprocessing').transforms\n"
+        "    sys.path.remove(root)\n"
+        "    return next(s for s in steps if type(s).__name__ == 'RegionsToLabeld')\n"
+        f"roots = {[str(unpacked), str(other)] * 2}\n"
+        "steps = [post(root) for root in roots]\n"
+        "print([int(s({'pred': torch.ones(2, 1, 1)})['pred']) for s in steps])\n"
+    )
+    assert run("-c", code, cwd=tmp_path).stdout.strip() == "[2, 102, 2, 102]"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"checkpoint": "nowhere.pt"}, "nowhere.pt: there is no such file"),
+        ({"checkpoint": f"runs:/{'0' * 32}"}, f"runs:/{'0' * 32}"),
+        ({"checkpoint": "models:/nobody@champion"}, "models:/nobody@champion"),
+        ({"checkpoint": "other.pt"}, "not the state dictionary of this bundle's network"),
+        ({"checkpoint": "text.pt"}, "not the state dictionary of this bundle's network"),
+        ({"name": "lung_nodule_detection"}, "'detection'"),
+        ({"name": "Fundus"}, "words joined by _"),
+        ({"version": "0.2.0"}, "--change"),
+        ({"output": "fundus.tar"}, "ends with .zip"),
+        ({"output": "there.zip"}, "--overwrite"),
+    ],
+    ids=str,
+)
+def test_what_the_user_can_put_right_is_one_line(
+    trained, tmp_path, monkeypatch, capsys, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": torch.zeros(1)}, "other.pt")
+    for name in ("text.pt", "there.zip"):
+        (tmp_path / name).write_text("text")
+    given = {"checkpoint": trained.work / "run/model.pt", "output": "new.zip"} | options
+    words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
+    with pytest.raises(SystemExit) as exit:
+        main(["package", str(BUNDLE), *words, "--tracking-uri", trained.store])
+    captured = capsys.readouterr().err
+    assert exit.value.code == 1
+    assert message in captured
+    assert captured.count("\n") == 1
+    assert not (tmp_path / "new.zip").exists()
+    assert (tmp_path / "there.zip").read_text() == "text"
+
+
+@pytest.mark.slow
+def test_large_weights_stay_beside_the_archive_for_the_model_zoo(trained, tmp_path):
+    package(
+        BUNDLE,
+        tmp_path / "zoo.zip",
+        checkpoint=str(trained.work / "run"),
+        version="0.2.0",
+        change="smaller",
+        weights_url="https://example.org/model.pt",
+    )
+    _, files = read_archive(tmp_path / "zoo.zip")
+    assert "models/model.pt" not in files
+    (entry,) = yaml.safe_load(files["large_files.yml"])["large_files"]
+    weights = (tmp_path / "zoo_model.pt").read_bytes()
+    assert entry == {
+        "path": "models/model.pt",
+        "url": "https://example.org/model.pt",
+        "hash_val": hashlib.sha256(weights).hexdigest(),
+        "hash_type": "sha256",
+    }
+    assert ("weights", "not in it: large_files.yml says where they are") in verify(
+        tmp_path / "zoo.zip"
+    )
+    metadata = json.loads(files["configs/metadata.json"])
+    assert (metadata["version"], metadata["changelog"]["0.2.0"]) == ("0.2.0", "smaller")
+
+
+def test_the_hook_hides_the_project_alone():
+    hook = WithoutProject()
+    assert hook.find_spec("monai.bundle") is None
+    for name in ("pipeline", "pipeline.networks"):
+        with pytest.raises(ModuleNotFoundError):
+            hook.find_spec(name)

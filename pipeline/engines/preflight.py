@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigWorkflow, create_workflow
+from monai.bundle import run as bundle_run
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
@@ -101,9 +102,11 @@ def overrides() -> dict[str, Any]:
     that reads ``epochs`` may itself be overridden, or dropped by an overlay.
     """
     own = inspect.signature(ConfigWorkflow).parameters
+    # Their names, in MONAI's functions that run the ids ``initialize`` and ``run``.
+    names = {create_workflow.__code__: "_args", bundle_run.__code__: "override"}
     for frame in stack():
-        if frame.f_code is create_workflow.__code__:
-            given = frame.f_locals["_args"]
+        if frame.f_code in names:
+            given = frame.f_locals[names[frame.f_code]]
             return {name: value for name, value in given.items() if name not in own}
     return {}
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from ..errors import InputError
 
 
 class Group(typer.core.TyperGroup):
@@ -88,6 +91,43 @@ def verify(archive: Path) -> None:
     from .check import verify as check_archive
 
     show(check_archive(archive), archive)
+
+
+@app.command()
+def serve(
+    archives: list[Path],
+    studies: Annotated[str, typer.Option(help="Folder of images, or address of a DICOMweb.")],
+    app_: Annotated[
+        Path, typer.Option("--app", help="Folder of the server: its app, models and records.")
+    ] = Path("runs/label"),
+    environment: Annotated[
+        Path, typer.Option(help="Virtual environment with MONAI Label, from `make .venv-label`.")
+    ] = Path(".venv-label"),
+    host: str = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="OHIF works on 8000 alone.")] = 8000,
+) -> None:
+    """Serve packages to 3D Slicer and OHIF by MONAI Label, until Ctrl-C."""
+    from .label_server import LabelServer, make_app
+
+    if "://" not in studies and not Path(studies).is_dir():
+        raise InputError(f"studies {studies}: there is no such folder; give one of images.")
+    models = make_app(environment, archives, app_)
+    studies = studies if "://" in studies else str(Path(studies).absolute())
+    log = app_ / "server.log"
+    typer.echo(f"starting MONAI Label, which takes half a minute; it writes {log}")
+    with LabelServer(environment, app_, studies, models, host=host, port=port, log=log) as server:
+        typer.echo(
+            f"{server.url} serves {', '.join(models)}\n"
+            f"3D Slicer: module MONAI Label, server {server.url}, Next Sample, Run\n"
+            f"OHIF, for a DICOMweb server's studies: {server.url}/ohif/\n"
+            f"retrainings in MLflow: {server.environ['MLFLOW_TRACKING_URI']}\n"
+            "Ctrl-C stops it"
+        )
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            server.process.wait()
+        except KeyboardInterrupt:
+            typer.echo("stopped")
 
 
 def show(results: list[tuple[str, str]], archive: Path) -> None:

@@ -95,7 +95,7 @@ def packaged_training(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     handlers = [*config["train"]["handlers"], update]
     return renamed(
         {
-            **config,
+            **started_late(config),
             "imports": [*config["imports"], "$from importlib.util import find_spec"],
             "pretrained": f"$@bundle_root + '/{WEIGHTS}'",
             "output_dir": "$@bundle_root + '/runs/' + str(@run_name)",
@@ -124,7 +124,16 @@ def packaged_inference(inference: Mapping[str, Any], training: Mapping[str, Any]
         after = [*after, {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0}]
         config["postprocessing"] = {**config["postprocessing"], "transforms": after}
         config["displayable_configs"] = {"result_extension": ".png"}
-    return renamed(config)
+    return renamed(started_late(config))
+
+
+def started_late(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config that does nothing before MONAI runs it, as ``monai.bundle.load`` wants it.
+
+    Only then is the bundle's folder, with its code, on the path of modules.
+    """
+    late = {name: value for name, value in config.items() if name != "initialize"}
+    return {**late, "run": [*config["initialize"], *config["run"]]}
 
 
 def is_flat(config: Mapping[str, Any]) -> bool:

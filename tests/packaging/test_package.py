@@ -176,8 +176,12 @@ def test_it_segments_and_retrains_where_neither_the_project_nor_mlflow_is(
         "    run(run_id='run', init_id=None, final_id=None, bundle_root=root, device='cpu',\n"
         "        meta_file=root + '/configs/metadata.json',\n"
         "        config_file=f'{root}/configs/{name}.json', **ids)\n"
+        "from monai.bundle import load\n"
+        f"network = load({NAME!r}, bundle_dir={str(unpacked.parent)!r})\n"
+        "print('loaded', type(network).__module__)\n"
     )
     done = run("-c", code, cwd=tmp_path)
+    assert "loaded scripts.networks.attention_unet" in done.stdout
     size = Image.open(cases[0]["image"]).size[::-1]
     mask = np.asarray(Image.open(tmp_path / "out/phantom_0000_seg.png"))
     assert (mask.dtype, mask.shape) == (np.uint8, size)

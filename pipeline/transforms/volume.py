@@ -1,4 +1,4 @@
-"""Random rotation and zoom of a whole batch of volumes, on the device that holds it."""
+"""Random rotation, zoom and warp of a whole batch of volumes, on the device that holds it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .augment import Batch, uniform
 
 
 class RandAffineVolumeBatchd:
-    """Rotate, scale and flip image and label together, linearly, and cut a patch out.
+    """Rotate, scale, warp and flip image and label together, linearly, and cut a patch out.
 
     The volumes are crops that are larger than the patch by a margin: a patch lies anywhere
     within, and what a rotation brings in is anatomy rather than padding. Rotations are those of
@@ -24,9 +24,12 @@ class RandAffineVolumeBatchd:
         keys: the image and the label, each (B, C, X, Y, Z).
         patch_size: size of the output, in voxels.
         spacing: of the voxels along each axis, in mm.
-        prob: share of the cases that are rotated and scaled (shift and flips aside).
+        prob: share of the cases that are rotated, scaled and warped (shift and flips aside).
         rotate: largest angle about each axis, in degrees.
         scale: smallest and largest zoom.
+        stretch: largest change of one axis' length against the others', as a factor; 1 for none.
+        warp: standard deviation of a smooth random displacement, in mm; 0 for none. Its control
+            points are five along each axis of the patch.
         flip: probability of a flip, one for all spatial axes or one for each.
     """
 
@@ -39,6 +42,8 @@ class RandAffineVolumeBatchd:
         prob: float = 0.7,
         rotate: float = 15.0,
         scale: tuple[float, float] = (0.8, 1.25),
+        stretch: float = 1.0,
+        warp: float = 0.0,
         flip: float | Sequence[float] = 0.0,
     ) -> None:
         self.image, self.label = keys
@@ -47,6 +52,8 @@ class RandAffineVolumeBatchd:
         self.prob = prob
         self.rotate = math.radians(rotate)
         self.scale = tuple(scale)
+        self.stretch = stretch
+        self.warp = warp
         self.flip = torch.tensor(flip, dtype=torch.float32).expand(3)
 
     def __call__(self, batch: Batch) -> Batch:
@@ -57,26 +64,40 @@ class RandAffineVolumeBatchd:
         # Voxels about the patch's middle to voxels about the volume's middle, and a random shift.
         shift = uniform(-0.5, 0.5, count, 3) * (size - patch)
         # In grid_sample's coordinates, which run over [-1, 1] and name the last axis first.
-        linear = self.matrices(count) * patch / size[:, None]
+        on = (torch.rand(count) < self.prob).float()
+        linear = self.matrices(on) * patch / size[:, None]
         theta = torch.cat([linear, (2 * shift / size)[..., None]], dim=2)
         theta = torch.cat([theta[:, :, :3].flip(1, 2), theta[:, :, 3:].flip(1)], dim=2)
         shape = [count, 1, *(int(length) for length in patch)]
         grid = F.affine_grid(theta.to(image.device), shape, align_corners=False)
+        if self.warp:
+            grid = grid + self.displacements(on, size, shape[2:]).to(image.device)
         stacked = torch.cat([image, label], dim=1)
         moved = F.grid_sample(stacked, grid, mode="bilinear", align_corners=False)
         return {**batch, self.image: moved[:, :channels], self.label: moved[:, channels:]}
 
-    def matrices(self, count: int) -> torch.Tensor:
-        """Linear maps (count, 3, 3) of voxels, from patch to volume."""
-        on = (torch.rand(count) < self.prob).float()
+    def matrices(self, on: torch.Tensor) -> torch.Tensor:
+        """Linear maps (B, 3, 3) of voxels, from patch to volume, where ``on`` (B,) is 1."""
+        count = len(on)
         angles = on[:, None] * uniform(-self.rotate, self.rotate, count, 3)
-        zoom = torch.exp(on * uniform(math.log(self.scale[0]), math.log(self.scale[1]), count))
+        zoom = on * uniform(math.log(self.scale[0]), math.log(self.scale[1]), count)
+        uneven = on[:, None] * uniform(-0.5, 0.5, count, 3) * math.log(self.stretch)
         turn = torch.eye(3).expand(count, 3, 3)
         for axis in range(3):
             turn = rotations(angles[:, axis], axis) @ turn
         flips = 1 - 2 * (torch.rand(count, 3) < self.flip).float()
         voxels = turn * self.spacing / self.spacing[:, None]
-        return voxels * flips[:, None] / zoom[:, None, None]
+        return voxels * (flips / torch.exp(zoom[:, None] + uneven))[:, None]
+
+    def displacements(
+        self, on: torch.Tensor, size: torch.Tensor, patch: Sequence[int]
+    ) -> torch.Tensor:
+        """What a smooth warp adds to a grid, (B, *patch, 3) in grid_sample's coordinates."""
+        knots = on[:, None, None, None, None] * torch.randn(len(on), 3, 5, 5, 5)
+        reach = self.warp / self.spacing * 2 / size  # one standard deviation along each axis
+        knots = knots * reach[:, None, None, None]
+        smooth = F.interpolate(knots, size=list(patch), mode="trilinear", align_corners=True)
+        return smooth.flip(1).permute(0, 2, 3, 4, 1)
 
 
 def rotations(angles: torch.Tensor, axis: int) -> torch.Tensor:

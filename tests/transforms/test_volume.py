@@ -46,7 +46,9 @@ def test_a_body_turns_and_grows_in_mm(monkeypatch):
     where = (8.0, -6.0, 9.0)
     largest = {"prob": 1.0, "rotate": 25.0, "scale": (1.2, 1.2)}
     monkeypatch.setattr(volume, "uniform", lambda low, high, *size: torch.full(size, float(high)))
-    moved = RandAffineVolumeBatchd(**STILL | largest)({"image": blob(*where), "label": blob(0, 0, 0)})
+    moved = RandAffineVolumeBatchd(**STILL | largest)(
+        {"image": blob(*where), "label": blob(0, 0, 0)}
+    )
     turn = Rotation.from_euler("xyz", [25, -25, 25], degrees=True)  # y runs from z to x
     expected = 1.2 * turn.inv().apply(where)
     np.testing.assert_allclose(middle(moved["image"]), expected, atol=0.1)
@@ -60,11 +62,23 @@ def test_a_patch_lies_anywhere_within_the_margin():
     cut = RandAffineVolumeBatchd(patch_size=(16, 16, 24), prob=0.0)(batch)["image"]
     assert cut.shape == (200, 3, 16, 16, 24)
     starts = cut[:, :, 0, 0, 0]
-    assert (starts[:, :2].min() >= -1e-3) and (starts[:, :2].max() <= 8 + 1e-3)
-    assert starts[:, :2].max() > 7.5
-    assert starts[:, :2].min() < 0.5
+    assert -1e-3 <= starts[:, :2].min() < 0.5
+    assert 7.5 < starts[:, :2].max() <= 8 + 1e-3
     steps = cut[:, 0, 1:] - cut[:, 0, :-1]
     torch.testing.assert_close(steps, torch.ones_like(steps), atol=1e-3, rtol=0)
+
+
+def test_a_warp_moves_a_body_by_some_mm():
+    """Everywhere by another distance, whose standard deviation is what was asked for."""
+    grid = torch.stack(torch.meshgrid(*(torch.arange(float(n)) for n in SIZE), indexing="ij"))
+    batch = {"image": grid.expand(60, -1, -1, -1, -1), "label": torch.zeros(60, 1, *SIZE)}
+    still = {"prob": 1.0, "rotate": 0.0, "scale": (1.0, 1.0)}
+    warped = RandAffineVolumeBatchd(**STILL | still, warp=3.0)(batch)["image"]
+    inner = (slice(None), slice(None), *(slice(n // 4, -(n // 4)) for n in SIZE))
+    moved = (warped - batch["image"])[inner] * torch.tensor(SPACING).view(3, 1, 1, 1)
+    knot = moved[:, :, moved.shape[2] // 2, moved.shape[3] // 2, moved.shape[4] // 2]
+    assert knot.std(dim=0).numpy() == pytest.approx([3.0] * 3, rel=0.35)
+    assert (moved[:, :, 1:] - moved[:, :, :-1]).abs().max() < 2.0  # smooth
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import InputError
 
 MANIFEST = "manifest.json"
+WEIGHTS = "models/model.pt"
 LARGEST = 4 * 2**30  # bytes that an archive may hold; a network of a billion parameters
 MOST_FILES = 1000
 BEFORE_ZIP = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can state

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..engines.inference_config import inference_config, references
 from ..errors import InputError
+from .archive import WEIGHTS
 from .code import renamed
 
 # What a training was told of its place, data, device and record says nothing of the model; how its
@@ -19,7 +20,6 @@ ONE_RUN = {
     *("register", "tags", "is_not_rank0", "resume", "pretrained", "device", "cache_device"),
     *("compile", "network", "distributed", "train", "validate", "initialize", "run", "finalize"),
 }
-WEIGHTS = "models/model.pt"
 # What MONAI Label sets before it trains.
 LABEL_SETS = (
     "bundle_root",

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow
 import pytest
 
 from pipeline.datasets.phantoms import write_fundus_phantoms
@@ -36,6 +37,7 @@ def trained(tmp_path_factory):
     work = tmp_path_factory.mktemp("trained")
     write_fundus_phantoms(work / "data", count=12, seed=5)
     store = f"sqlite:///{work / 'mlflow.db'}"
+    mlflow.MlflowClient(store).search_experiments()  # makes it, however long that takes
     ids = {**SMALL, "dataset_dir": work / "data", "tracking_uri": store}
     train = {**ids, "output_dir": "run", "epochs": 20, "val_interval": 10, "lr": 0.01}
     evaluate = {**ids, "ckpt_path": "run/model.pt", "section": "testing", "figures": False}

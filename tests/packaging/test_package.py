@@ -17,6 +17,7 @@ from pipeline.errors import InputError
 from pipeline.packaging.archive import MANIFEST, read_archive, write_archive
 from pipeline.packaging.build import as_bytes, contents, package
 from pipeline.packaging.check import check, check_files, verify
+from pipeline.packaging.configs import resampling_without_path
 from pipeline.packaging.fresh import WithoutProject
 from pipeline.packaging.source import trained as read_source
 
@@ -286,3 +287,26 @@ def test_the_hook_hides_the_project_alone():
     for name in ("pipeline", "pipeline.networks"):
         with pytest.raises(ModuleNotFoundError):
             hook.find_spec(name)
+
+
+def test_a_volume_is_resampled_with_a_path_at_image_path():
+    from monai.bundle import ConfigParser
+    from monai.data import MetaTensor
+
+    plain = [{"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 2.0]}]
+    item = {"image": MetaTensor(torch.rand(1, 8, 8, 8), meta={"filename_or_obj": "ct.nii.gz"})}
+
+    def resample(steps, item):
+        for step in ConfigParser({"steps": steps}).get_parsed_content("steps"):
+            item = step(item)
+        return item
+
+    with_path = {**item, "image_path": "ct.nii.gz"}
+    with pytest.raises(AttributeError):  # else the trick has had its day
+        resample(plain, with_path)
+    steps = resampling_without_path(plain)
+    for given in (item, with_path):
+        out = resample(steps, given)
+        assert out.keys() == given.keys()
+        assert torch.equal(out["image"], resample(plain, item)["image"])
+    assert out["image_path"] == "ct.nii.gz"

@@ -4,10 +4,10 @@ PHANTOMS := data/phantoms/fundus
 RUN := demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo label-demo test test-label lint bench clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 # Everything runs in the project's own environment, made anew when its requirements change.
 INSTALLED := .venv/.installed
@@ -33,8 +33,59 @@ demo: $(PHANTOMS)/datalist.json $(INSTALLED)  ## draw phantoms, train on them, s
 	@echo "Every case:      runs/$(RUN)/evaluation-testing/cases.csv"
 	@echo "Compare in MLflow: .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
 
+# MONAI Label wants older versions than training: it has an environment of its own.
+LABEL_INSTALLED := .venv-label/.installed
+$(LABEL_INSTALLED): label-requirements.txt
+	@$(PYTHON) -c "import sys; (3, 11) <= sys.version_info < (3, 13) or sys.exit( \
+	    'error: MONAI Label needs Python 3.11 or 3.12, and $(PYTHON) is ' + sys.version.split()[0])"
+	$(PYTHON) -m venv .venv-label
+	.venv-label/bin/python -m pip install --quiet -r label-requirements.txt
+	.venv-label/bin/python pipeline/packaging/label_torchvision.py
+	@touch $@
+
+.venv-label: $(LABEL_INSTALLED)
+
+LABEL_DEMO := runs/label-demo
+CT_CONFIGS := bundles/pancreas_ct_segmentation/configs
+CT_PHANTOMS := data/phantoms/ct
+# Give your own by name: make label-demo FUNDUS_MODEL=runs/NAME/model.pt
+FUNDUS_MODEL ?= $(LABEL_DEMO)/fundus/model.pt
+CT_MODEL ?= $(LABEL_DEMO)/ct/model.pt
+
+$(CT_PHANTOMS)/datalist.json: | $(INSTALLED)
+	.venv/bin/python -m pipeline data phantom $(CT_PHANTOMS) --kind ct --count 30
+
+$(LABEL_DEMO)/fundus/model.pt: | $(INSTALLED) $(PHANTOMS)/datalist.json
+	.venv/bin/python -m monai.bundle run \
+	    --config_file "['$(CONFIGS)/train.json','$(CONFIGS)/demo.json']" --output_dir $(@D)
+
+$(LABEL_DEMO)/ct/model.pt: | $(INSTALLED) $(CT_PHANTOMS)/datalist.json
+	.venv/bin/python -m monai.bundle run \
+	    --config_file "['$(CT_CONFIGS)/train.json','$(CT_CONFIGS)/demo.json']" \
+	    --dataset_dir $(CT_PHANTOMS) --output_dir $(@D)
+
+$(LABEL_DEMO)/fundus.zip: $(FUNDUS_MODEL) | $(INSTALLED)
+	.venv/bin/python -m pipeline package bundles/fundus_disc_cup_segmentation \
+	    --checkpoint $< --output $@ --overwrite
+
+$(LABEL_DEMO)/ct.zip: $(CT_MODEL) | $(INSTALLED)
+	.venv/bin/python -m pipeline package bundles/pancreas_ct_segmentation \
+	    --checkpoint $< --output $@ --overwrite
+
+LABEL_SERVES := $(LABEL_DEMO)/fundus.zip $(LABEL_DEMO)/ct.zip
+LABEL_SHOWS := $(PHANTOMS)/datalist.json $(CT_PHANTOMS)/datalist.json
+label-demo: $(LABEL_INSTALLED) $(LABEL_SERVES) $(LABEL_SHOWS)  ## serve both models to 3D Slicer by MONAI Label
+	mkdir -p $(LABEL_DEMO)/studies
+	cp -n $(PHANTOMS)/images/*_000[0-4].png $(CT_PHANTOMS)/images/*_000[0-4].nii.gz $(LABEL_DEMO)/studies
+	.venv/bin/python -m pipeline package serve $(LABEL_SERVES) \
+	    --studies $(LABEL_DEMO)/studies --app $(LABEL_DEMO)/app
+
 test: $(INSTALLED)  ## run the tests
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile \
+	    -m "not label"
+
+test-label: $(INSTALLED) $(LABEL_INSTALLED)  ## run the tests against a real MONAI Label server
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/label -m label
 
 lint: $(INSTALLED)  ## check style and format
 	.venv/bin/ruff check .
@@ -44,4 +95,4 @@ bench: $(INSTALLED)  ## time the networks beside their peers
 	.venv/bin/python benchmarks/network.py
 
 clean:  ## remove the environment and caches; data, runs and MLflow's records stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-label build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

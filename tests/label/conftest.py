@@ -1,0 +1,139 @@
+"""A real MONAI Label server with packages of two small networks, trained for a minute."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pipeline.datasets.ct_phantoms import write_ct_phantoms
+from pipeline.datasets.phantoms import write_fundus_phantoms
+from pipeline.engines.predictor import Predictor
+from pipeline.packaging.archive import write_archive
+from pipeline.packaging.build import contents
+from pipeline.packaging.configs import merged
+from pipeline.packaging.label_server import LabelServer, make_app
+from pipeline.packaging.source import trained
+
+ROOT = Path(__file__).parents[2]
+EYE, CT = "fundus_disc_cup_segmentation", "pancreas_ct_segmentation"
+SECOND = "fundus_second_segmentation"  # the first bundle's next version, with other code
+COMMON = {
+    "device": "cpu",
+    "warmup_epochs": 1,
+    "ema_momentum": 0,
+    "augment": "$None",  # to learn a dozen phantoms by heart is enough
+    "log_to_mlflow": False,
+    "val_interval": 20,
+}
+SMALL = {
+    EYE: {
+        **{"roi_size": [96, 96], "channels": [8, 16, 32, 64], "strides": [2, 2, 2]},
+        **{"epochs": 60, "batch_size": 2, "lr": 0.005},
+    },
+    CT: {
+        **{"spacing": [6, 6, 5], "roi_size": [32, 32, 32], "patch_size": [32, 32, 16]},
+        **{"channels": [8, 16, 32], "strides": [2, 2], "epochs": 40, "lr": 0.01, "margin": 0},
+    },
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.label)
+
+
+@pytest.fixture(scope="session")
+def environment():
+    """Where MONAI Label is installed."""
+    path = Path(os.environ.get("LABEL_ENVIRONMENT", ROOT / ".venv-label")).absolute()
+    if not (path / "bin/python").exists():
+        pytest.skip(f"no MONAI Label in {path}: `make test-label`, or name its LABEL_ENVIRONMENT")
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory):
+    """Folders of images with labels by bundle; the CTs are neither RAS nor isotropic."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_fundus_phantoms(folder / EYE, count=12, seed=5)
+    write_ct_phantoms(folder / CT, count=12, seed=5, size=(64, 64, 40), field_of_view=384)
+    return {name: folder / name for name in (EYE, CT)}
+
+
+@pytest.fixture(scope="session")
+def trainings(phantoms, tmp_path_factory):
+    """A checkpoint by bundle, beside the config that it was trained with."""
+    return {name: train(name, phantoms[name], tmp_path_factory.mktemp("run")) for name in SMALL}
+
+
+def train(name: str, data: Path, folder: Path) -> Path:
+    """A training from MONAI's command line; returns its ``model.pt``."""
+    configs = ROOT / "bundles" / name / "configs"
+    files = [configs / "train.json", *([configs / "demo.json"] if name == CT else [])]
+    ids = {**COMMON, **SMALL[name]}
+    given = {**ids, "dataset_dir": data, "output_dir": folder / "training"}
+    options = [word for key, value in given.items() for word in (f"--{key}", str(value))]
+    command = [
+        sys.executable,
+        "-m",
+        "monai.bundle",
+        "run",
+        "--config_file",
+        str([*map(str, files)]),
+    ]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *options], cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    config = merged(files) | {key: ids[key] for key in ids.keys() - {"augment", "log_to_mlflow"}}
+    (folder / "training/config.json").write_text(json.dumps(config))
+    return folder / "training/model.pt"
+
+
+@pytest.fixture(scope="session")
+def packages(trainings, tmp_path_factory):
+    """Archives by name, and how the repository itself segments with the same weights."""
+    folder = tmp_path_factory.mktemp("packages")
+    found = {}
+    for name, bundle in ((EYE, EYE), (CT, CT), (SECOND, EYE)):
+        with trained(str(trainings[bundle])) as source:
+            options = {"version": "0.2.0", "change": "other code"} if name == SECOND else {}
+            files, reference = contents(ROOT / "bundles" / bundle, name, source, **options)
+        if name == SECOND:
+            path, old = "scripts/transforms/regions.py", b"region + 1]] = value"
+            assert files[path].count(old) == 1
+            files[path] = files[path].replace(old, b"region + 1]] = 3 - value")
+        write_archive(folder / f"{name}.zip", name, files)
+        found[name] = SimpleNamespace(archive=folder / f"{name}.zip", config=reference[0])
+    return found
+
+
+@pytest.fixture(scope="session")
+def segment(packages):
+    """The mask of an image by this repository: ``segment(name, image, weights)``."""
+    return lambda name, image, weights: Predictor(packages[name].config, weights)(str(image))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(environment, packages, folder, studies, *, port=None) -> LabelServer:
+    """A server of all packages, to be entered."""
+    app = folder / "app"
+    models = make_app(environment, [each.archive for each in packages.values()], app)
+    port = port or free_port()
+    return LabelServer(environment, app, str(studies), models, port=port, log=folder / "log")
+
+
+def dice(one: np.ndarray, other: np.ndarray, value: int) -> float:
+    one, other = one == value, other == value
+    return 2 * (one & other).sum() / max(1, one.sum() + other.sum())

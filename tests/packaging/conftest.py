@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
     store = f"sqlite:///{work / 'mlflow.db'}"
     mlflow.MlflowClient(store).search_experiments()  # makes it, however long that takes
     ids = {**SMALL, "dataset_dir": work / "data", "tracking_uri": store}
-    train = {**ids, "output_dir": "run", "epochs": 20, "val_interval": 10, "lr": 0.01}
+    train = {**ids, "output_dir": "run", "epochs": 10, "val_interval": 5, "lr": 0.01}
     evaluate = {**ids, "ckpt_path": "run/model.pt", "section": "testing", "figures": False}
     for files, given in ((["train"], train), (["train", "evaluate"], evaluate)):
         configs = [str(BUNDLE / f"configs/{name}.json") for name in files]

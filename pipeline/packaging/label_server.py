@@ -130,6 +130,8 @@ class LabelServer:
         # Where dcmqi is, which it calls for DICOM segmentations.
         self.environ["PATH"] = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
         self.environ["PYTHONUNBUFFERED"] = "1"
+        # Patients' images from a DICOMweb server, else in the user's home.
+        self.environ.setdefault("MONAI_LABEL_DICOMWEB_CACHE_PATH", str(app / "dicom"))
         self.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{app / 'mlflow.db'}")
         self.folder = app
 

@@ -97,8 +97,8 @@ def file_lines(image: MetaTensor) -> list[Line]:
         for a, size in enumerate(image.shape[1:])
     ]
     for record in reversed(unpacked(image.applied_operations)):
-        before = [int(size) for size in record["orig_size"]][:n]
         matrix = step(record, affine)
+        before = [int(size) for size in record["orig_size"]][:n]
         ways = along_axes(matrix, before)
         if ways is None:
             name = image.meta.get("filename_or_obj", "the image")
@@ -120,7 +120,7 @@ def unpacked(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     out = []
     for record in records:
         out.append(record)
-        padding = record["extra_info"].get("pad_info")
+        padding = record.get("extra_info", {}).get("pad_info")
         if padding:
             out.append(padding)
     return out
@@ -128,7 +128,7 @@ def unpacked(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def step(record: Mapping[str, Any], affine: np.ndarray) -> np.ndarray:
     """The voxels before an operation to those after it, which lie as ``affine`` says."""
-    n, info = len(affine) - 1, record["extra_info"]
+    n, info = len(affine) - 1, record.get("extra_info", {})
     matrix = np.eye(n + 1)
     if "cropped" in info:
         matrix[:n, n] = [-int(cut) for cut in info["cropped"][: 2 * n : 2]]

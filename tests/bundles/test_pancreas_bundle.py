@@ -24,6 +24,8 @@ SMALL = {
     "strides": [2, 2],
     "lr": 0.01,
 }
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone",
+            "--nproc_per_node=2", "-m")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +123,21 @@ def test_a_resumed_training_draws_the_same_patches(bundle_run, phantoms, tmp_pat
 
 
 @pytest.mark.slow
+def test_two_processes_evaluate_as_one(bundle_run, trained, phantoms):
+    ids = {k: SMALL[k] for k in ("spacing", "roi_size", "channels", "strides")}
+    ids |= {"dataset_dir": phantoms, "ckpt_path": "run/model.pt", "section": "training"}
+    ids |= {"figures": False, "log_to_mlflow": False}
+    bundle_run(["train.json", "evaluate.json"], cwd=trained, output_dir="one", **ids)
+    bundle_run(["train.json", "multi_gpu.json", "evaluate.json"], cwd=trained, launcher=TORCHRUN,
+               output_dir="two", **ids)  # fmt: skip
+    one, two = ((trained / name / "cases.csv").read_text() for name in ("one", "two"))
+    assert len(one.splitlines()) == 7  # of six cases, three a process
+    assert one == two
+
+
+@pytest.mark.slow
 def test_two_processes_train_one_model(bundle_run, phantoms, tmp_path):
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone",
-                "--nproc_per_node=2", "-m")  # fmt: skip
-    bundle_run(["train.json", "multi_gpu.json"], cwd=tmp_path, launcher=launcher, epochs=2,
+    bundle_run(["train.json", "multi_gpu.json"], cwd=tmp_path, launcher=TORCHRUN, epochs=2,
                dataset_dir=phantoms, output_dir="run", val_interval=2, **SMALL)  # fmt: skip
     with (tmp_path / "run" / "history.csv").open() as file:
         history = list(csv.DictReader(file))

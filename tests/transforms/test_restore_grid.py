@@ -14,6 +14,7 @@ from monai.transforms import (
     Compose,
     CropForegroundd,
     Invertd,
+    Lambdad,
     LoadImaged,
     Orientationd,
     SaveImaged,
@@ -144,3 +145,10 @@ def test_slanted_axes_and_a_wrong_size_are_refused():
         RestoreGridd("pred")({**data, "pred": data["image"]})
     with pytest.raises(ValueError, match=r"\[1, 3, 3, 3\]|\[3, 3, 3\]"):
         RestoreGridd("pred")({**data, "pred": torch.zeros(1, 3, 3, 3)})
+
+
+def test_an_operation_that_it_does_not_know_is_named():
+    image = MetaTensor(torch.rand(1, 8, 8, 8), affine=np.eye(4))
+    data = Lambdad("image", lambda x: 2 * x)({"image": image})
+    with pytest.raises(ValueError, match="cannot undo Lambda"):
+        RestoreGridd("pred")({**data, "pred": data["image"]})

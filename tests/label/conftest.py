@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def environment():
     """Where MONAI Label is installed."""
-    path = Path(os.environ.get("LABEL_ENVIRONMENT", ROOT / ".venv-label")).absolute()
+    path = Path(os.environ.get("LABEL_ENVIRONMENT") or ROOT / ".venv-label").absolute()
     if not (path / "bin/python").exists():
         pytest.skip(f"no MONAI Label in {path}: `make test-label`, or name its LABEL_ENVIRONMENT")
     return path

@@ -33,9 +33,7 @@ def train(tmp_path, *, start, towards, cases=1, epochs=3):
         loss_function=lambda pred, label: -towards * network.weight.sum() + 0 * pred.sum(),
         train_handlers=[
             ValidationHandler(interval=1, validator=validator),
-            Checkpoints(
-                output_dir=tmp_path / "run", model=network, state={}, validator=validator
-            ),
+            Checkpoints(output_dir=tmp_path / "run", model=network, state={}, validator=validator),
             UpdateModel(path=served, output_dir=tmp_path / "run", validator=validator),
         ],
         decollate=False,

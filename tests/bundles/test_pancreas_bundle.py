@@ -43,8 +43,8 @@ def phantoms(tmp_path_factory):
 def trained(bundle_run, phantoms, tmp_path_factory):
     """A short training from the command line, and where its files are."""
     work = tmp_path_factory.mktemp("work")
-    bundle_run(["train.json"], cwd=work, dataset_dir=phantoms, output_dir="run", epochs=20,
-               val_interval=10, patches_per_case=2, device="cpu", **SMALL)  # fmt: skip
+    bundle_run(["train.json"], cwd=work, dataset_dir=phantoms, output_dir="run", epochs=40,
+               val_interval=20, patches_per_case=2, device="cpu", **SMALL)  # fmt: skip
     return work
 
 

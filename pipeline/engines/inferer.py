@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from monai.inferers import Inferer, SimpleInferer
 
+from .batch import as_plain
+
 
 class AutocastInferer(Inferer):
     """Run another inferer under ``torch.autocast`` of the input's device, and return float32.
@@ -31,7 +33,7 @@ class AutocastInferer(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
-        inputs = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        inputs = as_plain(inputs)
         amp = self.amp and has_bfloat16(inputs.device.type)
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=amp):
             out = self.inferer(inputs, network, *args, **kwargs)

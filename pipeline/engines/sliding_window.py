@@ -16,6 +16,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..networks.folding import folded
+from .batch import as_plain
 from .memory import free_memory
 
 logger = logging.getLogger(__name__)
@@ -99,8 +100,7 @@ class SlidingWindow(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        inputs = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
-        inputs = inputs.float()
+        inputs = as_plain(inputs).float()
         evaluating = isinstance(network, nn.Module) and not network.training
         if evaluating and not torch.is_grad_enabled():
             network = folded(network)

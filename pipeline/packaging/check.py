@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..engines.preflight import texts
 from ..errors import InputError
 from .archive import manifest, read_archive, unpack
 from .code import FOLDER, PROJECT, TRAVELS_AS
@@ -149,16 +150,6 @@ def parts(content: bytes) -> Iterator[bytes]:
             for entry in inner.infolist():
                 if entry.compress_type != zipfile.ZIP_STORED:
                     yield inner.read(entry)
-
-
-def texts(content: Any) -> Iterator[str]:
-    if isinstance(content, dict):
-        content = list(content.values())
-    if isinstance(content, list):
-        for each in content:
-            yield from texts(each)
-    elif isinstance(content, str):
-        yield content
 
 
 def phantom(config: Mapping[str, Any], work: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..engines.preflight import texts
 from ..errors import InputError
 
 PROJECT = "pipeline"
@@ -55,13 +56,8 @@ def scripts(configs: Iterable[Any]) -> dict[str, bytes]:
 
 def names(content: Any) -> Iterator[str]:
     """Every ``pipeline.<part>.<name>`` in a config."""
-    if isinstance(content, dict):
-        content = list(content.values())
-    if isinstance(content, list):
-        for value in content:
-            yield from names(value)
-    elif isinstance(content, str):
-        yield from (match[0] for match in NAME.finditer(content))
+    for text in texts(content):
+        yield from (match[0] for match in NAME.finditer(text))
 
 
 def module_of(name: str) -> Path:

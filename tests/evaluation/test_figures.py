@@ -1,6 +1,5 @@
 """Figures hold the right colours in the right places."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -27,43 +26,19 @@ def masks(left, top):
     return found
 
 
-def rendered(figure):
-    """RGB picture (H, W, 3) of a figure."""
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        return np.asarray(Image.open(file).convert("RGB")).astype(int)
-
-
-def marked(picture, panel, figure, colour):
-    """Bounding box (left, right, top, bottom), in the panel's image px, of a colour there."""
-    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-    rows, columns = np.nonzero(np.abs(picture - wanted).max(axis=-1) < 40)
-    bounds = panel.get_window_extent()
-    height = picture.shape[0]
-    inside = (
-        (columns > bounds.x0) & (columns < bounds.x1)
-        & (height - rows > bounds.y0) & (height - rows < bounds.y1)
-    )  # fmt: skip
-    if not inside.any():
-        return None
-    points = np.stack([columns[inside], height - rows[inside]], axis=1)
-    x, y = panel.transData.inverted().transform(points).T
-    return x.min(), x.max(), y.min(), y.max()
-
-
 @pytest.mark.parametrize("column", [0, 1], ids=["whole", "crop"])
-def test_contours_lie_around_their_regions(column):
+def test_contours_lie_around_their_regions(column, rendered, marked):
     photograph = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
     found = masks(left=90, top=30)
     figure = overlay_figure(photograph, found, found, regions=REGIONS, title="case")
     picture, panel = rendered(figure), figure.axes[column]
     # The cup's contour covers the disc's where they coincide: above and on the left.
-    assert marked(picture, panel, figure, RED)[1::2] == pytest.approx((129.5, 69.5), abs=1.5)
-    yellow = marked(picture, panel, figure, YELLOW)
+    assert marked(picture, panel, RED)[1::2] == pytest.approx((129.5, 69.5), abs=1.5)
+    yellow = marked(picture, panel, YELLOW)
     assert yellow == pytest.approx((89.5, 109.5, 29.5, 49.5), abs=1.5)
 
 
-def test_the_comparison_shows_each_network_in_its_column():
+def test_the_comparison_shows_each_network_in_its_column(rendered, marked):
     photograph = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
     truth, none = masks(60, 40), np.zeros((2, HEIGHT, WIDTH), dtype=bool)
     figure = comparison_figure(
@@ -71,7 +46,7 @@ def test_the_comparison_shows_each_network_in_its_column():
     )
     picture = rendered(figure)
     panels = np.array(figure.axes).reshape(2, 4)
-    shown = [[marked(picture, panel, figure, RED) is not None for panel in row] for row in panels]
+    shown = [[marked(picture, panel, RED) is not None for panel in row] for row in panels]
     assert shown == [[False, True, True, True]] * 2  # a missed disc still shows the expert's
     labels = [[panel.get_xlabel() for panel in row[2:]] for row in panels]
     perfect = "Dice: disc 1.000, cup 1.000"
@@ -81,16 +56,16 @@ def test_the_comparison_shows_each_network_in_its_column():
         comparison_figure([photograph] * 2, [truth] * 2, {"B": [truth]}, regions=REGIONS)
 
 
-def test_without_a_truth_nothing_is_scored():
+def test_without_a_truth_nothing_is_scored(rendered, marked):
     photograph, found = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8), masks(60, 40)
     figure = comparison_figure([photograph], [None], {"A": [found]}, regions=REGIONS)
-    shown = [marked(rendered(figure), panel, figure, RED) is not None for panel in figure.axes]
+    shown = [marked(rendered(figure), panel, RED) is not None for panel in figure.axes]
     assert shown == [False, False, True]
     assert figure.axes[1].get_xlabel() == "not at hand"
     assert "Dice" not in figure.axes[2].get_xlabel()
 
 
-def test_attention_covers_the_photograph_and_names_its_grid():
+def test_attention_covers_the_photograph_and_names_its_grid(rendered):
     alpha = np.zeros((2, 4, 8))
     alpha[:, 0, 7] = 1  # upper right
     figure = attention_figure(np.full((HEIGHT, WIDTH), 0.5), [alpha, alpha[0]])

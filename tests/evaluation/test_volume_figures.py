@@ -1,6 +1,5 @@
 """What the pages of volumes show lies where it is in the patient, for any file orientation."""
 
-import io
 from pathlib import Path
 
 import nibabel
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from PIL import Image
 
 from pipeline.evaluation.case_figures import volume_attention
 from pipeline.evaluation.cases import Case, pack
@@ -98,30 +96,7 @@ def test_what_no_panel_shows_is_told(tmp_path):
     assert figure.axes[5].xaxis.label.get_text() == "0.576 ml predicted outside this view"
 
 
-def rendered(figure):
-    """RGB picture (H, W, 3) of a figure."""
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        return np.asarray(Image.open(file).convert("RGB")).astype(int)
-
-
-def marked(picture, panel, colour):
-    """Bounding box (left, right, top, bottom), in the panel's px, of a colour there."""
-    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-    rows, columns = np.nonzero(np.abs(picture - wanted).max(axis=-1) < 40)
-    bounds, height = panel.get_window_extent(), picture.shape[0]
-    inside = (
-        (columns > bounds.x0) & (columns < bounds.x1)
-        & (height - rows > bounds.y0) & (height - rows < bounds.y1)
-    )  # fmt: skip
-    if not inside.any():
-        return None
-    points = np.stack([columns[inside], height - rows[inside]], axis=1)
-    x, y = panel.transData.inverted().transform(points).T
-    return x.min(), x.max(), y.min(), y.max()
-
-
-def test_the_page_keeps_the_patients_proportions(tmp_path):
+def test_the_page_keeps_the_patients_proportions(tmp_path, rendered, marked):
     path, masks, affine = volume(tmp_path)
     view = volume_view(path, masks, masks, affine=affine)
     figure = volume_page([("Only: scan", "Dice 0.5", view)] * 2, regions=["pancreas", "tumour"])

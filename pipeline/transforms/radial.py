@@ -58,8 +58,15 @@ class RandRadialBatchd:
         centre = (share * points).sum(dim=(2, 3))[..., None, None]
         offset = points - centre
         # The variance of an ellipse's points along an axis is a quarter of its half length squared.
-        spread = 4 * torch.einsum("bxy,bixy,bjxy->bij", share[:, 0], offset, offset)
-        spread = spread + 1e-9 * torch.eye(2, device=region.device)
-        scaled = torch.linalg.solve(spread, offset.flatten(2)).view_as(offset)
-        radius = (scaled * offset).sum(dim=1, keepdim=True).clamp(min=0).sqrt()
+        xx, xy, yy = (
+            4 * (share * offset[:, i : i + 1] * offset[:, j : j + 1]).sum(dim=(2, 3), keepdim=True)
+            for i, j in ((0, 0), (0, 1), (1, 1))
+        )
+        # A pixel's own extent keeps the ellipse of a line, or of one pixel, from being flat; the
+        # determinant is that of the sum, written so that rounding cannot make it zero.
+        pixel = 1 / (3 * max(region.shape[2:]) ** 2)
+        area = (xx * yy - xy**2).clamp(min=0) + pixel * (xx + yy) + pixel**2
+        x, y = offset[:, :1], offset[:, 1:]
+        square = (yy + pixel) * x**2 - 2 * xy * x * y + (xx + pixel) * y**2
+        radius = (square / area).clamp(min=0).sqrt()
         return offset, radius, centre

@@ -52,3 +52,21 @@ def test_a_case_without_a_disc_and_one_that_is_not_drawn_stay_as_they_are():
     torch.testing.assert_close(moved["image"][1], batch["image"][1], atol=1e-4, rtol=0)
     same = RandRadialBatchd(prob=0.0)(batch)
     torch.testing.assert_close(same["image"], batch["image"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (512, 512), (128, 96)])
+@pytest.mark.parametrize("region", ["pixel", "row", "diagonal"])
+def test_what_a_patch_cuts_of_a_disc_may_be_a_line_or_a_point(size, region):
+    label = torch.zeros(1, 2, *size)
+    if region == "pixel":
+        label[..., -1, 3] = 1
+    elif region == "row":
+        label[..., -1, 2:9] = 1
+    else:
+        steps = range(min(size) // 2)
+        label[..., steps, steps] = 1
+    image = torch.rand(1, 3, *size)
+    moved = RandRadialBatchd(prob=1.0, amount=(0.8, 0.8))({"image": image, "label": label})
+    for key, before in (("image", image), ("label", label)):
+        assert torch.isfinite(moved[key]).all()
+        assert (moved[key] - before).abs().mean() < 0.01

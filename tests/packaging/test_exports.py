@@ -27,12 +27,15 @@ def network(dimensions=2):
 
 
 @pytest.mark.slow
-def test_onnx_takes_images_of_any_size_and_names_no_file_of_this_machine():
-    net = network()
-    content = as_onnx(net, torch.rand(1, 1, 32, 32))
+@pytest.mark.parametrize(
+    "shapes", [[(1, 1, 32, 32), (3, 1, 41, 18)], [(1, 1, 16, 16, 16), (2, 1, 21, 9, 13)]]
+)
+def test_onnx_takes_images_of_any_size_and_names_no_file_of_this_machine(shapes):
+    net = network(len(shapes[0]) - 2)
+    content = as_onnx(net, torch.rand(shapes[0]))
     assert not list(traces("model.onnx", content))
     onnx.checker.check_model(onnx.load_from_string(content))
-    for shape in ((1, 1, 32, 32), (3, 1, 41, 18)):
+    for shape in shapes:
         image = torch.rand(shape)
         compare("ONNX", [run_onnx(content, image)], [net(image)])
 

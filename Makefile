@@ -80,9 +80,10 @@ label-demo: $(LABEL_INSTALLED) $(LABEL_SERVES) $(LABEL_SHOWS)  ## serve both mod
 	.venv/bin/python -m pipeline package serve $(LABEL_SERVES) \
 	    --studies $(LABEL_DEMO)/studies --app $(LABEL_DEMO)/app
 
+# In the order of the folders, whose first hold the longest tests: else they would run last, alone.
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile \
-	    -m "not label"
+	    --no-loadscope-reorder -m "not label"
 
 test-label: $(INSTALLED) $(LABEL_INSTALLED)  ## run the tests against a real MONAI Label server
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/label -m label

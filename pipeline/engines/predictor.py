@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import InputError
+from .weights import load_weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,10 @@ class Predictor:
         self.inferer = self._built("inferer")
         self.postprocessing = self._built("postprocessing")
         self.network = self._built("network")
-        self._load(weights)
+        fix = (
+            "give the model.pt of a training, and the configs and options that it was trained with"
+        )
+        load_weights(self.network, weights, option="checkpoint", fix=fix)
         self.network.eval()
         steps = self.postprocessing.transforms
         self.values = next((step.values for step in steps if isinstance(step, RegionsToLabeld)), [])
@@ -82,14 +85,3 @@ class Predictor:
                 cause = cause.__cause__
             reason = " ".join(str(cause).split())[:300]
             raise InputError(f"{name} of the bundle's inference.json: {reason}.") from error
-
-    def _load(self, weights: str | Path) -> None:
-        try:
-            state = torch.load(weights, map_location=self.device, weights_only=True)
-            self.network.load_state_dict(state)
-        except (RuntimeError, AttributeError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise InputError(
-                f"checkpoint {weights}: it does not fit the network; give the model.pt of a "
-                f"training, and the configs and options that it was trained with ({reason})."
-            ) from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-import pickle
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
 from ..errors import InputError
 from .inference_config import inference_config
+from .weights import load_weights
 
 # Ids that MONAI itself reads, so a config need not refer to them.
 READ_BY_MONAI = {
@@ -223,14 +223,8 @@ def load_pretrained(network: torch.nn.Module, path: str) -> None:
     if not path:
         return
     existing_file(path, "pretrained", "give --pretrained, the model.pt of an earlier training.")
-    try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"pretrained {path}: it does not fit the network; give the overlays and the channels, "
-            f"strides and gates that it was trained with ({reason})."
-        ) from None
+    fix = "give the overlays and the channels, strides and gates that it was trained with"
+    load_weights(network, path, option="pretrained", fix=fix)
 
 
 def unused_folder(path: str, holds: Sequence[str], *, resume: bool = False) -> str:

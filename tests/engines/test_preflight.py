@@ -246,3 +246,8 @@ def test_pretrained_weights_are_loaded_or_refused_by_name(tmp_path):
         load_pretrained(torch.nn.Linear(3, 4), str(tmp_path / "model.pt"))
     with pytest.raises(InputError, match=r"gone\.pt: there is no such file"):
         load_pretrained(target, str(tmp_path / "gone.pt"))
+    (tmp_path / "cut.pt").write_bytes(b"")
+    torch.save([1, 2], tmp_path / "list.pt")
+    for name in ("cut.pt", "list.pt"):
+        with pytest.raises(InputError, match=f"{name}: it does not fit the network"):
+            load_pretrained(target, str(tmp_path / name))

@@ -146,7 +146,7 @@ class EpochSummary:
 
 def peak_memory_mb() -> float:
     """The most memory that was in use at once so far, in MB: of the GPU, or of this process."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 1e6
     import resource
 

@@ -100,3 +100,22 @@ def test_networks_of_the_overlays(bundle, overlays, parameters):
     image = torch.rand(1, 3, 64, 64) if bundle == FUNDUS else torch.rand(1, 1, 32, 32, 32)
     regions = len(parser.get_parsed_content("regions"))
     assert network(image).shape == (1, regions, *image.shape[2:])
+
+
+@pytest.mark.parametrize("bundle", [FUNDUS, PANCREAS])
+@pytest.mark.parametrize("first", ["train.json", "evaluate.json"])
+def test_each_process_takes_its_own_gpu_before_it_meets_the_others(bundle, first, monkeypatch):
+    """NCCL sends from the current device: with the first GPU for all, nothing arrives."""
+    calls = []
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append(str(device)))
+    monkeypatch.setattr(torch.distributed, "init_process_group", calls.append)
+    configs = BUNDLES / bundle / "configs"
+    parser = ConfigParser()
+    names = dict.fromkeys(("train.json", first, "multi_gpu.json"))
+    parser.read_config([str(configs / name) for name in names])
+    parser.parse()
+    for place in range(2):
+        parser.get_parsed_content(f"initialize::{place}")
+    assert calls == ["cuda:1", "nccl"]

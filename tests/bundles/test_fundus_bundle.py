@@ -125,6 +125,9 @@ def test_two_processes_train_one_model(bundle_run, phantoms, tmp_path):
     assert 0 <= float(history[-1]["dice"]) <= 1
     state = torch.load(tmp_path / "run" / "model_final.pt", weights_only=True)
     assert not any(name.startswith("module.") for name in state)
+    checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    one, other = (states["torch"] for states in checkpoint["generators"])
+    assert not torch.equal(one, other)  # each process augments in its own way
     _, runs = runs_of(tmp_path)
     assert [run.info.status for run in runs] == ["FINISHED"]
 

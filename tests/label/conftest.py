@@ -27,7 +27,7 @@ COMMON = {
     "device": "cpu",
     "warmup_epochs": 1,
     "ema_momentum": 0,
-    "augment": "$None",  # to learn a dozen phantoms by heart is enough
+    "augment": "$None",  # to learn ten phantoms by heart is enough
     "log_to_mlflow": False,
     "val_interval": 20,
 }
@@ -38,7 +38,7 @@ SMALL = {
     },
     CT: {
         **{"spacing": [6, 6, 5], "roi_size": [32, 32, 32], "patch_size": [32, 32, 16]},
-        **{"channels": [8, 16, 32], "strides": [2, 2], "epochs": 40, "lr": 0.01, "margin": 0},
+        **{"channels": [8, 16, 32], "strides": [2, 2], "epochs": 80, "lr": 0.01, "margin": 0},
     },
 }
 

@@ -56,7 +56,7 @@ def test_it_lists_the_labels_and_versions_of_all_packages(server):
     assert info["trainers"].keys() == models.keys() == {EYE, CT, SECOND}
 
 
-@pytest.mark.parametrize("stem", ["ct_0001", "ct_0010"])
+@pytest.mark.parametrize("stem", ["ct_0001", "ct_0009"])  # two that were learned
 def test_a_ct_gets_the_mask_of_the_repository_on_its_own_grid(server, phantoms, segment, stem):
     image = nibabel.load(phantoms[CT] / f"images/{stem}.nii.gz")
     codes, zooms = nibabel.aff2axcodes(image.affine), image.header.get_zooms()

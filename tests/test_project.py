@@ -29,6 +29,7 @@ LAYERS = [
     ["tracking"],
     ["engines"],
     ["networks", "transforms"],
+    ["json_file"],
     ["errors"],
     ["__init__"],
 ]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ..errors import InputError
+from ..json_file import read_json
 
 # Names become folders, so they are words that every file system takes.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.+-]*$", max_length=80)]
@@ -112,7 +113,7 @@ def read_plan(path: Path) -> Plan:
         InputError: when there is no such file, or it is not a plan; names the file, the place in
             it, the value received and, for an unknown key, the nearest known one.
     """
-    content = read_json(path)
+    content = read_json(path, "give the path of a plan.")
     try:
         plan = Plan.model_validate(content)
     except ValidationError as error:
@@ -149,20 +150,3 @@ def explain(error: ValidationError) -> str:
         return f"{place}: {first['input']!r} becomes a folder; use letters, digits and _ . + -"
     received = json.dumps(first["input"], default=str)[:80]
     return f"{place or 'the file'}: {first['msg']}, received {received}"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        InputError: when there is no such file, or no JSON object in it.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(f"{path}: there is no such file; give the path of a JSON file.") from None
-    except ValueError as error:
-        raise InputError(f"{path}: it is not JSON ({error}).") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: it holds a {type(content).__name__}, not a JSON object {{...}}.")
-    return content

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .plan import Evaluate, Ids, Plan, read_json
+from ..json_file import read_json
+from .plan import Evaluate, Ids, Plan
 
 # What a cell gets from elsewhere, and from where.
 NOT_OVERRIDDEN = {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..json_file import read_json
 from .archive import write_archive
 from .card import packaged_card
 from .code import scripts
@@ -20,7 +21,6 @@ from .configs import (
     packaged_inference,
     packaged_training,
     plain,
-    read_json,
     training_config,
 )
 from .metadata import packaged_metadata
@@ -117,7 +117,7 @@ def contents(
     from ..engines.inference_config import inference_config
 
     configs = {
-        each: read_json(bundle / "configs" / f"{each}.json")
+        each: read_json(bundle / "configs" / f"{each}.json", "give the folder of a bundle.")
         for each in ("train", "inference", "metadata", "multi_gpu")
     }
     training = training_config(configs["train"], source.config)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..engines.inference_config import inference_config, references
-from ..errors import InputError
+from ..json_file import read_json
 from .archive import WEIGHTS
 from .code import renamed
 
@@ -30,23 +29,6 @@ LABEL_SETS = (
     "train#handlers",
     "validate#dataset#data",
 )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        InputError: there is no such file, or something else is in it.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; give the bundle's folder.") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: it is no JSON file ({error}).") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: it holds no JSON object.")
-    return content
 
 
 def merged(paths: Sequence[Path]) -> dict[str, Any]:

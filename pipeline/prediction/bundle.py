@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..json_file import read_json
 
 #: Ids that say where something runs or lies, and nothing about the masks.
 _PLACES = {"bundle_root", "dataset_dir", "output_dir", "ckpt_path", "device"}
@@ -78,8 +79,8 @@ def read_model(
     from ..tracking.provenance import file_sha256
 
     configs = bundle / "configs"
-    config = _json(configs / "inference.json", "give --bundle, the folder of a bundle.")
-    metadata = _json(configs / "metadata.json", "the bundle needs its metadata.")
+    config = read_json(configs / "inference.json", "give --bundle, the folder of a bundle.")
+    metadata = read_json(configs / "metadata.json", "the bundle needs its metadata.")
     weights = checkpoint or bundle / "models" / "model.pt"
     weights = weights / "model.pt" if weights.is_dir() else weights
     if not weights.is_file():
@@ -89,7 +90,7 @@ def read_model(
         )
     training = weights.parent / "config.json"
     if training.is_file():
-        config = inference_config(config, _json(training, "move it away from the checkpoint."))
+        config = inference_config(config, read_json(training, "move it away from the checkpoint."))
     else:
         training = None
     config = _with_overlays(config, configs, overlays)
@@ -145,18 +146,6 @@ def read_model(
         about=about,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
-
-
-def _json(path: Path, fix: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path}: there is no such file; {fix}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); {fix}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: a {type(content).__name__}, no object; {fix}")
-    return content
 
 
 def _with_overlays(

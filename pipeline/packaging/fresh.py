@@ -131,7 +131,8 @@ def monai_label(root: Path, given: dict) -> str:
 
     config = json.loads((root / "configs/inference.json").read_text())
     parser = ConfigParser({**config, "bundle_root": str(root), "device": "cpu"})
-    module = network(root)
+    # In the inference's memory format, since another one rounds otherwise.
+    module = parser.get_parsed_content("network")
     module.load_state_dict(torch.load(root / "models/model.pt", weights_only=True))
     item = {"image": given["image"], "image_path": given["image"]}
     for step in parser.get_parsed_content("preprocessing").transforms:

@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.packaging.archive import MANIFEST, read_archive, write_archive
 from pipeline.packaging.build import as_bytes, contents, package
 from pipeline.packaging.check import check, check_files, verify
-from pipeline.packaging.configs import resampling_without_path
+from pipeline.packaging.configs import merged, plain, resampling_without_path
 from pipeline.packaging.fresh import WithoutProject
 from pipeline.packaging.source import trained as read_source
 
@@ -281,6 +281,22 @@ def test_large_weights_stay_beside_the_archive_for_the_model_zoo(trained, tmp_pa
     assert (metadata["version"], metadata["changelog"]["0.2.0"]) == ("0.2.0", "smaller")
 
 
+@pytest.mark.slow
+def test_overlays_stand_for_the_config_that_a_training_did_not_leave(tmp_path):
+    """A volume, two regions and MONAI's own network in one go."""
+    pancreas = BUNDLE.with_name("pancreas_ct_segmentation")
+    names = ["demo", "tumour", "networks/monai_attention_unet"]
+    overlays = [pancreas / f"configs/{name}.json" for name in names]
+    config = merged([pancreas / "configs/train.json", *overlays])
+    torch.save(plain(config, "network_def").state_dict(), tmp_path / "model.pt")
+    given = [word for path in overlays for word in ("--config", path)]
+    given += ["--checkpoint", tmp_path / "model.pt", "--output", tmp_path / "ct.zip"]
+    run("-m", "pipeline", "package", pancreas, *given, cwd=tmp_path)
+    metadata = json.loads(read_archive(tmp_path / "ct.zip")[1]["configs/metadata.json"])
+    output = metadata["network_data_format"]["outputs"]["pred"]
+    assert output["channel_def"] == {"0": "background", "1": "pancreas", "2": "tumour"}
+
+
 def test_the_hook_hides_the_project_alone():
     hook = WithoutProject()
     assert hook.find_spec("monai.bundle") is None
@@ -293,7 +309,7 @@ def test_a_volume_is_resampled_with_a_path_at_image_path():
     from monai.bundle import ConfigParser
     from monai.data import MetaTensor
 
-    plain = [{"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 2.0]}]
+    untouched = [{"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 2.0]}]
     item = {"image": MetaTensor(torch.rand(1, 8, 8, 8), meta={"filename_or_obj": "ct.nii.gz"})}
 
     def resample(steps, item):
@@ -303,10 +319,10 @@ def test_a_volume_is_resampled_with_a_path_at_image_path():
 
     with_path = {**item, "image_path": "ct.nii.gz"}
     with pytest.raises(AttributeError):  # else the trick has had its day
-        resample(plain, with_path)
-    steps = resampling_without_path(plain)
+        resample(untouched, with_path)
+    steps = resampling_without_path(untouched)
     for given in (item, with_path):
         out = resample(steps, given)
         assert out.keys() == given.keys()
-        assert torch.equal(out["image"], resample(plain, item)["image"])
+        assert torch.equal(out["image"], resample(untouched, item)["image"])
     assert out["image_path"] == "ct.nii.gz"

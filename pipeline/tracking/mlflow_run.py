@@ -5,8 +5,6 @@ from __future__ import annotations
 import atexit
 import json
 import logging
-import re
-import shutil
 import signal
 import sys
 import threading
@@ -19,9 +17,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from ..errors import InputError
-from .delivery import RUN_KEY, Delivery
-from .journal import Journal
+from .delivery import RUN_KEY
 from .provenance import (
     checkpoint_tags,
     datalist_tags,
@@ -30,13 +26,13 @@ from .provenance import (
     git_tags,
     process_tags,
 )
+from .record import FOLDER, Record
 from .store import store_uri, without_password, without_passwords
 from .system_metrics import watch_system
-from .values import finite, is_plain, key, last_steps, now
+from .values import finite, is_plain, key, now
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "mlflow"  # of the journal, in the run's output_dir
 STEPS_A_BATCH = 50  # losses of single steps that are read from the device together
 
 
@@ -138,51 +134,25 @@ class MlflowRun:
             InputError: when the store does not answer.
         """
         uri = store_uri(self.tracking_uri, offline=self.tracking_offline)
-        path = self.output_dir / FOLDER / "events.jsonl"
-        if not self.resume and path.exists():  # of a training that ended before its first epoch
-            path.parent.rename(path.parent.with_name(f"{FOLDER}-{now()}"))
-        self.journal = Journal(path)
-        earlier = [event for event, _ in self.journal.read()]
-        self.logged = last_steps(earlier)
+        self.record = Record(
+            self.output_dir,
+            uri,
+            description=self.description(),
+            resume=self.resume,
+            timeout=self.timeout,
+        )
         self.steps: list[tuple[Any, float, int, int]] = []
-        if not earlier:
-            self.journal.append(self.description())
-        self.delivery = Delivery(self.journal, uri)
-        try:
-            self.delivery.start(self.timeout)
-        except ConnectionError as error:
-            if not earlier:
-                shutil.rmtree(path.parent, ignore_errors=True)  # of a run that never was
-            fix = "start the MLflow server, give another --tracking_uri"
-            if re.search(r"\b40[13]\b", str(error)):
-                fix = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user of it"
-            raise InputError(
-                f"tracking_uri {without_password(uri)}: {error}; {fix}, or give "
-                "--tracking_offline True to record on this machine."
-            ) from error
-        self.record_start(earlier)
-        self.tidy()
-        self.monitor = watch_system(uri, self.write_metrics, self.logged)
+        self.record_start()
+        self.record.tidy()
+        self.monitor = watch_system(uri, self.record.write_metrics, self.record.logged)
         self.previous = None
         if threading.current_thread() is threading.main_thread():
             self.previous = signal.signal(signal.SIGTERM, self.on_sigterm)
         atexit.register(self.end, "KILLED")
         logger.info(
-            f"MLflow run {self.run_name!r} ({self.delivery.run_id}) in experiment "
+            f"MLflow run {self.run_name!r} ({self.record.delivery.run_id}) in experiment "
             f"{self.experiment_name!r} at {without_password(uri)}"
         )
-
-    def tidy(self) -> None:
-        """Mark this experiment's runs that died without a word."""
-        from .lifecycle import mark_dead_runs
-
-        try:
-            client = self.delivery.client
-            experiment = client.get_run(self.delivery.run_id).info.experiment_id
-            for run in mark_dead_runs(client, [experiment]):
-                logger.info(f"MLflow run {run.info.run_name!r} had died: now KILLED")
-        except Exception as error:  # of no concern to this training
-            logger.warning(f"dead runs could not be marked: {error}")
 
     def log_model(self) -> None:
         """The best network of a training as an MLflow model, registered when asked for."""
@@ -194,9 +164,9 @@ class MlflowRun:
         folder = self.output_dir / FOLDER / "model"
         config = self.bundle["inference"]
         save_model(folder, config=config, weights=weights, run_name=self.run_name)
-        self.write("model", path=folder.relative_to(self.output_dir).as_posix())
+        self.record.write("model", path=folder.relative_to(self.output_dir).as_posix())
         if self.register:
-            self.write("register", name=self.register)
+            self.record.write("register", name=self.register)
 
     def description(self) -> dict[str, Any]:
         """The journal's first event: what it takes to make the run."""
@@ -220,14 +190,16 @@ class MlflowRun:
             "tags": tags,
         }
 
-    def record_start(self, earlier: list[dict[str, Any]]) -> None:
+    def record_start(self) -> None:
         """Everything that is known before the first step."""
         config, overrides = (
             without_passwords(self.bundle[name]) for name in ("config", "overrides")
         )
         plain = {key(name): str(value)[:6000] for name, value in config.items() if is_plain(value)}
         known = {
-            name: value for event in earlier for name, value in event.get("params", {}).items()
+            name: value
+            for event in self.record.earlier
+            for name, value in event.get("params", {}).items()
         }
         tags = {
             **process_tags(),
@@ -240,7 +212,7 @@ class MlflowRun:
         if self.datalist:
             tags |= datalist_tags(self.datalist)
         if self.checkpoint:
-            tags |= checkpoint_tags(Path(self.checkpoint), self.delivery.state_file.name)
+            tags |= checkpoint_tags(Path(self.checkpoint), self.record.delivery.state_file.name)
             tags["pipeline.section"] = self.prefix
         # MLflow keeps a parameter's first value; what a resumed training changed is a tag.
         tags |= {
@@ -248,18 +220,20 @@ class MlflowRun:
             for name, value in plain.items()
             if known.get(name, value) != value
         }
-        self.write("status", status="RUNNING", time=now())
+        self.record.write("status", status="RUNNING", time=now())
         params = {name: value for name, value in plain.items() if name not in known}
-        self.write("log", params=params, tags={name: str(v)[:5000] for name, v in tags.items()})
+        self.record.write(
+            "log", params=params, tags={name: str(v)[:5000] for name, v in tags.items()}
+        )
         for context, dataset in self.datasets.items():
             event = dataset_event(context, dataset.data, self.datalist)
-            if event not in earlier:
-                self.journal.append(event)
-        self.write_metrics([[name, value, now(), 0] for name, value in finite(self.cost)])
-        self.write_file("config.json", config)
-        self.write_file("environment.json", environment())
+            if event not in self.record.earlier:
+                self.record.journal.append(event)
+        self.record.write_metrics([[name, value, now(), 0] for name, value in finite(self.cost)])
+        self.record.write_json("config.json", config)
+        self.record.write_json("environment.json", environment())
         for path in self.bundle.get("files", []):
-            self.write("artifact", path=str(path), folder="bundle")
+            self.record.write("artifact", path=str(path), folder="bundle")
 
     def note_step(self, engine: Engine) -> None:
         loss = engine.state.output["loss"].detach()
@@ -280,7 +254,7 @@ class MlflowRun:
             values = {"train/step_loss": loss, "train/step_lr": lr}
             metrics += [[name, value, when, step] for name, value in finite(values)]
         self.steps.clear()
-        self.write_metrics(metrics)
+        self.record.write_metrics(metrics)
 
     def log_metrics(self, engine: Engine) -> None:
         self.flush_steps()
@@ -292,26 +266,11 @@ class MlflowRun:
             if state.best_metric_epoch == epoch:
                 values |= {f"best/{name}": value for name, value in state.metrics.items()}
                 values["best/epoch"] = epoch
-        self.write_metrics([[name, value, now(), epoch] for name, value in finite(values)])
+        self.record.write_metrics([[name, value, now(), epoch] for name, value in finite(values)])
 
     def named(self, name: str) -> str:
         """The network's size belongs to training and evaluation alike."""
         return name if name.startswith("model/") else f"{self.prefix}/{name}"
-
-    def write_metrics(self, metrics: list[list[Any]]) -> None:
-        """Metrics of steps that a resumed training repeats are in the journal already."""
-        new = [each for each in metrics if each[3] > self.logged.get(each[0], -1)]
-        if new:
-            self.write("log", metrics=new)
-
-    def write(self, kind: str, **event: Any) -> None:
-        self.journal.append({"kind": kind, **event})
-        self.delivery.wake()
-
-    def write_file(self, name: str, content: Any) -> None:
-        path = self.output_dir / name
-        path.write_text(json.dumps(content, indent=4, default=str))
-        self.write("artifact", path=name, folder="")
 
     def on_sigterm(self, number: int, frame: Any) -> None:
         raise SystemExit(128 + number)  # so that the run ends in order
@@ -334,24 +293,21 @@ class MlflowRun:
         self.flush_steps()
         if status == "FAILED" and error is not None:
             text = "".join(traceback.format_exception(error))
-            self.write("log", tags={"pipeline.error": f"{type(error).__name__}: {error}"[:5000]})
+            self.record.write(
+                "log", tags={"pipeline.error": f"{type(error).__name__}: {error}"[:5000]}
+            )
             try:
                 (self.output_dir / "traceback.txt").write_text(text)
             except OSError:  # a full disk, maybe the very error
-                self.write("log", tags={"pipeline.traceback": text[-5000:]})
+                self.record.write("log", tags={"pipeline.traceback": text[-5000:]})
         if status == "FINISHED":
             try:
                 self.log_model()
             except Exception as error:  # the training itself is done
                 logger.warning(f"the network is not logged as an MLflow model: {error}")
-        for path in sorted(self.output_dir.rglob("*")):
-            name = path.relative_to(self.output_dir)
-            # Neither the journal itself nor what only a resume needs.
-            if path.is_file() and not name.parts[0].startswith((FOLDER, "checkpoint.pt")):
-                folder = "" if name.parent == Path() else name.parent.as_posix()
-                self.write("artifact", path=name.as_posix(), folder=folder)
-        self.write("status", status=status, time=now())
-        if not self.delivery.close():
+        self.record.write_folder()
+        self.record.write("status", status=status, time=now())
+        if not self.record.delivery.close():
             logger.warning(
                 "MLflow does not have all of this run yet; when it can be reached: "
                 f"python -m pipeline runs sync {self.output_dir}"

@@ -52,8 +52,8 @@ def overlay_page(
         mark(whole, window)
         zoom(crop, window)
         whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=TEXT)
-        scores = f"Dice: {_dice(prediction, truth, regions)}"
-        crop.set_title(scores, loc="left", fontsize=11, color=TEXT)
+        scores = _dice_of(prediction, truth)
+        crop.set_title(_words(scores, regions), loc="left", fontsize=11, color=TEXT)
     legend(figure, regions)
     return figure
 
@@ -65,11 +65,12 @@ def comparison_figure(
     *,
     regions: Sequence[str],
     titles: Sequence[str] = (),
+    dice: Mapping[str, Sequence[Sequence[float]]] | None = None,
 ) -> Figure:
     """Networks side by side: a row per photograph; columns photograph, truth, each network.
 
     All columns but the first show the crop that the frame in the first one marks, and below
-    each network stands its Dice on that photograph.
+    each network stands its Dice.
 
     Args:
         photographs: N of ``(H, W, 3)``.
@@ -77,6 +78,8 @@ def comparison_figure(
         predictions: per network name, N of ``(R, H, W)``.
         regions: the R names of the mask channels.
         titles: N names of the photographs, or none.
+        dice: per network name, N times that of each region, of whole volumes say; by default
+            what it is on the photograph.
 
     Raises:
         ValueError: when a network has not one prediction per photograph.
@@ -90,7 +93,7 @@ def comparison_figure(
     figure, axes = panel_grid(
         [_aspect(photographs[0])] * len(photographs), 2 + len(predictions), width=2.5
     )
-    heads = ["Photograph", "Expert", *predictions]
+    heads = ["Image", "Expert", *predictions]
     for panel, head in zip(axes[0], heads, strict=True):
         panel.set_title(head, fontsize=12, fontweight="bold", color=TEXT)
     for index, (row, photograph, true) in enumerate(zip(axes, photographs, truth, strict=True)):
@@ -106,12 +109,13 @@ def comparison_figure(
         draw(row[1], true, regions, DASHED, width=1.8, fill=True)
         if not known:
             row[1].set_xlabel("not at hand", fontsize=9, color=TEXT)
-        for panel, mask in zip(row[2:], shown, strict=True):
+        for panel, name, mask in zip(row[2:], predictions, shown, strict=True):
             zoom(panel, window)
             draw(panel, mask, regions, SOLID, width=1.8, fill=True)
             draw(panel, true, regions, DASHED, width=1.3)
-            score = f"Dice: {_dice(mask, true, regions)}" if known else " "
-            panel.set_xlabel(score, fontsize=9, color=TEXT)
+            if dice is not None or known:
+                scores = dice[name][index] if dice is not None else _dice_of(mask, true)
+                panel.set_xlabel(_words(scores, regions), fontsize=9, color=TEXT)
     legend(figure, regions)
     return figure
 
@@ -201,10 +205,13 @@ def _centred(middle: float, length: int, size: int) -> tuple[int, int]:
     return start, start + length
 
 
-def _dice(prediction: np.ndarray, truth: np.ndarray, regions: Sequence[str]) -> str:
-    """Such as ``disc 0.970, cup 0.891``."""
-    scores = (
-        f"{words(name).removeprefix('optic ')} {overlap(mask, true)['dice']:.3f}"
-        for name, mask, true in zip(regions, prediction, truth, strict=True)
-    )
-    return ", ".join(scores)
+def _dice_of(prediction: np.ndarray, truth: np.ndarray) -> list[float]:
+    """That of each region."""
+    return [overlap(mask, true)["dice"] for mask, true in zip(prediction, truth, strict=True)]
+
+
+def _words(scores: Sequence[float], regions: Sequence[str]) -> str:
+    """Such as ``Dice: disc 0.970, cup 0.891``."""
+    pairs = zip(regions, scores, strict=True)
+    named = (f"{words(name).removeprefix('optic ')} {score:.3f}" for name, score in pairs)
+    return f"Dice: {', '.join(named)}"

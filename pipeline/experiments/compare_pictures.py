@@ -51,6 +51,7 @@ def pictures(
         return None, ["No picture of the masks: the evaluations did not keep their predictions."]
     photographs, truths, titles, notes = [], [], [], []
     shown: dict[str, list[np.ndarray]] = {network: [] for network in found.tables}
+    dice: dict[str, list[list[float]]] = {network: [] for network in found.tables}
     for rank, case in chosen_cases(found).items():
         first = {each.network: each for each in reversed(evaluations) if case in each.cases.index}
         masks = {name: prediction(client, first[name], case, values, folder) for name in shown}
@@ -64,16 +65,20 @@ def pictures(
         titles.append(f"{rank}: {case}")
         for name in shown:
             shown[name].append(predicted[name])
+            row = first[name].cases.loc[case]
+            dice[name].append([float(row[f"dice/{region}"]) for region in values])
     if not photographs:
         return None, notes
     cells = {each.cell for each in evaluations}
     rule = (
         f"The cases where {found.baseline} is worst, median and best by mean Dice over the "
-        "structures; solid is predicted, dashed the expert's."
+        "structures; solid is predicted, dashed the expert's. Dice is the whole case's."
     )
     if len(cells) > 1:
         rule += " Where a case has several evaluations, that of the first fold and seed is shown."
-    figure = comparison_figure(photographs, truths, shown, regions=list(values), titles=titles)
+    figure = comparison_figure(
+        photographs, truths, shown, regions=list(values), titles=titles, dice=dice
+    )
     return figure, [rule, *notes]
 
 

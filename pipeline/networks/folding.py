@@ -17,7 +17,8 @@ def folded(network: nn.Module) -> nn.Module:
 
     A convolution followed by a batch norm in one ``nn.Sequential`` is folded, as in
     ``AttentionUnet``. A network without such a pair, a compiled or a scripted one is returned as
-    it is; of one that is distributed, the copy is of the network inside.
+    it is; of one that is distributed, the copy is of the network inside. The network's
+    own forward hooks are the copy's too.
 
     Args:
         network: in evaluation mode; it stays as it is.
@@ -27,7 +28,9 @@ def folded(network: nn.Module) -> nn.Module:
     compiled = hasattr(network, "_orig_mod")
     if compiled or not any(_pairs(module) for module in network.modules()):
         return network
-    network = deepcopy(network)
+    # Who watches the network watches the copy.
+    hooks = (network._forward_pre_hooks, network._forward_hooks)
+    network = deepcopy(network, {id(each): each for each in hooks})
     for module in network.modules():
         for i in _pairs(module):
             module[i] = fuse_conv_bn_eval(module[i], module[i + 1])

@@ -52,6 +52,11 @@ def test_the_comparison_shows_each_network_in_its_column(rendered, marked):
     perfect = "Dice: disc 1.000, cup 1.000"
     assert labels == [[perfect, perfect], ["Dice: disc 0.000, cup 0.000", perfect]]
 
+    given = comparison_figure(
+        [photograph], [truth], {"A": [truth]}, regions=REGIONS, dice={"A": [[0.9, 0.8]]}
+    )
+    assert given.axes[2].get_xlabel() == "Dice: disc 0.900, cup 0.800"
+
     with pytest.raises(ValueError, match="B has 1 masks for 2 photographs"):
         comparison_figure([photograph] * 2, [truth] * 2, {"B": [truth]}, regions=REGIONS)
 

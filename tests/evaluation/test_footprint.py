@@ -7,6 +7,7 @@ import torch
 from monai.engines import SupervisedEvaluator
 from monai.inferers import SlidingWindowInferer
 
+from pipeline.engines import SlidingWindow
 from pipeline.evaluation import Footprint
 
 
@@ -43,6 +44,18 @@ def test_the_time_of_an_image_without_the_warm_up(inferer, images, windows):
         assert metrics["model/parameters"] == 4
         assert metrics["model/gflops"] == pytest.approx(2 * 3 * 256 / windows / 1e9)
     assert not network._forward_hooks
+
+
+def test_a_network_that_is_folded_for_its_windows_is_timed():
+    network = torch.nn.Sequential(torch.nn.Conv3d(1, 1, 1), torch.nn.BatchNorm3d(1))
+    data = [{"image": torch.rand(1, 1, 32, 32, 32), "label": torch.zeros(1, 1, 32, 32, 32)}] * 3
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"), val_data_loader=data, network=network,
+        inferer=SlidingWindow(roi_size=(16, 16, 16)), val_handlers=[Footprint(network)],
+    )  # fmt: skip
+    evaluator.run()
+    assert evaluator.state.metrics["seconds_per_image"] > 0
+    assert evaluator.state.metrics["model/parameters"] == 4
 
 
 def test_a_single_batch_is_warm_up_alone():

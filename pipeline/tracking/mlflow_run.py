@@ -137,7 +137,7 @@ class MlflowRun:
         self.record = Record(
             self.output_dir,
             uri,
-            description=self.description(),
+            description=self.description,
             resume=self.resume,
             timeout=self.timeout,
         )

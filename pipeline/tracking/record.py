@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Record:
     Args:
         output_dir: the folder with the run's files.
         uri: MLflow's tracking URI.
-        description: the journal's first event, which a new one begins with.
+        description: makes the first event of a new journal.
         resume: go on with the journal that is there, if there is one.
         timeout: longest wait for the store, in s.
 
@@ -44,7 +44,7 @@ class Record:
         output_dir: Path,
         uri: str,
         *,
-        description: Mapping[str, Any],
+        description: Callable[[], dict[str, Any]],
         resume: bool,
         timeout: float,
     ) -> None:
@@ -56,7 +56,7 @@ class Record:
         self.earlier = [event for event, _ in self.journal.read()]
         self.logged = last_steps(self.earlier)
         if not self.earlier:
-            self.journal.append(dict(description))
+            self.journal.append(description())
         self.delivery = Delivery(self.journal, uri)
         try:
             self.delivery.start(timeout)

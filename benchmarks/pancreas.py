@@ -4,9 +4,9 @@
     python benchmarks/pancreas.py training [--quick] [--threads 2] [--device cuda]
 
 `inference` takes a CT from its NIfTI file to the NIfTI of its mask, with random weights, which
-cost what trained ones do. Every measurement is a process of its own, so that its peak memory is
-its own. `training` times a step, the peers in turn, so that whatever else the machine does hits
-both alike.
+cost what trained ones do. Every measurement is a process of its own, and so is the drawing of the
+CT: a process begins with the peak memory of the one that started it. `training` times a step, the
+peers in turn, so that whatever else the machine does hits both alike.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ VOLUMES = {
 }
 QUICK = {"64x64x40": ((64, 64, 40), (3.0, 3.0, 4.0))}
 OVERLAP = 0.5  # of the peer's windows
-LOWER = 5.0  # by which the logits of random weights are lowered, so that they mark next to nothing
+SURE = 5.0  # logit; random weights stay below
 
 app = typer.Typer(add_completion=False, help=__doc__)
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
@@ -79,10 +79,14 @@ def inference(
     table = Table(*columns, box=MARKDOWN)
     with tempfile.TemporaryDirectory() as scratch:
         for name in [only] if only else volumes:
-            image = draw((images or Path(scratch)) / f"ct_{name}.nii.gz", *volumes[name])
+            image = (images or Path(scratch)) / f"ct_{name}.nii.gz"
+            if not image.exists():
+                in_own_process("draw", name, str(image), threads=threads)
             peer = None
             for pipeline in (PEER, SAME, OWN):
-                got = in_own_process(pipeline, image, Path(scratch), threads)
+                result = Path(scratch) / "measured.json"
+                in_own_process("measure", pipeline, str(image), str(result), threads=threads)
+                got = Measured(**json.loads(result.read_text()))
                 peer = peer or got
                 table.add_row(*row(name, pipeline, got, peer))
                 print(f"{name} {pipeline}: {asdict(got)}", file=sys.stderr)
@@ -104,33 +108,30 @@ def row(name: str, pipeline: str, got: Measured, peer: Measured) -> list[str]:
     ]
 
 
-def draw(path: Path, shape: tuple[int, ...], spacing: tuple[float, ...]) -> Path:
-    """A CT phantom on these voxels, drawn unless it is there."""
-    if path.exists():
-        return path
-    import nibabel
-    import numpy as np
-
-    from pipeline.datasets.ct_phantoms import ct_phantom
-
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = -np.asarray(spacing) * (np.asarray(shape) - 1) / 2
-    phantom = ct_phantom(0, grid=(affine, shape))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(phantom.image, affine), path)
-    return path
-
-
-def in_own_process(pipeline: str, image: Path, scratch: Path, threads: int) -> Measured:
-    result = scratch / "measured.json"
-    command = [sys.executable, __file__, "measure", pipeline, str(image), str(result)]
+def in_own_process(*arguments: str, threads: int) -> None:
+    command = [sys.executable, __file__, *arguments]
     subprocess.run(command, check=True, env=os.environ | limits(threads), stdout=subprocess.DEVNULL)
-    return Measured(**json.loads(result.read_text()))
 
 
 def limits(threads: int) -> dict[str, str]:
     """Environment in which CPU seconds count work, and not threads that wait for it."""
     return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+@app.command(hidden=True)
+def draw(name: str, path: Path) -> None:
+    """A CT phantom on the voxels of that volume."""
+    import nibabel
+    import numpy as np
+
+    from pipeline.datasets.ct_phantoms import ct_phantom
+
+    shape, spacing = (VOLUMES | QUICK)[name]
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -np.asarray(spacing) * (np.asarray(shape) - 1) / 2
+    phantom = ct_phantom(0, grid=(affine, shape))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(phantom.image, affine), path)
 
 
 @app.command(hidden=True)
@@ -155,8 +156,7 @@ def measure(pipeline: str, image: Path, result: Path) -> None:
         got.windows += len(inputs[0])
 
     network.register_forward_pre_hook(count)
-    # Random weights would mark half of the body, and the largest part of that is to be found.
-    network.register_forward_hook(lambda _module, _inputs, logits: logits - LOWER)
+    network.register_forward_hook(lambda _module, _inputs, logits: small_masks(logits))
     begin = time.process_time()
     with torch.no_grad():
         with timed("read and resample"):
@@ -169,6 +169,17 @@ def measure(pipeline: str, image: Path, result: Path) -> None:
     got.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     got.positive = int((item["pred"] > 0).sum())
     result.write_text(json.dumps(asdict(got)))
+
+
+def small_masks(logits: Any) -> Any:
+    """Logits that mark 18 ml in the middle of every window.
+
+    Random weights would mark half of the body, and then the largest part of that is to be found.
+    """
+    logits = logits - SURE
+    middle = (slice(size // 2 - 8, size // 2 + 8) for size in logits.shape[2:])
+    logits[..., *middle] = SURE
+    return logits
 
 
 def bundle_parts(pipeline: str, output: Path) -> tuple[Any, ...]:

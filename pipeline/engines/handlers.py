@@ -6,6 +6,7 @@ import csv
 import logging
 import math
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -148,6 +149,9 @@ def peak_memory_mb() -> float:
     """The most memory that was in use at once so far, in MB: of the GPU, or of this process."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 1e6
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where getrusage counts the process that started this one too
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024 / 1e6
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -48,7 +48,7 @@ def check(
 
     problems = check_datalist(datalist, dataset_dir)
     if problems:
-        table = Table("item", "problem", "fix", title=f"{datalist}: {len(problems)} problems")
+        table = Table("item", "problem", "fix", title=f"{datalist}: {len(problems)} to correct")
         for problem in problems:
             table.add_row(problem.item, problem.problem, problem.fix)
         Console().print(table)

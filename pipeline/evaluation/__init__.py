@@ -14,7 +14,6 @@ _HOME = {
     "comparison_figure": "figures",
     "hd95": "surface",
     "overlap": "metrics",
-    "overlay_figure": "figures",
     "overlay_page": "figures",
     "read_mask": "masks",
     "save_figure": "figures",

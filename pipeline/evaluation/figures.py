@@ -19,18 +19,6 @@ from .metrics import overlap
 from .panels import DASHED, SOLID, TEXT, draw, legend, mark, panel_grid, words, zoom
 
 
-def overlay_figure(
-    photograph: np.ndarray,
-    prediction: np.ndarray,
-    truth: np.ndarray,
-    *,
-    regions: Sequence[str],
-    title: str = "",
-) -> Figure:
-    """One case: the whole photograph, and beside it the crop around the structure."""
-    return overlay_page([(title, photograph, prediction, truth)], regions=regions)
-
-
 def overlay_page(
     cases: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
     *,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from os.path import abspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
@@ -20,9 +20,6 @@ from .masks import write_mask
 from .metrics import case_metrics, vertical_cdr, vertical_cdr_error
 from .summary import print_summary, summarise, write_cases, write_summary
 from .surface import NSD_TOLERANCE
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 

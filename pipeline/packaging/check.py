@@ -20,7 +20,7 @@ from ..errors import InputError
 from .archive import manifest, read_archive, unpack
 from .code import FOLDER, PROJECT, TRAVELS_AS
 from .configs import WEIGHTS, missing_ids, plain
-from .zoo import check_zoo
+from .zoo import LARGE, check_zoo, too_large
 
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
 ABSOLUTE = re.compile(r"/\w|~|[A-Za-z]:[\\/]|file:")
@@ -123,8 +123,11 @@ def check_files(files: Mapping[str, bytes], name: str) -> list[tuple[str, str]]:
     for path, content in files.items():
         for trace in traces(path, content):
             raise InputError(f"{name}: {path} names a place on a machine, {trace}; remove it.")
+    zoo = f"{name} {metadata['version']}: files, ids, changelog, card"
+    if large := too_large(files):
+        zoo += f"; {', '.join(large)}: above its {LARGE / 1e6:.0f} MB, goes with --weights-url"
     return [
-        ("model zoo", f"{name} {metadata['version']}: files, ids, changelog, card"),
+        ("model zoo", zoo),
         ("labels", ", ".join(f"{value} {label}" for value, label in sorted(names.items()))),
         ("paths", "no file names a place on this or another machine"),
     ]

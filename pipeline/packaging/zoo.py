@@ -54,6 +54,11 @@ def check_zoo(files: Mapping[str, bytes], name: str) -> None:
         raise InputError(f"{name}: docs/README.md has no section {', '.join(missing)}.")
 
 
+def too_large(files: Mapping[str, bytes]) -> list[str]:
+    """The files that the zoo would not take for their size."""
+    return [path for path, content in files.items() if len(content) > LARGE]
+
+
 def large_files(files: Mapping[str, bytes], url: str) -> bytes:
     """``large_files.yml``: where files are that are too large for the zoo."""
     lines = ["large_files:"]

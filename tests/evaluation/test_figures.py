@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import SaveImage
 from PIL import Image
 
-from pipeline.evaluation import attention_figure, comparison_figure, overlay_figure
+from pipeline.evaluation import attention_figure, comparison_figure, overlay_page
 from pipeline.evaluation.display import as_picture, case_view
 from pipeline.evaluation.panels import RED, YELLOW, region_colours
 
@@ -30,7 +30,7 @@ def masks(left, top):
 def test_contours_lie_around_their_regions(column, rendered, marked):
     photograph = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
     found = masks(left=90, top=30)
-    figure = overlay_figure(photograph, found, found, regions=REGIONS, title="case")
+    figure = overlay_page([("case", photograph, found, found)], regions=REGIONS)
     picture, panel = rendered(figure), figure.axes[column]
     # The cup's contour covers the disc's where they coincide: above and on the left.
     assert marked(picture, panel, RED)[1::2] == pytest.approx((129.5, 69.5), abs=1.5)

@@ -142,6 +142,14 @@ def test_a_second_model_file_would_be_served_by_chance(archive):
         check_files({**files, "models/a.pt": b""}, name)
 
 
+def test_what_is_too_large_for_the_model_zoo_is_said(archive):
+    name, files = read_archive(archive)
+    assert "--weights-url" not in dict(check_files(files, name))["model zoo"]
+    large = {**files, "models/model.pt": bytes(25 * 10**6 + 1)}
+    said = dict(check_files(large, name))["model zoo"]
+    assert said.endswith("; models/model.pt: above its 25 MB, goes with --weights-url")
+
+
 @pytest.mark.slow
 def test_it_segments_and_retrains_where_neither_the_project_nor_mlflow_is(
     unpacked, trained, tmp_path

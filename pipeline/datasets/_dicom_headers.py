@@ -6,6 +6,7 @@ unevenly placed slice then moves every organ by some millimetres without a word,
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 #: The only elements that are read, which is much faster than the whole header.
 TAGS = [
     "BitsAllocated", "Columns", "ImageOrientationPatient", "ImagePositionPatient", "ImageType",
-    "Modality", "NumberOfFrames", "PatientID", "PixelSpacing", "RescaleIntercept", "RescaleSlope",
-    "RescaleType", "Rows", "SOPClassUID", "SamplesPerPixel", "SeriesDescription",
-    "SeriesInstanceUID", "SeriesNumber",
+    "Modality", "NumberOfFrames", "PatientID", "PhotometricInterpretation", "PixelSpacing",
+    "RescaleIntercept", "RescaleSlope", "RescaleType", "Rows", "SOPClassUID", "SamplesPerPixel",
+    "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
 ]  # fmt: skip
 _NEEDED = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
 _DICOMDIR = "1.2.840.10008.1.3.10"
@@ -49,9 +50,12 @@ def read_slice(path: Path) -> Slice | None:
     """
     import pydicom
 
-    with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return None
+    try:
+        with path.open("rb") as file:
+            if file.read(132)[128:] != b"DICM":
+                return None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}: let it be read") from error
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
     except Exception as error:  # pydicom raises about anything on a broken file
@@ -60,6 +64,11 @@ def read_slice(path: Path) -> Slice | None:
         return None
     if "Modality" not in header and "SeriesInstanceUID" not in header:
         raise ValueError(f"{path} is cut off or no image: copy it again, or remove it")
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax and not syntax.is_compressed and not syntax.is_deflated:
+        bits = [header.get(name) for name in ("Rows", "Columns", "BitsAllocated")]
+        if all(bits) and path.stat().st_size < math.prod(bits) // 8:
+            raise ValueError(f"{path} lacks pixels: copy it again")
     return Slice(path, header)
 
 
@@ -81,10 +90,10 @@ def arrange(slices: Sequence[Slice]) -> tuple[list[Path], np.ndarray]:
     headers = [item.header for item in slices]
     _refuse_other_images(headers)
     shape = _the_one(headers, "size", lambda h: f"{h.Columns} x {h.Rows} px")
-    _the_one(headers, "pixel spacing", lambda h: _rounded(h.PixelSpacing))
-    _the_one(headers, "orientation", lambda h: _rounded(h.ImageOrientationPatient))
     spacing = _numbers(headers[0], "PixelSpacing", 2)
     orientation = _numbers(headers[0], "ImageOrientationPatient", 6)
+    _the_one(headers, "pixel spacing", _as_near(spacing, "PixelSpacing"))
+    _the_one(headers, "orientation", _as_near(orientation, "ImageOrientationPatient"))
     if not (spacing > 0).all():
         raise ValueError(f"its pixel spacing is {spacing[0]:g} x {spacing[1]:g} mm: export it anew")
     along_row, along_column = orientation[:3], orientation[3:]
@@ -93,6 +102,10 @@ def arrange(slices: Sequence[Slice]) -> tuple[list[Path], np.ndarray]:
         raise ValueError(
             f"its orientation {orientation.tolist()} is no pair of directions: export it anew"
         )
+    # At right angles in spite of rounding: else the voxels are sheared and of another size.
+    along_row = along_row / lengths[0]
+    along_column = along_column - (along_column @ along_row) * along_row
+    along_column /= np.linalg.norm(along_column)
     normal = np.cross(along_row, along_column)
 
     positions = np.array([_numbers(header, "ImagePositionPatient", 3) for header in headers])
@@ -114,7 +127,7 @@ def arrange(slices: Sequence[Slice]) -> tuple[list[Path], np.ndarray]:
     affine = np.eye(4)
     step = length / (len(order) - 1)
     affine[:3, :3] = np.transpose(
-        [along_row * spacing[1], along_column * spacing[0], normal / np.linalg.norm(normal) * step]
+        [along_row * spacing[1], along_column * spacing[0], normal * step]
     )
     affine[:3, 3] = positions[0]
     return files, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # DICOM's LPS to RAS
@@ -134,6 +147,9 @@ def _refuse_other_images(headers: Sequence[Dataset]) -> None:
         raise OtherImages("it is a picture of the screen (secondary capture)")
     if any(header.get("SamplesPerPixel", 1) != 1 for header in headers):
         raise OtherImages("it is in colour")
+    kind = _the_one(headers, "photometric interpretation", _photometric)
+    if kind != "MONOCHROME2":
+        raise ValueError(f"its pixels are {kind}, not MONOCHROME2: export it anew")
     if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers):
         raise ValueError("it has files of many frames: export it with one slice per file")
     for name in _NEEDED:
@@ -144,6 +160,8 @@ def _refuse_other_images(headers: Sequence[Dataset]) -> None:
             raise ValueError(
                 f"{lacking} of {len(headers)} files have no {name}: no Hounsfield units without it"
             )
+        for header in headers:
+            _numbers(header, name, 1)
     unit = _the_one(headers, "rescale type", lambda header: header.get("RescaleType") or "HU")
     if unit not in ("HU", "HU_MOD", "US"):  # US, unspecified, is what many CTs say of their HU
         raise ValueError(f"its values are in {unit}, not in Hounsfield units (HU)")
@@ -160,18 +178,34 @@ def _the_one(headers: Sequence[Dataset], name: str, value_of: Any) -> Any:
     return next(iter(counts))
 
 
-def _rounded(values: Any) -> tuple[float, ...]:
-    """Numbers to compare: the last digits of a decimal text do not count, nor the sign of 0."""
-    return tuple(round(float(value), 3) + 0.0 for value in values)
+def _photometric(header: Dataset) -> str:
+    return header.get("PhotometricInterpretation") or "MONOCHROME2"
+
+
+def _as_near(first: np.ndarray, name: str) -> Any:
+    """The numbers of an element to compare: ``first`` where only the last digits differ."""
+    import numpy as np
+
+    def value_of(header: Dataset) -> tuple[float, ...]:
+        own = _numbers(header, name, len(first))
+        near = np.allclose(own, first, rtol=0, atol=1e-3)
+        return tuple((first if near else own).round(3).tolist())
+
+    return value_of
 
 
 def _numbers(header: Dataset, name: str, count: int) -> np.ndarray:
     """The numbers of an element."""
     import numpy as np
 
-    numbers = np.array(header[name].value, dtype=float).ravel()
+    value = header[name].value
+    try:
+        numbers = np.array(value, dtype=float).ravel()
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
     if len(numbers) != count or not np.isfinite(numbers).all():
-        raise ValueError(f"its {name} is {numbers.tolist()}, not {count} numbers: export it anew")
+        what = "a number" if count == 1 else f"{count} numbers"
+        raise ValueError(f"its {name} is {value}, not {what}: export it anew")
     return numbers
 
 

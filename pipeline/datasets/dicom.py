@@ -194,6 +194,9 @@ def _describe(slices: list[Slice], broken: dict[Path, str]) -> Series:
     except ValueError as error:
         other = isinstance(error, OtherImages)
         return Series(**about, files=files, problem=str(error), is_ct=not other)
+    except Exception as error:  # an element may be of any kind, or of another length
+        problem = f"its headers cannot be understood ({_clean(error)}): export it anew"
+        return Series(**about, files=files, problem=problem)
     return Series(**about, files=tuple(ordered), affine=affine)
 
 

@@ -149,6 +149,6 @@ def _place(source: Path, target: Path) -> None:
         nibabel.save(nibabel.load(source), target)
         return
     try:
-        os.link(source, target)
+        os.link(source.resolve(), target)
     except OSError:  # another disk, or a file system without links
         shutil.copyfile(source, target)

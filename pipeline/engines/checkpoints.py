@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
 from monai.handlers import EarlyStopHandler
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import InputError
 
@@ -80,16 +81,24 @@ class Checkpoints:
 
     def load(self, path: Path, max_epochs: int) -> dict[str, Any]:
         """The checkpoint, checked against the training."""
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            same, epoch = checkpoint["same"], checkpoint["epoch"]
+        except Exception as error:  # a torn file may hold anything
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"{path}: it is no checkpoint of a training, or is torn; start another training "
+                f"with --pretrained {BEST} ({reason})."
+            ) from None
         for name, value in self.same.items():
-            if checkpoint["same"].get(name) != value:
+            if same.get(name, value) != value:
                 raise InputError(
-                    f"--{name} {value}: {path} was written with {checkpoint['same'].get(name)}; "
+                    f"--{name} {value}: {path} was written with {same[name]}; "
                     f"resume with that, or start another training with --pretrained."
                 )
-        if checkpoint["epoch"] >= max_epochs:
+        if epoch >= max_epochs:
             raise InputError(
-                f"{path}: this training has had its {checkpoint['epoch']} epochs; give more "
+                f"{path}: this training has had its {epoch} epochs; give more "
                 f"--epochs than that to train on."
             )
         return checkpoint
@@ -182,6 +191,10 @@ def load_state(part: Any, state: Any) -> None:
             part.momentum_scheduler.event_index = state["iterations"]
     elif isinstance(part, EarlyStopHandler):
         part._handler.load_state_dict(state)
+    elif isinstance(part, LRScheduler):
+        # How long it lasts is this training's, which may have more epochs.
+        own = ("t_total", "warmup_steps")
+        part.load_state_dict({k: v for k, v in state.items() if k not in own})
     else:
         part.load_state_dict(state)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,34 @@ def free_memory(device: str | torch.device = "cpu") -> int:
         lines = Path("/proc/meminfo").read_text().splitlines()
         fields = dict(line.split(":") for line in lines)
         amounts.append(int(fields["MemAvailable"].split()[0]) * 1024)
-        # A container's or a Slurm job's own limit, which the machine's figures do not show.
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            used = int((group / "memory.current").read_text())
-            amounts.append(int(limit) - used)
+        amounts += group_limits()
     except (OSError, KeyError, ValueError):
         if not amounts:
             import psutil
 
             amounts.append(psutil.virtual_memory().available)
     return max(0, min(amounts))
+
+
+def group_limits(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> Iterator[int]:
+    """Bytes that are left of the limits of a container or a Slurm job.
+
+    The machine's figures do not show them. A limit stands at this process's control group
+    (version 2) or any above it; what a group holds of files is given back when need be.
+    """
+    lines = own.read_text().splitlines()
+    path = next((line[3:] for line in lines if line.startswith("0::")), "/")
+    folder = root / path.lstrip("/")
+    for group in (folder, *folder.parents):
+        limit = group / "memory.max"
+        if limit.is_file() and (most := limit.read_text().strip()) != "max":
+            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            files = int(stat["inactive_file"]) + int(stat["active_file"])
+            yield int(most) - int((group / "memory.current").read_text()) + files
+        if group == root:
+            return
 
 
 def cases_that_fit(
@@ -56,7 +73,8 @@ def cases_that_fit(
         cases: each with the path of its ``image``, NIfTI.
         spacing: of the cached voxels, in mm.
         device: where the cache lies.
-        share: of the free memory that the cache may take.
+        share: of the free memory that the cache may take; that of the machine is shared with the
+            other processes that ``torchrun`` has started on it.
         bytes_per_voxel: 2 of an image in float16 and 1 of each region.
     """
     import nibabel
@@ -67,6 +85,8 @@ def cases_that_fit(
         volume = math.prod(header.get_data_shape()[:3]) * math.prod(header.get_zooms()[:3])  # mm^3
         sizes.append(bytes_per_voxel * volume / math.prod(spacing))
     room, total = share * free_memory(device), sum(sizes)
+    if torch.device(device).type == "cpu":
+        room /= int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     count, taken = 0, 0.0
     while count < len(sizes) and taken + sizes[count] <= room:
         taken += sizes[count]

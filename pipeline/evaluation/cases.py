@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from os.path import abspath, commonpath, dirname, relpath
 from pathlib import Path
@@ -52,9 +53,12 @@ def gathered(cases: list[Case]) -> list[Case]:
         cases = list({case.path or id(case): case for case in every}.values())
     if len({case.row["case"] for case in cases}) < len(cases) and all(case.path for case in cases):
         root = commonpath([dirname(abspath(case.path)) for case in cases])
-        for case in cases:
-            folder = relpath(dirname(abspath(case.path)), root).replace(os.sep, "_")
-            case.row["case"] = f"{folder}_{stem(case.path)}"
+        taken: Counter[str] = Counter()
+        for case in sorted(cases, key=lambda case: case.path):
+            parts = relpath(dirname(abspath(case.path)), root).split(os.sep)
+            name = "_".join([*(part for part in parts if part != "."), stem(case.path)])
+            taken[name] += 1
+            case.row["case"] = name if taken[name] == 1 else f"{name}_{taken[name]}"
     return sorted(cases, key=lambda case: (case.row["case"], case.row["image"]))
 
 

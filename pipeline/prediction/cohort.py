@@ -103,6 +103,12 @@ class Cohort:
         """What is known of a case."""
         return _read(self.hidden(name, ".json"))
 
+    def records(self) -> Iterator[Record]:
+        """What is known of all cases that this folder has had."""
+        for path in self.state.glob("*.json"):
+            if record := _read(path):
+                yield record
+
     def keep(self, record: Record) -> None:
         """Write the record of a case that this process holds."""
         self._write(self.hidden(record["name"], ".json"), record)

@@ -209,6 +209,12 @@ def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
                 setattr(header, name, "")
         if header.PatientSex not in ("", "F", "M", "O"):
             header.PatientSex = ""
+        try:
+            pydicom.valuerep.DA(header.PatientBirthDate)
+        except ValueError:
+            header.PatientBirthDate = ""
+        header.decode()  # of the character sets of the series, several at once in East Asia
+        header.SpecificCharacterSet = "ISO_IR 192"
         header.ImageOrientationPatient = first.ImageOrientationPatient  # but for its last digits
         # Scanners write many things here; readers take them for the distance of the frames.
         header.SpacingBetweenSlices = step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import unicodedata
 from collections import Counter
@@ -137,6 +138,9 @@ def named(cases: Sequence[Case]) -> list[Case]:
         clashing = [n for n in range(len(cases)) if counts[key(names[n][level[n]])] > 1]
         longer = [n for n in clashing if level[n] + 1 < len(names[n])]
         if not longer:
+            for n in clashing:  # a.png beside A.png
+                digest = hashlib.sha256(cases[n].source.encode(errors="surrogateescape"))
+                names[n][level[n]] += f"_{digest.hexdigest()[:8]}"
             return [replace(case, name=names[n][level[n]]) for n, case in enumerate(cases)]
         for n in longer:
             level[n] += 1

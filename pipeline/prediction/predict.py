@@ -59,7 +59,7 @@ def predict(
     cohort = Cohort(output, about, model=model.digest, total=len(cases))
     try:
         if not overwrite:
-            _refuse_other_models(cases, model, cohort)
+            _refuse_other_models(model, cohort)
         with Board(len(cases)) as board:
             try:
                 Work(cases, model, cohort, board, overwrite=overwrite).run()
@@ -119,7 +119,11 @@ class Work:
         """The record of a case that is not to be done, or not again."""
         known = self.cohort.record(case.name)
         if known and known["run"] == self.cohort.run and known["status"] != "running":
-            return known
+            if known["input"] == case.source:
+                return known
+            # The report of the run that both are in keeps the other's entry.
+            reason = f"{case.name} is {known['input']} in this run: give another --output"
+            return self.failed(case, reason, keep=False) | {"name": case.source}
         if self.overwrite:
             return None
         files = [self.cohort.folder / name for name in outputs(case, self.model).values()]
@@ -134,7 +138,9 @@ class Work:
         if known["input"] != case.source:
             reason = f"{there[0]} is the mask of {known['input']}"
             return self.failed(case, f"{reason}: give another --output", keep=False)
-        return None  # the image has changed since
+        for path in there:  # the image has changed since: this is no mask of it
+            path.unlink()
+        return None
 
     def carry_out(self, case: Case) -> Record:
         """Segment a case that this process holds."""
@@ -249,12 +255,13 @@ def sizes(measured: Record) -> str:
     return f"  vertical cup-to-disc ratio {ratio:.2f}" if ratio is not None else ""
 
 
-def _refuse_other_models(cases: Sequence[Case], model: Model, cohort: Cohort) -> None:
+def _refuse_other_models(model: Model, cohort: Cohort) -> None:
     """Masks of two networks must not stand in one folder as if they were of one."""
-    for case in cases:
-        known = cohort.record(case.name)
-        if known and known["status"] == "done" and known["model"] != model.digest:
+    for known in cohort.records():
+        if known["status"] != "done" or known["model"] == model.digest:
+            continue
+        if any((cohort.folder / name).exists() for name in known["outputs"]):
             raise InputError(
-                f"{cohort.folder}: it holds {case.name} by another checkpoint or other settings; "
-                "give another --output, or --overwrite."
+                f"{cohort.folder}: it holds {known['name']} by another checkpoint or other "
+                "settings; give another --output, or --overwrite."
             )

@@ -7,13 +7,23 @@ from typing import Any
 
 from monai.transforms import KeepLargestConnectedComponentd, generate_spatial_bounding_box
 
+from ..errors import InputError
+
 
 class KeepLargestInBoxd(KeepLargestConnectedComponentd):
     """MONAI's ``KeepLargestConnectedComponentd`` on the box that holds all that is not 0.
 
     Options and result are the same. An organ fills a small part of a CT, and to label the whole of
     a large one takes ten seconds.
+
+    Raises:
+        InputError: no part is to be kept.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if (count := self.converter.num_components) < 1:
+            raise InputError(f"components is {count}; give how many parts to keep, 1 or more.")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)

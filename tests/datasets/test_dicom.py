@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -129,6 +130,10 @@ FAULTS = {
     ),
     "no direction": ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "no pair of directions"),
     "numbers": ({"PixelSpacing": [1, 1, 1]}, "not 2 numbers"),
+    "one number": ({"PixelSpacing": 1}, "its PixelSpacing is 1.0, not 2 numbers"),
+    "two slopes": ({"change": _at(1, RescaleSlope=[1, 2])}, "RescaleSlope is .*, not a number"),
+    "two modalities": ({"Modality": ["CT", "MR"]}, "its headers cannot be understood"),
+    "inverted": ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1, not MONOCHROME2"),
     "doubled": (
         {"change": _at(3, ImagePositionPatient=[0, 0, 5])},
         "10 ä and 24 ä|17 ä and 24 ä are different images at one position, 9 files",
@@ -167,6 +172,24 @@ def test_positions_may_be_rounded(write_series, tmp_path):
     rounded = _move(lambda number: (0, 0, 0.04 * (-1) ** number))
     write_series(tmp_path, _ct(), PLAIN, change=rounded)
     assert select_series(tmp_path).affine[2, 2] == pytest.approx(2.5, abs=0.05)
+
+
+def test_directions_may_be_rounded(write_series, tmp_path):
+    """Then the axes are at right angles all the same, and a voxel keeps its volume."""
+    affine = Rotation.from_euler("xyz", (20, 10, 30), degrees=True).as_matrix() @ PLAIN[:3, :3]
+    whole = np.eye(4)
+    whole[:3, :3] = affine
+
+    def change(number, item):
+        item.ImageOrientationPatient = np.round(item.ImageOrientationPatient, 2).tolist()
+        item.PixelSpacing = [0.7 + (-1) ** number * 1e-7, 0.8]
+
+    # Few pixels in many slices, so that the rounded direction does not look like a tilted gantry.
+    write_series(tmp_path, _ct((6, 5, 4)), whole, change=change)
+    found = select_series(tmp_path).affine[:3, :3]
+    lengths = np.linalg.norm(found, axis=0)
+    assert lengths == pytest.approx([0.8, 0.7, 2.5], abs=1e-2)
+    assert found.T @ found == pytest.approx(np.diag(lengths**2), abs=1e-9)
 
 
 def test_copies_of_slices_count_once(write_series, tmp_path):
@@ -219,6 +242,16 @@ def test_files_that_are_torn(write_series, tmp_path):
     torn.write_bytes(whole[:-20])  # the pixels are cut
     with pytest.raises(ValueError, match=r"10 ä cannot be decoded \(Explicit VR Little Endian\)"):
         read_series(select_series(tmp_path))
+    few = pydicom.dcmread(torn)
+    few.Rows = few.Columns = 256
+    few.save_as(torn)
+    with pytest.raises(ValueError, match=r"10 ä lacks pixels: copy it again"):
+        select_series(tmp_path)
+    torn.chmod(0)
+    if not os.access(torn, os.R_OK):  # root may read it
+        with pytest.raises(ValueError, match=r"10 ä cannot be read: Permission denied"):
+            select_series(tmp_path)
+    torn.chmod(0o600)
     torn.write_bytes(whole[:140])  # the header is cut
     with pytest.raises(ValueError, match=r"3 files in .*10 ä is cut off"):
         select_series(tmp_path)

@@ -31,6 +31,25 @@ def test_a_cache_takes_what_fits_and_says_so(cases, free, count, monkeypatch, ca
     assert (record.levelname == "WARNING") == (count < 3)
 
 
+def test_processes_of_one_machine_share_its_memory(cases, monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda device: 4e6)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert cases_that_fit(cases, spacing=(1, 1, 1), share=0.8) == 2
+
+
+def test_limits_of_a_job_count_but_not_the_files_that_it_has_read(tmp_path):
+    root, own = tmp_path / "cgroup", tmp_path / "own"
+    job = root / "slurm/job_7"
+    (job / "step_0").mkdir(parents=True)
+    own.write_text("0::/slurm/job_7/step_0\n")
+    assert list(memory.group_limits(root, own)) == []
+    for folder, limit in ((job, "8000"), (root / "slurm", "max")):
+        (folder / "memory.max").write_text(f"{limit}\n")
+    (job / "memory.current").write_text("7000\n")
+    (job / "memory.stat").write_text("anon 2000\ninactive_file 4000\nactive_file 1000\n")
+    assert list(memory.group_limits(root, own)) == [6000]
+
+
 def test_free_memory_is_a_sane_number():
     assert 2**20 < free_memory("cpu") < 2**50
 

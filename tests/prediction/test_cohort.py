@@ -102,6 +102,21 @@ def test_an_interrupt_and_a_kill_cost_no_case(cohort):
 
 
 @pytest.mark.slow
+def test_a_name_that_another_process_took_in_this_run_is_refused(cohort, pancreas, tmp_path):
+    """`predict one/ct.nii.gz` beside `predict two/ct.nii.gz` into one folder."""
+    start, output = cohort
+    process = start(hang="case 5")
+    wait_for(lambda: records(output).get("case 0", {}).get("status") == "done", process)
+    mask = (output / "case 0_seg.nii.gz").read_bytes()
+    other = ct(tmp_path / "two/case 0.nii.gz", seed=9)
+    options = ("--bundle", PANCREAS, "--checkpoint", pancreas, "--output", output)
+    predict(other, *options, "--config", tmp_path / "hang.json", code=1)
+    assert (output / "case 0_seg.nii.gz").read_bytes() == mask
+    assert statuses(output)["case 0"] == "done"
+    assert statuses(output)[str(other)] == "failed"
+
+
+@pytest.mark.slow
 def test_torchrun_shares_a_cohort(cohort):
     start, output = cohort
     process = start("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m")

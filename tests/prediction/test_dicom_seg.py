@@ -181,8 +181,16 @@ def test_a_real_series_in_jpeg_2000(tmp_path, caplog):
     assert first.ReferencedSOPInstanceUID == source.file_meta.MediaStorageSOPInstanceUID
 
 
-def test_headers_that_anonymization_emptied_are_enough(series, tmp_path):
-    """Also an odd sex, text of another character set, and no slice thickness."""
+@pytest.mark.parametrize(
+    ("characters", "patient"),
+    [
+        ("ISO_IR 192", "Müller^Łucja^李"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+    ],
+)
+def test_headers_that_anonymization_emptied_are_enough(characters, patient, series, tmp_path):
+    """Also an odd sex or birth date, text of other character sets, and no slice thickness."""
     folder = shutil.copytree(series.folder, tmp_path / "anonymous")
     for file in folder.iterdir():
         item = pydicom.dcmread(file)
@@ -191,15 +199,17 @@ def test_headers_that_anonymization_emptied_are_enough(series, tmp_path):
             "StudyDate", "StudyTime", "SliceThickness", "ReferringPhysicianName",
         ):  # fmt: skip
             delattr(item, name)
-        item.SpecificCharacterSet, item.PatientSex = "ISO_IR 192", "U"
-        item.PatientName = "Müller^Łucja^李"
-        item.save_as(file)
+        item.SpecificCharacterSet, item.PatientSex = characters, "U"
+        item.PatientName = patient
+        item.add_new("PatientBirthDate", "DA", None)
+        item["PatientBirthDate"]._value = "about 1950"
+        item.save_as(file, enforce_file_format=False)
     anonymous = select_series(folder)
     mask = scattered(SHAPE)
     path = write_dicom_seg(tmp_path / "seg.dcm", mask, LABELS, anonymous, **MODEL)
     found, _, _ = read_back(path, read_series(anonymous)[1], SHAPE, tmp_path / "dcmqi")
     assert np.array_equal(found, mask)
-    assert pydicom.dcmread(path).PatientName == "Müller^Łucja^李"
+    assert pydicom.dcmread(path).PatientName == patient
 
 
 @pytest.mark.parametrize(
@@ -228,7 +238,7 @@ def test_a_mask_that_does_not_fit_is_refused(mask, labels, message, series, tmp_
         ("StudyInstanceUID", ["1.2.3"] * 7 + [""], "have 2 different StudyInstanceUID, not 1"),
         ("SOPInstanceUID", ["1.2.3"] * 8, "have 1 different SOPInstanceUID, not 8"),
         ("FrameOfReferenceUID", [f"1.2.{k % 2}" for k in range(8)], "have 2 different FrameOf"),
-        ("PatientBirthDate", ["about 1950"] * 8, "do not fit into a DICOM SEG .*about 1950"),
+        ("StudyDate", ["about 1950"] * 8, "do not fit into a DICOM SEG .*about 1950"),
     ],
 )
 def test_a_series_that_nothing_can_refer_to_is_refused(name, values, message, series, tmp_path):

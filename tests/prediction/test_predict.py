@@ -128,6 +128,13 @@ def test_what_is_done_is_kept_and_what_is_not_is_done(eye, tmp_path):
     assert (output / "b_1_seg.png").stat().st_mtime_ns > times["b_1_seg.png"]
     predict(one, two, three, *options)
     assert set(statuses(output).values()) == {"skipped"}
+    whole = two.read_bytes()
+    two.write_bytes(whole[:50])
+    predict(two, *options, code=1)
+    assert not (output / "1_seg.png").exists()  # it was no mask of the image that is there now
+    two.write_bytes(whole)
+    predict(one, two, three, *options)
+    assert statuses(output) == {"a_1": "skipped", "b_1": "done", "c": "skipped"}
     assert all(case["area_px"] for case in report(output)["cases"])
     predict(one, two, three, *options, "--overwrite")
     assert set(statuses(output).values()) == {"done"}
@@ -147,6 +154,8 @@ def test_nothing_is_mixed_up_or_overwritten(eye, tmp_path, capsys):
     assert f"is the mask of {one}" in capsys.readouterr().out
     predict(one, *options, "--set", "roi_size=[48, 48]", code=1)
     assert "it holds 1 by another checkpoint or other settings" in capsys.readouterr().err
+    predict(two.rename(tmp_path / "b/2.png"), *options, "--set", "roi_size=[48, 48]", code=1)
+    assert "it holds 1 by another checkpoint" in capsys.readouterr().err
     (output / "own_seg.png").write_text("drawn by hand")
     predict(photograph(tmp_path / "own.png"), *options, code=1)
     predict(tmp_path / "own.png", *options, code=1)

@@ -130,15 +130,15 @@ def test_what_is_done_is_kept_and_what_is_not_is_done(eye, tmp_path):
     assert set(statuses(output).values()) == {"skipped"}
     whole = two.read_bytes()
     two.write_bytes(whole[:50])
-    predict(two, *options, code=1)
-    assert not (output / "1_seg.png").exists()  # it was no mask of the image that is there now
+    predict(one, two, three, *options, code=1)
+    assert not (output / "b_1_seg.png").exists()  # it was no mask of the image that is there now
     two.write_bytes(whole)
     predict(one, two, three, *options)
     assert statuses(output) == {"a_1": "skipped", "b_1": "done", "c": "skipped"}
     assert all(case["area_px"] for case in report(output)["cases"])
     predict(one, two, three, *options, "--overwrite")
     assert set(statuses(output).values()) == {"done"}
-    assert len(list(output.glob("report-*.json"))) == 4
+    assert len(list(output.glob("report-*.json"))) == 6
     assert [path.suffix for path in (output / ".predict").iterdir() if path.stem != "lock"] == [
         ".json"
     ] * 3

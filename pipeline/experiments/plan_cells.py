@@ -64,6 +64,7 @@ class Cell:
         """
         return {
             "configs": {path.name: sha256(path) for path in self.configs},
+            "overlays": [path.name for path in self.configs],  # the last one wins
             "ids": {name: v for name, v in self.ids.items() if name not in BOOKKEEPING},
             "evaluate": self.evaluate.model_dump(),
             "processes": processes,
@@ -161,7 +162,7 @@ def check_settings(cell: Cell, earlier: dict[str, Any], now: dict[str, Any], fol
         return
     for part in now:
         before, after = earlier.get(part), now[part]
-        if before == after:
+        if before == after or part not in earlier:
             continue
         if isinstance(before, dict) and isinstance(after, dict):
             part = next(k for k in {**after, **before} if before.get(k) != after.get(k))

@@ -23,6 +23,9 @@ CHECKPOINTS = {"last": "model_final.pt", "best": "model.pt"}
 class Step:
     """One command, done once the file ``done`` exists; its output goes to ``log``.
 
+    The command writes ``done`` last of all; or it writes ``result`` before its end, and ``done``
+    follows when it has ended well.
+
     A command of several processes starts with ``{torchrun}``, which becomes torchrun's options
     where the job runs, since only there the nodes are known.
     """
@@ -30,6 +33,7 @@ class Step:
     command: tuple[str, ...]
     log: Path
     done: Path
+    result: Path | None = None
 
     def __str__(self) -> str:
         """As a shell takes it; in double quotes where they do, which reads better."""
@@ -98,9 +102,11 @@ class Work:
         return DelayedSubmission(replace(self))
 
     def _run(self, step: Step) -> None:
+        from ..tracking.store import without_password
+
         command = [part for each in step.command for part in self._expanded(each)]
         with step.log.open("a") as log:
-            print(f"$ {shlex.join(command)}", file=log, flush=True)
+            print(f"$ {without_password(shlex.join(command))}", file=log, flush=True)
             self._command = subprocess.Popen(
                 command,
                 stdout=log,
@@ -121,8 +127,10 @@ class Work:
                 print(f"error: ended by {signal.Signals(-status).name}", file=log)
         if status:
             raise RuntimeError(f"exit status {status}; see {step.log}")
+        if step.result is not None and step.result.exists():
+            step.done.touch()
         if not step.done.exists():
-            raise RuntimeError(f"it ended without {step.done}; see {step.log}")
+            raise RuntimeError(f"it ended without {step.result or step.done}; see {step.log}")
 
     def _end_command(self, *, tell: bool, patience: float = 60) -> None:
         """Let the command close its MLflow run and end; after ``patience`` s, kill it."""
@@ -190,8 +198,9 @@ def evaluation(cell: Cell, folder: Path, *, tags: Mapping[str, str]) -> Step:
         "output_dir": str(folder / "evaluation"),
         "tags": {**tags, "pipeline.network": cell.network},
     }
-    done = folder / "evaluation" / "summary.json"
-    return Step(bundle_run(configs, ids), folder / "evaluation.log", done)
+    # Figures and MLflow's record come after the summary.
+    done, result = folder / "evaluation.done", folder / "evaluation" / "summary.json"
+    return Step(bundle_run(configs, ids), folder / "evaluation.log", done, result)
 
 
 def bundle_run(

@@ -55,7 +55,7 @@ class ParentRun:
             else:
                 self.id = self._create(kind, plan, cell, folder)
                 record.write_text(json.dumps({"tracking_uri": shown, "run_id": self.id}, indent=4))
-            self.client.log_artifact(self.id, str(path))
+            self.client.log_text(self.id, without_password(path.read_text()), path.name)
         except (MlflowException, ValueError, OSError) as error:
             reason = without_password(" ".join(str(error).split()))[:300]
             raise InputError(
@@ -78,7 +78,7 @@ class ParentRun:
     def _create(self, kind: str, plan: Plan, cell: Cell, folder: Path) -> str:
         from mlflow.entities import Param
 
-        from ..tracking.store import experiment_id, one_process_at_a_time
+        from ..tracking.store import experiment_id, one_process_at_a_time, without_password
 
         metadata = json.loads((cell.bundle / "configs" / "metadata.json").read_text())
         tags = {
@@ -92,7 +92,10 @@ class ParentRun:
             experiment = experiment_id(self.client, str(cell.value("experiment_name")))
         run = self.client.create_run(experiment, tags=tags, run_name=plan.name)
         content = plan.model_dump(exclude={"name", "description"}, exclude_none=True)
-        params = [Param(name, json.dumps(value)[:6000]) for name, value in content.items()]
+        params = [
+            Param(name, without_password(json.dumps(value))[:6000])
+            for name, value in content.items()
+        ]
         self.client.log_batch(run.info.run_id, params=params)
         return run.info.run_id
 

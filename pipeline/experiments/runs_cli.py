@@ -26,16 +26,27 @@ def sync(
 
     from ..tracking.lifecycle import journals
     from ..tracking.lifecycle import sync as sync_one
+    from ..tracking.store import without_password
 
     folders = folders or [Path("runs")]
     paths = list(journals(folders))
     if not paths:
         raise ValueError(f"no run with a record in {', '.join(map(str, folders))}")
     console = Console(soft_wrap=True)
+    failed = 0
     for path in paths:
-        uri, run_id, busy = sync_one(path, tracking_uri)
+        folder = path.parent.parent
+        try:
+            uri, run_id, busy = sync_one(path, tracking_uri)
+        except Exception as error:  # of one run; the others are delivered
+            failed += 1
+            reason = without_password(" ".join(str(error).split()))
+            console.print(f"{folder}: not delivered: {reason}", highlight=False, style="red")
+            continue
         state = "its training delivers it now" if busy else "complete"
-        console.print(f"{path.parent.parent}: run {run_id} at {uri}: {state}", highlight=False)
+        console.print(f"{folder}: run {run_id} at {uri}: {state}", highlight=False)
+    if failed:
+        raise ValueError(f"{failed} of {len(paths)} runs were not delivered, see above")
 
 
 @app.command()

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -73,7 +74,7 @@ def read_archive(path: Path) -> tuple[str, dict[str, bytes]]:
             try:
                 with archive.open(each) as stream:
                     content = stream.read(each.file_size + 1)
-            except (zipfile.BadZipFile, EOFError, RuntimeError, OSError) as error:
+            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
                 raise InputError(f"{path}: {each.filename} cannot be read ({error}).") from None
             files[each.filename] = content
     tops = {name.split("/")[0] for name in files}

@@ -135,8 +135,11 @@ def check_files(files: Mapping[str, bytes], name: str) -> list[tuple[str, str]]:
 
 def traces(path: str, content: bytes) -> Iterator[str]:
     """Parts of a file that tell of the machine it was made on."""
-    places = {str(Path.home()), str(Path.cwd()), str(FOLDER.parent), socket.gethostname()}
-    known = [place.encode() for place in places if len(place) > 3 and place != "localhost"]
+    places = {str(Path.home()), str(Path.cwd()), str(FOLDER.parent)}
+    # A host may be called as any word is: "train".
+    if re.search(r"[\d.-]", host := socket.gethostname()):
+        places.add(host)
+    known = [place.encode() for place in places if len(place) > 3]
     for part in parts(content):
         for place in known:
             if re.search(rb"(?<!\w)" + re.escape(place) + rb"\b", part):

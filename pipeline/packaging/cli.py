@@ -104,7 +104,7 @@ def serve(
         Path, typer.Option(help="Virtual environment with MONAI Label, from `make .venv-label`.")
     ] = Path(".venv-label"),
     host: str = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="OHIF works on 8000 alone.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="OHIF works on 8000 alone.")] = 8000,
 ) -> None:
     """Serve packages to 3D Slicer and OHIF by MONAI Label, until Ctrl-C."""
     from .label_server import LabelServer, make_app
@@ -125,9 +125,11 @@ def serve(
         )
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            server.process.wait()
+            status = server.process.wait()
         except KeyboardInterrupt:
             typer.echo("stopped")
+        else:
+            raise InputError(f"the server ended by itself, exit status {status}; see {log}.")
 
 
 def show(results: list[tuple[str, str]], archive: Path) -> None:

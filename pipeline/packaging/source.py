@@ -13,10 +13,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import InputError
+from ..json_file import read_json
 
 RUN = re.compile(r"(?:runs:/)?([0-9a-f]{32})(?:/.*)?")
 VERSION = re.compile(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))")
 FILES = ("model.pt", "config.json", "history.csv")
+BESIDE = "take it away, or train again."
 
 
 @dataclass
@@ -72,14 +74,14 @@ def of_folder(weights: Path) -> Trained:
     folder = weights.parent
     found = Trained(weights)
     if (folder / "config.json").is_file():
-        found.config = json.loads((folder / "config.json").read_text())
+        found.config = read_json(folder / "config.json", BESIDE)
     if (folder / "history.csv").is_file() and weights.name == "model.pt":
         found.best = best_epoch(folder / "history.csv")
     digest = file_sha256(weights)
     for path in sorted(folder.glob("evaluation-*/summary.json")):
-        if evaluated(path.parent) in (digest, None):
+        if evaluated(path.parent) == digest:
             section = path.parent.name.removeprefix("evaluation-")
-            found.evaluations[section] = json.loads(path.read_text())
+            found.evaluations[section] = read_json(path, BESIDE)
     for state in sorted((folder / "mlflow").glob("delivered-*.json")):
         if run_id := json.loads(state.read_text()).get("run_id"):
             found.origin = {"mlflow_run": run_id}

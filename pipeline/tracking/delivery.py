@@ -154,9 +154,10 @@ class Delivery:
                     reached = True
                 except Exception as error:
                     if reached:
+                        reason = without_password(" ".join(str(error).split()))[:200]
                         logger.warning(
-                            f"MLflow cannot be reached, the run goes on and is recorded in "
-                            f"{self.journal.path.parent}: {' '.join(str(error).split())[:200]}"
+                            "MLflow cannot be reached, the run goes on and is recorded in "
+                            f"{self.journal.path.parent}: {reason}"
                         )
                     reached = False
                 if last and (reached or time.monotonic() > self._closing):
@@ -191,7 +192,8 @@ class Delivery:
                 for entry in entries:
                     self._send(entry)
                 return
-            logger.warning(f"MLflow refused a part of the record: {str(error)[:300]}")
+            reason = without_password(str(error))[:300]
+            logger.warning(f"MLflow refused a part of the record: {reason}")
 
     def _deleted(self) -> bool:
         return self.client.get_run(self.run_id).info.lifecycle_stage == "deleted"

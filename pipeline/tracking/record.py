@@ -48,6 +48,11 @@ class Record:
         resume: bool,
         timeout: float,
     ) -> None:
+        if output_dir.resolve() in (Path.cwd(), *Path.cwd().parents):
+            raise InputError(
+                f"output_dir {output_dir}: all in it would be recorded, and it holds the working "
+                "folder; give a folder of its own, such as runs/NAME."
+            )
         self.output_dir = output_dir
         path = output_dir / FOLDER / "events.jsonl"
         if not resume and path.exists():  # of a training that ended before its first epoch
@@ -67,7 +72,7 @@ class Record:
             if re.search(r"\b40[13]\b", str(error)):
                 fix = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user of it"
             raise InputError(
-                f"tracking_uri {without_password(uri)}: {error}; {fix}, or give "
+                f"tracking_uri {without_password(f'{uri}: {error}')}; {fix}, or give "
                 "--tracking_offline True to record on this machine."
             ) from error
 

@@ -74,8 +74,9 @@ def one_process_at_a_time(tracking_uri: str) -> Iterator[None]:
 
 
 def without_password(uri: str) -> str:
-    """The URI as it may be shown and stored."""
-    return re.sub(r"//[^/@]+@", "//***@", uri)
+    """A URI, or a text with some in it, as it may be shown and stored."""
+    uri = re.sub(r"""//[^\s"',@]+@""", "//***@", uri)
+    return re.sub(r"""(?i)([?&]password=)[^\s"',&]+""", r"\1***", uri)
 
 
 def without_passwords(options: Mapping[str, Any]) -> dict[str, Any]:

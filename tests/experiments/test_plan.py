@@ -143,6 +143,23 @@ def test_settings_notice_a_file_that_has_changed(read, tmp_path):
         check_settings(cell, before, cell.settings(), tmp_path)
 
 
+def test_settings_notice_overlays_in_another_order(read, tmp_path):
+    """The last one wins."""
+    names = [tmp_path / "a.json", tmp_path / "b.json"]
+    for number, path in enumerate(names):
+        path.write_text(f'{{"lr": {number}}}')
+    (first,), (other,) = (cells(read(configs=[*map(str, each)])) for each in (names, names[::-1]))
+    check_settings(first, first.settings(), first.settings(), tmp_path)
+    with pytest.raises(InputError, match=r"begun with overlays .*a\.json', 'b\.json"):
+        check_settings(other, first.settings(), other.settings(), tmp_path)
+
+
+def test_two_of_one_name_are_not_one(tmp_path):
+    (tmp_path / "plan.json").write_text('{"networks": {"unet": {}, "unet": {}}}')
+    with pytest.raises(InputError, match=r"plan.json: it is not JSON \(two of 'unet'\)"):
+        read_plan(tmp_path / "plan.json")
+
+
 def test_the_reason_of_a_failure_is_the_first_error(tmp_path):
     log = tmp_path / "log"
     log.write_text(

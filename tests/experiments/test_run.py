@@ -87,6 +87,22 @@ def test_two_at_a_time_and_a_failure_stops_nobody(tmp_path):
     assert max(at_a_time) <= 2
 
 
+def test_a_result_counts_once_its_command_has_ended_well(tmp_path):
+    """An evaluation writes its summary, and figures and MLflow's record after it."""
+    code = "import sys; open(sys.argv[1], 'w').close(); sys.exit(int(sys.argv[2]))"
+    result, done = tmp_path / "summary.json", tmp_path / "done"
+    for status in (1, 0):
+        command = (sys.executable, "-c", code, str(result), str(status))
+        work = Work("a", tmp_path, (Step(command, tmp_path / "log", done, result),))
+        if status:
+            with pytest.raises(RuntimeError, match="exit status 1"):
+                work()
+            assert result.exists()
+        else:
+            work()
+        assert work.done == (not status)
+
+
 DRIVER = """
 import sys
 from pathlib import Path

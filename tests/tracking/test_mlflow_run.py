@@ -12,7 +12,9 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 
+from pipeline.errors import InputError
 from pipeline.tracking import MlflowRun
+from pipeline.tracking.store import without_password
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")
 
@@ -160,6 +162,25 @@ def test_a_password_of_the_store_is_nowhere_in_the_record(store, tmp_path, monke
     for folder in ("out", "store/mlruns"):
         for path in (tmp_path / folder).rglob("*.json*"):
             assert "secret" not in path.read_text(), path
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://anna:pa/ss@host:5000", "http://***@host:5000"),
+        ("postgresql://host/db?user=a&password=b", "postgresql://host/db?user=a&password=***"),
+        ("no answer of http://a:b@c/d: e@f", "no answer of http://***@c/d: e@f"),
+        ('{"uri": "http://a/b", "mail": "d@e"}', '{"uri": "http://a/b", "mail": "d@e"}'),
+    ],
+)
+def test_a_password_is_not_shown(text, shown):
+    assert without_password(text) == shown
+
+
+def test_the_working_folder_is_not_recorded(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"output_dir .*: all in it would be recorded"):
+        train(Path("."), tracking_uri=store)
 
 
 def test_switched_off_it_needs_no_mlflow(tmp_path, monkeypatch):

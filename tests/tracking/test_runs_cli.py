@@ -142,6 +142,19 @@ def test_a_training_that_never_began_leaves_nothing_to_deliver(training, tmp_pat
     assert "no run with a record" in refusal(capsys, "sync", str(tmp_path))
 
 
+def test_a_run_that_cannot_be_delivered_stops_no_other(store, tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name / "mlflow").mkdir(parents=True)
+        (tmp_path / name / "mlflow/events.jsonl").touch()
+    with pytest.raises(SystemExit):
+        main(["runs", "sync", str(tmp_path), "--tracking-uri", store])
+    said = capsys.readouterr()
+    assert [line.split(": ")[:2] for line in said.out.splitlines()] == [
+        [str(tmp_path / name), "not delivered"] for name in ("a", "b")
+    ]
+    assert said.err == "error: 2 of 2 runs were not delivered, see above\n"
+
+
 def test_tidy_marks_the_run_that_it_is_told_to_and_no_ended_one(store, tmp_path, capsys):
     client = MlflowClient(store)
     experiment = client.create_experiment("eyes", (tmp_path / "artifacts").as_uri())

@@ -51,6 +51,8 @@ CT_PHANTOMS := data/phantoms/ct
 # Give your own by name: make label-demo FUNDUS_MODEL=runs/NAME/model.pt
 FUNDUS_MODEL ?= $(LABEL_DEMO)/fundus/model.pt
 CT_MODEL ?= $(LABEL_DEMO)/ct/model.pt
+# A server of its own for each choice of models.
+SERVED := $(LABEL_DEMO)/served-$(shell echo '$(FUNDUS_MODEL) $(CT_MODEL)' | cksum | cut -d ' ' -f 1)
 
 $(CT_PHANTOMS)/datalist.json: | $(INSTALLED)
 	.venv/bin/python -m pipeline data phantom $(CT_PHANTOMS) --kind ct --count 30
@@ -64,21 +66,21 @@ $(LABEL_DEMO)/ct/model.pt: | $(INSTALLED) $(CT_PHANTOMS)/datalist.json
 	    --config_file "['$(CT_CONFIGS)/train.json','$(CT_CONFIGS)/demo.json']" \
 	    --dataset_dir $(CT_PHANTOMS) --output_dir $(@D)
 
-$(LABEL_DEMO)/fundus.zip: $(FUNDUS_MODEL) | $(INSTALLED)
+$(SERVED)/fundus.zip: $(FUNDUS_MODEL) | $(INSTALLED)
 	.venv/bin/python -m pipeline package bundles/fundus_disc_cup_segmentation \
 	    --checkpoint $< --output $@ --overwrite
 
-$(LABEL_DEMO)/ct.zip: $(CT_MODEL) | $(INSTALLED)
+$(SERVED)/ct.zip: $(CT_MODEL) | $(INSTALLED)
 	.venv/bin/python -m pipeline package bundles/pancreas_ct_segmentation \
 	    --checkpoint $< --output $@ --overwrite
 
-LABEL_SERVES := $(LABEL_DEMO)/fundus.zip $(LABEL_DEMO)/ct.zip
+LABEL_SERVES := $(SERVED)/fundus.zip $(SERVED)/ct.zip
 LABEL_SHOWS := $(PHANTOMS)/datalist.json $(CT_PHANTOMS)/datalist.json
 label-demo: $(LABEL_INSTALLED) $(LABEL_SERVES) $(LABEL_SHOWS)  ## serve both models to 3D Slicer by MONAI Label
 	mkdir -p $(LABEL_DEMO)/studies
 	cp -n $(PHANTOMS)/images/*_000[0-4].png $(CT_PHANTOMS)/images/*_000[0-4].nii.gz $(LABEL_DEMO)/studies
 	.venv/bin/python -m pipeline package serve $(LABEL_SERVES) \
-	    --studies $(LABEL_DEMO)/studies --app $(LABEL_DEMO)/app
+	    --studies $(LABEL_DEMO)/studies --app $(SERVED)/app
 
 # In the order of the folders, whose first hold the longest tests: else they would run last, alone.
 test: $(INSTALLED)  ## run the tests

@@ -29,7 +29,7 @@ def sync(
     from ..tracking.store import without_password
 
     folders = folders or [Path("runs")]
-    paths = list(journals(folders))
+    paths = journals(folders)
     if not paths:
         raise ValueError(f"no run with a record in {', '.join(map(str, folders))}")
     console = Console(soft_wrap=True)

@@ -204,12 +204,23 @@ class Delivery:
     def _send_log(self, event: Event) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
+        tags = dict(event.get("tags", {}))
+        if training := self._run_of(tags.get("pipeline.training_key")):
+            tags["pipeline.training_run_id"] = training
         self.client.log_batch(
             self.run_id,
             metrics=[Metric(*metric) for metric in event.get("metrics", [])],
             params=[Param(*param) for param in event.get("params", {}).items()],
-            tags=[RunTag(*tag) for tag in event.get("tags", {}).items()],
+            tags=[RunTag(*tag) for tag in tags.items()],
         )
+
+    def _run_of(self, key: str | None) -> str | None:
+        """The id that another run has in this store."""
+        if not key:
+            return None
+        experiments = [each.experiment_id for each in self.client.search_experiments()]
+        runs = self.client.search_runs(experiments, f"tags.`{RUN_KEY}` = '{key}'", max_results=1)
+        return runs[0].info.run_id if runs else None
 
     def _send_dataset(self, event: Event) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,15 @@ def journal_of(tags: dict[str, str]) -> Journal | None:
     return None
 
 
-def journals(folders: Sequence[Path]) -> Iterator[Path]:
-    """The journals in and below some folders."""
-    for folder in folders:
-        yield from sorted(folder.rglob("mlflow*/events.jsonl"))
+def journals(folders: Sequence[Path]) -> list[Path]:
+    """The journals in and below some folders, those of evaluations behind their trainings'."""
+
+    def place(path: Path) -> tuple[bool, Path]:
+        with path.open("rb") as file:
+            return b'"pipeline.training_key"' in file.read(100_000), path
+
+    found = {path for folder in folders for path in folder.rglob("mlflow*/events.jsonl")}
+    return sorted(found, key=place)
 
 
 def sync(path: Path, tracking_uri: str | None) -> tuple[str, str, bool]:

@@ -212,7 +212,7 @@ class MlflowRun:
         if self.datalist:
             tags |= datalist_tags(self.datalist)
         if self.checkpoint:
-            tags |= checkpoint_tags(Path(self.checkpoint), self.record.delivery.state_file.name)
+            tags |= checkpoint_tags(Path(self.checkpoint))
             tags["pipeline.section"] = self.prefix
         # MLflow keeps a parameter's first value; what a resumed training changed is a tag.
         tags |= {

@@ -109,17 +109,20 @@ def datalist_tags(datalist: str) -> dict[str, str]:
     }
 
 
-def checkpoint_tags(checkpoint: Path, delivered: str) -> dict[str, str]:
-    """The digest of a checkpoint, and the run in the same store that wrote it, if it is known.
+def checkpoint_tags(checkpoint: Path) -> dict[str, str]:
+    """The digest of a checkpoint, and the key of the run that wrote it, if that is known.
 
-    Args:
-        checkpoint: the file.
-        delivered: name of the file, in a journal's folder, with the run's id in that store.
+    The run has an id in every store that it is delivered to; the delivery finds it by the key.
     """
+    from .delivery import RUN_KEY
+    from .journal import Journal
+
     tags = {"pipeline.checkpoint_sha256": file_sha256(checkpoint)}
-    state = checkpoint.parent / "mlflow" / delivered
-    if state.exists() and (run_id := json.loads(state.read_text())["run_id"]):
-        tags["pipeline.training_run_id"] = run_id
+    journal = checkpoint.parent / "mlflow" / "events.jsonl"
+    if journal.exists():
+        first = next((event for event, _ in Journal(journal, append=False).read()), None)
+        if first:
+            tags["pipeline.training_key"] = first["tags"][RUN_KEY]
     return tags
 
 

@@ -16,6 +16,7 @@ pytest.importorskip("mlflow", reason="mlflow is not installed")
 
 import mlflow
 
+from pipeline.cli import main
 from pipeline.datasets.phantoms import write_fundus_phantoms
 
 CONFIGS = Path(__file__).parents[2] / "bundles/fundus_disc_cup_segmentation/configs"
@@ -112,6 +113,21 @@ def test_both_carry_the_tags_that_people_and_comparisons_look_for(work, runs):
     assert both.items() | first.items() <= training.data.tags.items()
     assert both.items() | own.items() <= evaluation.data.tags.items()
     assert not (own.keys() - first.keys()) & training.data.tags.keys()
+
+
+def test_another_store_links_them_too(work, runs, tmp_path, monkeypatch):
+    """A run has an id of its own in every store."""
+    monkeypatch.chdir(tmp_path)  # where MLflow puts the artifacts
+    uri = f"sqlite:///{tmp_path}/other.db"
+    with pytest.raises(SystemExit) as end:
+        main(["runs", "sync", str(work / "run"), "--tracking-uri", uri])
+    assert not end.value.code
+    client = mlflow.MlflowClient(uri)
+    (experiment,) = (e for e in client.search_experiments() if e.name != "Default")
+    there = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    training = there["123"].info.run_id
+    assert training != runs["123"].info.run_id
+    assert there["1e3"].data.tags["pipeline.training_run_id"] == training
 
 
 def test_both_say_which_cases_they_saw(runs):

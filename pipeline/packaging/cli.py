@@ -114,6 +114,8 @@ def serve(
     models = make_app(environment, archives, app_)
     studies = studies if "://" in studies else str(Path(studies).absolute())
     log = app_ / "server.log"
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # the server would live on
+        signal.signal(ending, signal.default_int_handler)
     typer.echo(f"starting MONAI Label, which takes half a minute; it writes {log}")
     with LabelServer(environment, app_, studies, models, host=host, port=port, log=log) as server:
         typer.echo(
@@ -123,7 +125,6 @@ def serve(
             f"retrainings in MLflow: {server.environ['MLFLOW_TRACKING_URI']}\n"
             "Ctrl-C stops it"
         )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             status = server.process.wait()
         except KeyboardInterrupt:

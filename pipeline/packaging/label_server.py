@@ -37,14 +37,15 @@ def make_app(environment: Path, archives: Sequence[Path], folder: Path) -> list[
 
     Raises:
         InputError: no MONAI Label there; a package that is tampered with or comes without weights;
-            another version of a model under its name.
+            another version of a model under its name; a folder that holds something else.
     """
     contents = {archive: read_archive(archive) for archive in archives}
     for archive, (name, files) in contents.items():
         if WEIGHTS not in files:
             raise InputError(f"{archive}: it has no {WEIGHTS}; package it without --weights-url.")
         there = folder / "model" / name
-        if there.exists() and (there / MANIFEST).read_bytes() != manifest_of(files):
+        own = there / MANIFEST
+        if there.exists() and not (own.is_file() and own.read_bytes() == manifest_of(files)):
             raise InputError(
                 f"{there}: it is another version than {archive}; give another --app, package it "
                 "with another --name, or move it away."
@@ -53,6 +54,10 @@ def make_app(environment: Path, archives: Sequence[Path], folder: Path) -> list[
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"{sorted(twice)}: two archives of this name; package with --name.")
     if not (folder / "main.py").exists():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputError(
+                f"{folder}: it holds something else than an app of MONAI Label; give another --app."
+            )
         source = sample_app(environment)
         shutil.copytree(source, folder, dirs_exist_ok=True)
     for name, files in contents.values():

@@ -8,6 +8,7 @@ from .inferer import AutocastInferer
 from .memory import cases_that_fit, free_memory
 from .metrics import RegionDice
 from .preflight import (
+    as_trained,
     check_run,
     existing_file,
     find_images,
@@ -29,6 +30,7 @@ __all__ = [
     "SeedTransforms",
     "SlidingWindow",
     "UpdateModel",
+    "as_trained",
     "cases_that_fit",
     "check_run",
     "existing_file",

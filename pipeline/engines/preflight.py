@@ -7,7 +7,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +19,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
 from ..errors import InputError
+from ..json_file import read_json
 from .inference_config import inference_config
 from .weights import load_weights
 
@@ -212,6 +213,32 @@ def existing_file(path: str, what: str, fix: str) -> str:
     if not Path(path).is_file():
         raise InputError(f"{what} {path}: there is no such file; {fix}")
     return path
+
+
+def as_trained(checkpoint: str, settings: Mapping[str, Any]) -> None:
+    """Refuse an evaluation with other settings than the training of a checkpoint had.
+
+    The network fits all the same, so that only its numbers would be wrong.
+
+    Args:
+        checkpoint: with the training's ``config.json`` beside it, or nothing is known.
+        settings: value by id; None where it does not matter.
+
+    Raises:
+        InputError: names the first that differs.
+    """
+    config = Path(checkpoint).with_name("config.json")
+    if not config.is_file():
+        return
+    trained = read_json(config, "take it away, or give another --ckpt_path.")
+    for name, value in settings.items():
+        known = trained.get(name)
+        if value in (None, known) or known is None or isinstance(known, str):
+            continue  # a text is an expression
+        raise InputError(
+            f"--{name} {value}: {checkpoint} was trained with {known}; give that, or the overlays "
+            f"of the training once more. A copy of it without its config.json takes any."
+        )
 
 
 def load_pretrained(network: torch.nn.Module, path: str) -> None:

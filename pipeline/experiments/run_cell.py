@@ -92,6 +92,9 @@ class Work:
         with FileLock(self.folder / "running.lock"):
             for step in self.steps:
                 if not step.done.exists():
+                    if step.result is not None and step.result.exists():  # and was cut off then
+                        folder, now = step.result.parent, time.strftime("%Y%m%d-%H%M%S")
+                        folder.rename(folder.with_name(f"{folder.name}-unfinished-{now}"))
                     self._run(step)
 
     def checkpoint(self) -> Any:

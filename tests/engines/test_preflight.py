@@ -13,6 +13,7 @@ import torch
 from monai.bundle import ConfigWorkflow, create_workflow
 
 from pipeline.engines import (
+    as_trained,
     existing_file,
     find_images,
     load_pretrained,
@@ -233,6 +234,17 @@ def test_files_and_folders_of_a_run(tmp_path):
         with pytest.raises(InputError, match=words):
             refused()
     assert unused_folder(str(tmp_path), ["model.pt"], resume=True) == str(tmp_path)
+
+
+def test_an_evaluation_sees_what_the_training_saw(tmp_path):
+    checkpoint = str(tmp_path / "model.pt")
+    as_trained(checkpoint, {"fold": 1})  # of a training that recorded nothing
+    config = {"fold": 2, "spacing": [3, 3, 3], "regions": "$['a']"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    as_trained(checkpoint, {"fold": None, "spacing": [3.0, 3, 3], "regions": ["a"], "other": 1})
+    for name, value in (("fold", 0), ("spacing", [3, 3, 4])):
+        with pytest.raises(InputError, match=rf"--{name} .*: .*model.pt was trained with"):
+            as_trained(checkpoint, {name: value})
 
 
 def test_pretrained_weights_are_loaded_or_refused_by_name(tmp_path):

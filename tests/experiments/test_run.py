@@ -89,8 +89,11 @@ def test_two_at_a_time_and_a_failure_stops_nobody(tmp_path):
 
 def test_a_result_counts_once_its_command_has_ended_well(tmp_path):
     """An evaluation writes its summary, and figures and MLflow's record after it."""
-    code = "import sys; open(sys.argv[1], 'w').close(); sys.exit(int(sys.argv[2]))"
-    result, done = tmp_path / "summary.json", tmp_path / "done"
+    code = (
+        "import sys; from pathlib import Path; path = Path(sys.argv[1]); path.parent.mkdir(); "
+        "path.touch(); sys.exit(int(sys.argv[2]))"
+    )
+    result, done = tmp_path / "evaluation/summary.json", tmp_path / "done"
     for status in (1, 0):
         command = (sys.executable, "-c", code, str(result), str(status))
         work = Work("a", tmp_path, (Step(command, tmp_path / "log", done, result),))
@@ -99,8 +102,9 @@ def test_a_result_counts_once_its_command_has_ended_well(tmp_path):
                 work()
             assert result.exists()
         else:
-            work()
+            work()  # in a folder of its own again, which an evaluation wants
         assert work.done == (not status)
+    assert len(list(tmp_path.glob("evaluation-unfinished-*/summary.json"))) == 1
 
 
 DRIVER = """

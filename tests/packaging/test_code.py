@@ -16,7 +16,8 @@ TRAIN = [json.loads((bundle / "configs/train.json").read_text()) for bundle in B
 def test_what_travels_is_what_is_needed_and_nothing_above_it():
     files = scripts(TRAIN)
     assert {name.split("/")[1] for name in files} == {
-        *("__init__.py", "errors.py", "engines", "networks", "tracking", "transforms")
+        *("__init__.py", "errors.py", "json_file.py"),
+        *("engines", "networks", "tracking", "transforms"),
     }
     for name, content in files.items():
         assert (FOLDER / name.removeprefix("scripts/")).read_bytes() == content

@@ -4,16 +4,15 @@
     python benchmarks/pancreas.py training [--quick] [--threads 2] [--device cuda]
 
 `inference` takes a CT from its NIfTI file to the NIfTI of its mask, with random weights, which
-cost what trained ones do. Every measurement is a process of its own, and so is the drawing of the
-CT: a process begins with the peak memory of the one that started it. `training` times a step, the
-peers in turn, so that whatever else the machine does hits both alike.
+cost what trained ones do. Every measurement is a process of its own, so that its peak memory is
+its own. `training` times a step, the peers in turn, so that whatever else the machine does hits
+both alike.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -79,14 +78,10 @@ def inference(
     table = Table(*columns, box=MARKDOWN)
     with tempfile.TemporaryDirectory() as scratch:
         for name in [only] if only else volumes:
-            image = (images or Path(scratch)) / f"ct_{name}.nii.gz"
-            if not image.exists():
-                in_own_process("draw", name, str(image), threads=threads)
+            image = draw((images or Path(scratch)) / f"ct_{name}.nii.gz", *volumes[name])
             peer = None
             for pipeline in (PEER, SAME, OWN):
-                result = Path(scratch) / "measured.json"
-                in_own_process("measure", pipeline, str(image), str(result), threads=threads)
-                got = Measured(**json.loads(result.read_text()))
+                got = in_own_process(pipeline, image, Path(scratch), threads)
                 peer = peer or got
                 table.add_row(*row(name, pipeline, got, peer))
                 print(f"{name} {pipeline}: {asdict(got)}", file=sys.stderr)
@@ -108,9 +103,28 @@ def row(name: str, pipeline: str, got: Measured, peer: Measured) -> list[str]:
     ]
 
 
-def in_own_process(*arguments: str, threads: int) -> None:
-    command = [sys.executable, __file__, *arguments]
+def draw(path: Path, shape: tuple[int, ...], spacing: tuple[float, ...]) -> Path:
+    """A CT phantom on these voxels, drawn unless it is there."""
+    if path.exists():
+        return path
+    import nibabel
+    import numpy as np
+
+    from pipeline.datasets.ct_phantoms import ct_phantom
+
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -np.asarray(spacing) * (np.asarray(shape) - 1) / 2
+    phantom = ct_phantom(0, grid=(affine, shape))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(phantom.image, affine), path)
+    return path
+
+
+def in_own_process(pipeline: str, image: Path, scratch: Path, threads: int) -> Measured:
+    result = scratch / "measured.json"
+    command = [sys.executable, __file__, "measure", pipeline, str(image), str(result)]
     subprocess.run(command, check=True, env=os.environ | limits(threads), stdout=subprocess.DEVNULL)
+    return Measured(**json.loads(result.read_text()))
 
 
 def limits(threads: int) -> dict[str, str]:
@@ -119,25 +133,11 @@ def limits(threads: int) -> dict[str, str]:
 
 
 @app.command(hidden=True)
-def draw(name: str, path: Path) -> None:
-    """A CT phantom on the voxels of that volume."""
-    import nibabel
-    import numpy as np
-
-    from pipeline.datasets.ct_phantoms import ct_phantom
-
-    shape, spacing = (VOLUMES | QUICK)[name]
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = -np.asarray(spacing) * (np.asarray(shape) - 1) / 2
-    phantom = ct_phantom(0, grid=(affine, shape))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(phantom.image, affine), path)
-
-
-@app.command(hidden=True)
 def measure(pipeline: str, image: Path, result: Path) -> None:
     """One volume through one pipeline; what was measured goes into a JSON file."""
     import torch
+
+    from pipeline.engines.handlers import peak_memory_mb
 
     torch.manual_seed(0)
     output = result.parent / "masks"
@@ -166,7 +166,7 @@ def measure(pipeline: str, image: Path, result: Path) -> None:
         with timed("restore and write"):
             item = postprocessing(item)
     got.cpu = time.process_time() - begin
-    got.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    got.peak = peak_memory_mb() * 1e6 / 2**30
     got.positive = int((item["pred"] > 0).sum())
     result.write_text(json.dumps(asdict(got)))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import one_line
 from .datalist import read_datalist
 from .volume_checks import UnfitVolume, Volume, grid_problems, read_volume, value_problems
 
@@ -141,7 +142,7 @@ def _check_files(
             yield Problem(case[key], *error.args)
             continue
         except Exception as error:  # readers raise about anything on a broken file
-            yield Problem(case[key], f"cannot be read: {_line(error)}", _READ_AGAIN)
+            yield Problem(case[key], f"cannot be read: {one_line(error, None)}", _READ_AGAIN)
             continue
         pixels, affine = read[key]
         if affine is None:
@@ -207,11 +208,6 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
     with Image.open(path) as picture:
         return np.asarray(picture), None
-
-
-def _line(error: Exception) -> str:
-    """The message of a reader, which may be empty or of many lines."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -18,7 +18,7 @@ from monai.handlers import EarlyStopHandler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Checkpoints:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             same, epoch = checkpoint["same"], checkpoint["epoch"]
         except Exception as error:  # a torn file may hold anything
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error)
             raise InputError(
                 f"{path}: it is no checkpoint of a training, or is torn; start another training "
                 f"with --pretrained {BEST} ({reason})."
@@ -109,7 +109,7 @@ class Checkpoints:
             for name, part in self.parts.items():
                 load_state(part, checkpoint["state"][name])
         except (KeyError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error)
             raise InputError(
                 f"{self.folder / CHECKPOINT}: its {name} does not fit this training; give the "
                 f"overlays and options that it began with ({reason})."

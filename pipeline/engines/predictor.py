@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .weights import load_weights
 
 if TYPE_CHECKING:
@@ -83,5 +83,5 @@ class Predictor:
             cause = error
             while cause.__cause__ is not None:
                 cause = cause.__cause__
-            reason = " ".join(str(cause).split())[:300]
+            reason = one_line(cause)
             raise InputError(f"{name} of the bundle's inference.json: {reason}.") from error

@@ -237,7 +237,7 @@ def as_trained(checkpoint: str, settings: Mapping[str, Any]) -> None:
             continue  # a text is an expression
         raise InputError(
             f"--{name} {value}: {checkpoint} was trained with {known}; give that, or the overlays "
-            f"of the training once more. A copy of it without its config.json takes any."
+            "of the training once more. A copy of it without its config.json takes any."
         )
 
 

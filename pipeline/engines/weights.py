@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 
 
 def load_weights(network: torch.nn.Module, path: str | Path, *, option: str, fix: str) -> None:
@@ -24,7 +24,7 @@ def load_weights(network: torch.nn.Module, path: str | Path, *, option: str, fix
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # a file may hold anything
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         raise InputError(
             f"{option} {path}: it does not fit the network; {fix} ({reason})."
         ) from None

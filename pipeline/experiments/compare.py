@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -233,6 +233,4 @@ def attach(client: MlflowClient, run_id: str, folder: Path) -> None:
     try:
         client.log_artifacts(run_id, str(folder), "comparison")
     except (MlflowException, OSError) as error:
-        log.warning(
-            "the report is not attached to run %s: %s", run_id, " ".join(str(error).split())
-        )
+        log.warning("the report is not attached to run %s: %s", run_id, one_line(error, None))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -264,7 +264,3 @@ def paged(method: Any, **options: Any) -> list[Any]:
         page = method(**options, page_token=page.token)
         found += page
     return found
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .plan import read_plan
 from .plan_cells import Cell, cells, check_settings
 from .run_cell import Work, evaluation, last_words, training
@@ -183,7 +183,7 @@ def root_cause(error: BaseException) -> str:
     """The message of an ``InputError`` among the causes, else of the first cause."""
     while not isinstance(error, InputError) and (cause := error.__cause__ or error.__context__):
         error = cause
-    return " ".join(str(error).split())[:500]
+    return one_line(error, 500)
 
 
 def score(folder: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .plan import Plan
 from .plan_cells import Cell
 
@@ -57,7 +57,7 @@ class ParentRun:
                 record.write_text(json.dumps({"tracking_uri": shown, "run_id": self.id}, indent=4))
             self.client.log_text(self.id, without_password(path.read_text()), path.name)
         except (MlflowException, ValueError, OSError) as error:
-            reason = without_password(" ".join(str(error).split()))[:300]
+            reason = without_password(one_line(error, None))[:300]
             raise InputError(
                 f"tracking_uri {shown}: {reason}; start the MLflow server, or give another "
                 "tracking_uri in the plan's overrides."

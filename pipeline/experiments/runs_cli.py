@@ -24,6 +24,7 @@ def sync(
     """Deliver to MLflow what it missed of the runs in FOLDERS, in order, each event once."""
     from rich.console import Console
 
+    from ..errors import one_line
     from ..tracking.lifecycle import journals
     from ..tracking.lifecycle import sync as sync_one
     from ..tracking.store import without_password
@@ -40,7 +41,7 @@ def sync(
             uri, run_id, busy = sync_one(path, tracking_uri)
         except Exception as error:  # of one run; the others are delivered
             failed += 1
-            reason = without_password(" ".join(str(error).split()))
+            reason = without_password(one_line(error, None))
             console.print(f"{folder}: not delivered: {reason}", highlight=False, style="red")
             continue
         state = "its training delivers it now" if busy else "complete"

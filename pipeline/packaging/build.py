@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..json_file import read_json
 from .archive import write_archive
 from .card import packaged_card
@@ -191,7 +191,7 @@ def fitting(
         network = plain(training, "network_def")
         network.load_state_dict(state)
     except Exception as error:  # a file may hold anything
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         hint = "" if source.config else ", or give its --config, since no config.json is beside it"
         raise InputError(
             f"checkpoint {source.weights}: it is not the state dictionary of this bundle's "

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .archive import BEFORE_ZIP
 from .configs import plain
 
@@ -72,7 +72,7 @@ def converted(kind: str, convert: Callable[[], bytes]) -> bytes:
     except InputError:
         raise
     except Exception as error:  # exporters raise about anything
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         raise InputError(
             f"{kind} cannot hold this network; package without it ({reason})."
         ) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..json_file import read_json
 
 RUN = re.compile(r"(?:runs:/)?([0-9a-f]{32})(?:/.*)?")
@@ -90,7 +90,9 @@ def of_folder(weights: Path) -> Trained:
 
 def evaluated(folder: Path) -> str | None:
     """The digest of the weights that an evaluation measured, if it was recorded."""
-    journal = folder / "mlflow" / "events.jsonl"
+    from ..tracking.journal import JOURNAL
+
+    journal = folder / JOURNAL
     lines = journal.read_text().splitlines() if journal.is_file() else []
     found = re.findall(r'"pipeline\.checkpoint_sha256": "([0-9a-f]{64})"', "\n".join(lines))
     return found[-1] if found else None
@@ -153,6 +155,6 @@ def of_mlflow(source: str, folder: Path, tracking_uri: str | None) -> Trained:
                 path = client.download_artifacts(other.info.run_id, "summary.json", str(target))
                 found.evaluations[section] = json.loads(Path(path).read_text())
     except MlflowException as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise InputError(f"checkpoint {source}: {reason}; give what MLflow holds.") from None
     return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..json_file import read_json
 
 #: Ids that say where something runs or lies, and nothing about the masks.
@@ -166,7 +166,7 @@ def _with_overlays(
             for name, value in ConfigParser.load_config_file(path).items():
                 merge_kv(parser, name, value)
         except Exception as error:  # YAML and JSON raise about anything
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error)
             raise InputError(f"config {path}: {reason}; correct the file.") from None
     return parser.get()
 

@@ -14,7 +14,7 @@ from ..datasets.volume_checks import (
     read_volume,
     value_problems,
 )
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .bundle import Model
 from .cohort import Cohort, writing
 from .inputs import Case
@@ -186,8 +186,3 @@ def _as_nifti_like(source: Path, mask: np.ndarray) -> Nifti1Image:
     header.set_data_dtype(mask.dtype)
     header.set_xyzt_units("mm")
     return type(image)(mask, None, header)
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error, which may be empty or of many lines."""
-    return " ".join(str(error).split())[:300] or type(error).__name__

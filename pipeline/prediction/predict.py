@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .bundle import Model, read_model
-from .case import one_line, outputs, segment
+from .case import outputs, segment
 from .cohort import Cohort, OutputError, Record
 from .inputs import Case, find_cases, printable
 

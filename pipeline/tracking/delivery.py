@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+from ..errors import one_line
 from .journal import Event, Journal
 from .store import experiment_id, limit_waiting, one_process_at_a_time, without_password
 
@@ -78,7 +79,7 @@ class Delivery:
             self._closing = 0.0
             raise ConnectionError(f"no answer within {timeout:.0f} s")
         if self._error is not None:
-            raise ConnectionError(" ".join(str(self._error).split())[:300]) from self._error
+            raise ConnectionError(one_line(self._error)) from self._error
 
     def wake(self) -> None:
         """Say that there is something new to deliver."""
@@ -110,7 +111,7 @@ class Delivery:
         """Make the run in the store, or find the one that an earlier try made."""
         if self.run_id:
             return
-        description = next((event for event, _ in self.journal.read()), None)
+        description = self.journal.first
         if description is None:
             raise ValueError(f"{self.journal.path} is empty: there is no run to deliver")
         with one_process_at_a_time(self.tracking_uri):
@@ -154,7 +155,7 @@ class Delivery:
                     reached = True
                 except Exception as error:
                     if reached:
-                        reason = without_password(" ".join(str(error).split()))[:200]
+                        reason = without_password(one_line(error, None))[:200]
                         logger.warning(
                             "MLflow cannot be reached, the run goes on and is recorded in "
                             f"{self.journal.path.parent}: {reason}"

@@ -11,6 +11,9 @@ from typing import Any
 
 Event = dict[str, Any]
 
+FOLDER = "mlflow"  # in a run's output_dir
+JOURNAL = f"{FOLDER}/events.jsonl"
+
 
 class Journal:
     """An append-only file of events, one JSON object a line, synced to disk line by line.
@@ -60,6 +63,11 @@ class Journal:
                     return  # being written, or cut short by a crash
                 offset += len(line)
                 yield json.loads(line), offset
+
+    @property
+    def first(self) -> Event | None:
+        """The event that describes the run."""
+        return next((event for event, _ in self.read()), None)
 
     def _whole_lines(self) -> int:
         """The file's size without a last line that has no end."""

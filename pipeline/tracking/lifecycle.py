@@ -55,7 +55,7 @@ def journal_of(tags: dict[str, str]) -> Journal | None:
     """The journal of a run, if it is on this machine."""
     for path in journals([Path(tags.get("pipeline.output_dir", ""))]):
         journal = Journal(path, append=False)
-        first = next((event for event, _ in journal.read()), None)
+        first = journal.first
         if first is not None and first["tags"][RUN_KEY] == tags.get(RUN_KEY):
             return journal
     return None

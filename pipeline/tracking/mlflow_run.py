@@ -18,6 +18,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from .delivery import RUN_KEY
+from .journal import FOLDER
 from .provenance import (
     checkpoint_tags,
     datalist_tags,
@@ -26,7 +27,7 @@ from .provenance import (
     git_tags,
     process_tags,
 )
-from .record import FOLDER, Record
+from .record import Record
 from .store import store_uri, without_password, without_passwords
 from .system_metrics import watch_system
 from .values import finite, is_plain, key, now

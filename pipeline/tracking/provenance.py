@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .delivery import RUN_KEY
+from .journal import JOURNAL, Journal
 from .store import without_password
 
 HOST, PROCESS, NAMESPACE = "pipeline.host", "pipeline.process", "pipeline.namespace"
@@ -114,15 +116,9 @@ def checkpoint_tags(checkpoint: Path) -> dict[str, str]:
 
     The run has an id in every store that it is delivered to; the delivery finds it by the key.
     """
-    from .delivery import RUN_KEY
-    from .journal import Journal
-
     tags = {"pipeline.checkpoint_sha256": file_sha256(checkpoint)}
-    journal = checkpoint.parent / "mlflow" / "events.jsonl"
-    if journal.exists():
-        first = next((event for event, _ in Journal(journal, append=False).read()), None)
-        if first:
-            tags["pipeline.training_key"] = first["tags"][RUN_KEY]
+    if first := Journal(checkpoint.parent / JOURNAL, append=False).first:
+        tags["pipeline.training_key"] = first["tags"][RUN_KEY]
     return tags
 
 

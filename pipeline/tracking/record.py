@@ -12,13 +12,11 @@ from typing import Any
 
 from ..errors import InputError
 from .delivery import Delivery
-from .journal import Journal
+from .journal import FOLDER, JOURNAL, Journal
 from .store import without_password
 from .values import last_steps, now
 
 logger = logging.getLogger(__name__)
-
-FOLDER = "mlflow"  # of the journal, in the run's output_dir
 
 
 class Record:
@@ -54,7 +52,7 @@ class Record:
                 "folder; give a folder of its own, such as runs/NAME."
             )
         self.output_dir = output_dir
-        path = output_dir / FOLDER / "events.jsonl"
+        path = output_dir / JOURNAL
         if not resume and path.exists():  # of a training that ended before its first epoch
             path.parent.rename(path.parent.with_name(f"{FOLDER}-{now()}"))
         self.journal = Journal(path)

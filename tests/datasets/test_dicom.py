@@ -184,7 +184,6 @@ def test_directions_may_be_rounded(write_series, tmp_path):
         item.ImageOrientationPatient = np.round(item.ImageOrientationPatient, 2).tolist()
         item.PixelSpacing = [0.7 + (-1) ** number * 1e-7, 0.8]
 
-    # Few pixels in many slices, so that the rounded direction does not look like a tilted gantry.
     write_series(tmp_path, _ct((6, 5, 4)), whole, change=change)
     found = select_series(tmp_path).affine[:3, :3]
     lengths = np.linalg.norm(found, axis=0)

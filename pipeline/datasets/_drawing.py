@@ -35,7 +35,7 @@ def write_phantoms(
         count: how many, 10 at least, so that no fold is empty.
         seed: of the folds.
         testing: share of the cases, the last ones, that become the test split.
-        overwrite: replace what ``output`` holds already.
+        overwrite: replace what was made in ``output`` before.
 
     Returns:
         The path of the datalist.

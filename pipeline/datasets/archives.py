@@ -28,7 +28,7 @@ def extract(archive: Path, output: Path, *, overwrite: bool = False) -> None:
             leaves the folder.
         FileNotFoundError: it is a RAR and no program that reads RAR is installed.
     """
-    with new_folder(output, overwrite=overwrite) as stage:
+    with new_folder(output, sources=[archive], overwrite=overwrite) as stage:
         try:
             if zipfile.is_zipfile(archive):
                 with zipfile.ZipFile(archive) as file:

@@ -15,7 +15,7 @@ prepare = typer.Typer(help="Turn a dataset's files into a datalist.", no_args_is
 app.add_typer(prepare, name="prepare")
 
 Output = Annotated[Path, typer.Option(help="Folder to make.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output holds.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what was made there before.")]
 SkipIncomplete = Annotated[
     bool, typer.Option("--skip-incomplete", help="Leave out cases that lack a file.")
 ]

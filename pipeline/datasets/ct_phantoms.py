@@ -91,7 +91,7 @@ def write_ct_phantoms(
         tumour_share: share of patients with a tumour, on average.
         size: number of voxels, such as ``(512, 512, 100)``; by default drawn per case.
         field_of_view: width of a slice in mm; by default drawn per case.
-        overwrite: replace what ``output`` holds already.
+        overwrite: replace what was made in ``output`` before.
 
     Returns:
         The path of the datalist.

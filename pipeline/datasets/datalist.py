@@ -83,35 +83,66 @@ def assign_folds(patients: Sequence[str], *, folds: int = 5, seed: int = 0) -> d
 
 
 @contextmanager
-def new_folder(output: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a hidden folder beside ``output`` that takes its name only if all went well.
+def new_folder(
+    output: str | Path, *, sources: Iterable[str | Path] = (), overwrite: bool = False
+) -> Iterator[Path]:
+    """Yield a hidden folder beside ``output`` whose files take their place if all went well.
 
     An interrupted or failed command thus leaves what was there before, and nothing half done.
-    With ``overwrite`` the new entries replace those of the same name; other files stay.
+    ``output`` keeps a list of the files that were made. With ``overwrite`` these are replaced, and
+    no other file is removed or changed: neither a user's own nor one that he added later.
+
+    Args:
+        output: folder to make.
+        sources: files and folders that are read, none of which may lie in ``output``.
+        overwrite: replace the files that were made in ``output`` before.
 
     Raises:
-        FileExistsError: ``output`` is a file, or a folder with content and ``overwrite`` is off.
+        FileExistsError: ``output`` is a file, or a folder with content and ``overwrite`` is off,
+            or one with files that were not made here.
+        ValueError: one of ``sources`` lies in ``output``.
     """
     output = Path(output)
     if output.exists() and not output.is_dir():
-        raise FileExistsError(f"{output} is a file: give the path of a folder as --output")
-    if output.exists() and any(output.iterdir()) and not overwrite:
-        raise FileExistsError(
-            f"{output} is not empty: give another --output, or --overwrite to replace its data"
-        )
+        raise FileExistsError(f"{output} is a file: give the path of a folder")
+    for source in sources:
+        if Path(source).resolve().is_relative_to(output.resolve()):
+            raise ValueError(f"{source} lies in the folder to make, {output}: give another folder")
+    listing = output / ".made.json"
+    old = set(json.loads(listing.read_text(encoding="utf-8"))) if listing.is_file() else set()
+    if held := sorted(item.name for item in output.iterdir()) if output.exists() else []:
+        if not overwrite:
+            raise FileExistsError(
+                f"{output} is not empty: give another folder, or --overwrite to replace "
+                "what was made there before"
+            )
+        if not listing.is_file():
+            raise FileExistsError(f"{output} holds {some(held)}, {_NOT_MADE}")
     output.parent.mkdir(parents=True, exist_ok=True)
     stage = output.parent / f".{output.name}.{os.getpid()}.part"
     stage.mkdir()
     try:
         yield stage
+        new = {path.relative_to(stage).as_posix() for path in stage.rglob("*") if _is_file(path)}
+        if foreign := sorted(name for name in new - old if os.path.lexists(output / name)):
+            raise FileExistsError(f"{output} holds {some(foreign)}, {_NOT_MADE}")
         output.mkdir(exist_ok=True)
-        for item in sorted(stage.iterdir()):
-            target = output / item.name
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            item.replace(target)
+        listing.write_text(json.dumps(sorted(old | new)), encoding="utf-8")
+        for name in old - new:
+            (output / name).unlink(missing_ok=True)
+        for name in sorted(new):
+            (output / name).parent.mkdir(parents=True, exist_ok=True)
+            (stage / name).replace(output / name)
+        listing.write_text(json.dumps(sorted(new)), encoding="utf-8")
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+_NOT_MADE = "which was not made here and is not replaced: give another folder"
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_symlink() or not path.is_dir()
 
 
 def some(listing: list[str], *, shown: int = 5) -> str:

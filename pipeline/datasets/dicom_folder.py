@@ -42,7 +42,7 @@ def prepare(
         labels: folder of ``NAME.nii.gz`` masks on the grids of the CTs, in any order of their axes.
         uid: only the series of this UID.
         skip_refused: leave out CTs that are no sound volume instead of refusing all.
-        overwrite: replace what ``output`` holds already.
+        overwrite: replace what was made in ``output`` before.
 
     Returns:
         The datalist, or without labels the folder of images; and notes on what was left out.
@@ -70,7 +70,8 @@ def prepare(
     masks = _find_labels(Path(labels), series_of) if labels is not None else {}
     highest = 1  # label value; nobody has to draw tumours
 
-    with new_folder(output, overwrite=overwrite) as stage:
+    sources = [folder] if labels is None else [folder, labels]
+    with new_folder(output, sources=sources, overwrite=overwrite) as stage:
         (stage / "images").mkdir()
         for name, series in track(series_of.items(), description="Converting DICOM"):
             ct, affine = dicom.read_series(series)

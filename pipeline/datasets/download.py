@@ -87,13 +87,14 @@ def fetch(
     card = load_card(name)
     output = Path(output)
     files = output / "files"
+    pin = output / f"{card.filename}.sha256"
     if files.exists() and any(files.iterdir()) and not overwrite:
         raise FileExistsError(f"{files} has files already: add --overwrite to extract them again")
     if archive is not None:
         source = Path(archive)
         if not source.is_file():
             raise FileNotFoundError(f"no archive {source}: give the downloaded file as --archive")
-        digest = verify(source, card, pin=output / f"{card.filename}.sha256")
+        digest = verify(source, card, pin=pin)
     elif card.url is None or card.needs_registration:
         raise PermissionError(
             f"{card.name} asks for a registration: get {card.filename} at {card.homepage} "
@@ -102,7 +103,6 @@ def fetch(
         )
     else:
         source = output / card.filename
-        pin = output / f"{card.filename}.sha256"
         if source.is_file():
             digest = verify(source, card, pin=pin)
         else:
@@ -116,6 +116,7 @@ def fetch(
                 raise
             part.replace(source)
     extract(source, files, overwrite=overwrite)
+    pin.write_text(f"{digest}  {card.filename}\n", encoding="ascii")  # of one that was sound
     return files, digest
 
 
@@ -189,7 +190,7 @@ class _Gather(logging.Handler):
 def verify(path: Path, card: Card, *, pin: Path) -> str:
     """Compare a file with the card's checksums and with the SHA-256 kept in ``pin``.
 
-    Where the publisher gives none, the first digest is trusted and kept, and later ones compared.
+    Where the publisher gives none, the digest of the first that was extracted is kept and compared.
 
     Returns:
         The SHA-256 of ``path``.
@@ -215,6 +216,4 @@ def verify(path: Path, card: Card, *, pin: Path) -> str:
         raise ValueError(
             f"{path} has sha256 {found}, the first one had {kept}: remove {pin} if right"
         )
-    pin.parent.mkdir(parents=True, exist_ok=True)
-    pin.write_text(f"{found}  {card.filename}\n", encoding="ascii")
     return found

@@ -152,11 +152,9 @@ def prepare(
     known = {item["patient"] for item in official["training"] + official["testing"]}
     if strange := sorted(cases.keys() - known):
         raise ValueError(f"not in the official split: {some(strange)}: rename or remove the files")
-    if Path(folder).resolve() == Path(output).resolve():
-        raise ValueError(f"--output {output} is the source folder itself: give another one")
 
     empty = []
-    with new_folder(output, overwrite=overwrite) as stage:
+    with new_folder(output, sources=[folder], overwrite=overwrite) as stage:
         (stage / "images").mkdir()
         (stage / "labels").mkdir()
         for name, case in track(cases.items(), description="Preparing Drishti-GS"):

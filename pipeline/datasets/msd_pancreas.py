@@ -95,12 +95,10 @@ def prepare(
     """
     from rich.progress import track
 
-    if Path(folder).resolve() == Path(output).resolve():
-        raise ValueError(f"--output {output} is the source folder itself: give another one")
     cases = find_cases(folder, skip_incomplete=skip_incomplete)
     folds = assign_folds(list(cases))
     training = []
-    with new_folder(output, overwrite=overwrite) as stage:
+    with new_folder(output, sources=[folder], overwrite=overwrite) as stage:
         (stage / "images").mkdir()
         (stage / "labels").mkdir()
         for name, case in track(cases.items(), description="Preparing MSD Pancreas"):

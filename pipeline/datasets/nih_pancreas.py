@@ -146,15 +146,13 @@ def prepare(
     """
     from rich.progress import track
 
-    if Path(folder).resolve() == Path(output).resolve():
-        raise ValueError(f"--output {output} is the source folder itself: give another one")
     cases = find_cases(folder, skip_incomplete=skip_incomplete)
     ours = read_datalist(DATALIST)
     known = {item["patient"] for item in ours["training"] + ours["testing"]}
     if strange := sorted(cases.keys() - known):
         raise ValueError(f"no case of the collection: {some(strange)}: remove the files")
     notes = []
-    with new_folder(output, overwrite=overwrite) as stage:
+    with new_folder(output, sources=[folder], overwrite=overwrite) as stage:
         (stage / "images").mkdir()
         (stage / "labels").mkdir()
         for name, case in track(cases.items(), description="Preparing NIH Pancreas-CT"):

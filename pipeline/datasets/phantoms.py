@@ -83,7 +83,7 @@ def write_fundus_phantoms(
         count: how many, 10 at least, so that no fold is empty.
         seed: photograph ``i`` is drawn from ``(seed, i)``, whatever the count.
         testing: share of the photographs, the last ones, that become the test split.
-        overwrite: replace what ``output`` holds already.
+        overwrite: replace what was made in ``output`` before.
 
     Returns:
         The path of the datalist.

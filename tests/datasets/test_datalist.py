@@ -28,8 +28,8 @@ def test_round_trip(tmp_path):
 
 def test_a_failure_leaves_what_was_there(tmp_path):
     output = tmp_path / "out"
-    output.mkdir()
-    (output / "datalist.json").write_text("old")
+    with new_folder(output) as stage:
+        (stage / "datalist.json").write_text("old")
     with pytest.raises(FileExistsError, match="--overwrite"), new_folder(output):
         pass
     with pytest.raises(TypeError), new_folder(output, overwrite=True) as stage:
@@ -39,3 +39,57 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         (stage / "datalist.json").write_text("new")
     assert (output / "datalist.json").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def _write(folder, names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+def _files(folder):
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".made.json")
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in found}
+
+
+_NAMES = st.sets(st.builds("{}/{}.png".format, st.sampled_from("ab"), st.sampled_from("xyz")))
+
+
+@given(first=_NAMES, own=_NAMES, second=_NAMES)
+def test_overwrite_replaces_only_what_was_made(tmp_path_factory, first, own, second):
+    output = tmp_path_factory.mktemp("data") / "out"
+    own = own - first
+    with new_folder(output) as stage:
+        _write(stage, first)
+    _write(output, own)
+    before = _files(output)
+    if own & second:
+        with (
+            pytest.raises(FileExistsError, match="not made here"),
+            new_folder(output, overwrite=True) as stage,
+        ):
+            _write(stage, second)
+        assert _files(output) == before
+        return
+    with new_folder(output, overwrite=True) as stage:
+        _write(stage, second)
+    assert _files(output).keys() == own | second
+    assert all(_files(output)[name] == before[name] for name in own)
+
+
+def test_a_folder_of_another_origin_is_never_overwritten(tmp_path):
+    _write(tmp_path / "mine", ["images/a.png", "datalist.json"])
+    with (
+        pytest.raises(FileExistsError, match=r"datalist\.json; images, which was not made here"),
+        new_folder(tmp_path / "mine", overwrite=True),
+    ):
+        pass
+
+
+def test_no_source_may_lie_in_the_new_folder(tmp_path):
+    for source in (tmp_path / "out", tmp_path / "out/images"):
+        with (
+            pytest.raises(ValueError, match="lies in the folder to make"),
+            new_folder(tmp_path / "out", sources=[source], overwrite=True),
+        ):
+            pass

@@ -165,7 +165,10 @@ def test_registration_is_explained_and_a_given_archive_is_used(tmp_path):
     with pytest.raises(PermissionError, match=r"cvit\.iiit\.ac\.in.*--archive Drishti-GS1_files"):
         fetch("drishti-gs", tmp_path / "out")
     archive = tmp_path / "mine.zip"
-    archive.write_bytes(_zip(["Training/Images/a.png"]))
+    archive.write_bytes(b"<html>log in first</html>")
+    with pytest.raises(ValueError, match="no zip, tar or rar"):
+        fetch("drishti-gs", tmp_path / "out", archive=archive)
+    archive.write_bytes(_zip(["Training/Images/a.png"]))  # the wrong one's digest was not kept
     files, _ = fetch("drishti-gs", tmp_path / "out", archive=archive)
     assert (files / "Training/Images/a.png").is_file()
     assert archive.is_file()
@@ -232,7 +235,7 @@ def test_rar_goes_through_an_installed_program(tmp_path, monkeypatch):
         extract(tmp_path / "a.rar", tmp_path / "out")
     monkeypatch.setenv("NAME", "good")
     extract(tmp_path / "a.rar", tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good"]
+    assert (tmp_path / "out/good").is_file()
     tool.write_text("#!/bin/sh\necho damaged >&2; exit 1\n")
     with pytest.raises(ValueError, match=r"bsdtar cannot read .*a\.rar: damaged"):
         extract(tmp_path / "a.rar", tmp_path / "out2")

@@ -194,14 +194,17 @@ def test_the_parent_keeps_the_report(plan, report):
 
 
 def test_a_report_is_replaced_only_when_asked(plan, tmp_path, capsys):
-    old = tmp_path / "report.html"
-    old.write_text("old")
-    query = ["--experiment", plan.experiment, "--output", tmp_path]
+    query = ["--experiment", plan.experiment, "--output", tmp_path / "out"]
+    assert run(plan, *query) == 0
+    report = tmp_path / "out/report.html"
+    report.write_text("old")
+    (tmp_path / "out/notes.txt").write_text("mine")
     assert run(plan, *query) == 1
     assert "is not empty" in capsys.readouterr().err
-    assert old.read_text() == "old"
+    assert report.read_text() == "old"
     assert run(plan, *query, "--overwrite") == 0
-    assert "<html" in old.read_text()
+    assert "<html" in report.read_text()
+    assert (tmp_path / "out/notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("given", ["parent", "trainings", "filter"])

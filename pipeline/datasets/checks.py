@@ -146,6 +146,8 @@ def _check_files(
             continue
         pixels, affine = read[key]
         if affine is None:
+            if key == "image":
+                yield from _photograph_problems(path, case[key], pixels)
             continue
         found = list(grid_problems(path, Volume(pixels, affine)))
         if key == "image":
@@ -195,6 +197,21 @@ def _check_files(
     elif missing := [name for value, name in values.items() if value not in held | {0}]:
         yield Problem(
             case["label"], f"has no {' and no '.join(missing)}", "draw it, or remove the case"
+        )
+
+
+def _photograph_problems(path: Path, item: str, pixels: np.ndarray) -> Iterator[Problem]:
+    from PIL import ExifTags, Image
+
+    if pixels.min() == pixels.max():
+        yield Problem(item, f"has the value {pixels.min():g} all over", _READ_AGAIN)
+    with Image.open(path) as picture:
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    if turned:
+        yield Problem(
+            item,
+            "is turned by its EXIF tag, which viewers follow and a mask's pixels do not",
+            "save it as it is seen, without the tag, and its mask on it",
         )
 
 

@@ -110,7 +110,7 @@ def value_problems(voxels: np.ndarray, *, ct: bool) -> Iterator[tuple[str, str]]
             f"is not in Hounsfield units: {low:g} to {high:g}, "
             f"{100 * soft:.0f} % of them soft tissue ({_SOFT[0]} to {_SOFT[1]})",
             "apply the rescale slope and intercept of its DICOM; "
-            'if it is no CT, write "modality" into the datalist',
+            'if it is no CT, its datalist, or the bundle\'s metadata, has to give the "modality"',
         )
 
 

@@ -1,9 +1,10 @@
 """What a bundle's trainer and evaluator need beyond MONAI's engines."""
 
 from .batch import AugmentedBatch
+from .cases import find_images, select_cases
 from .checkpoints import Checkpoints
 from .cost import network_cost
-from .handlers import ClipGradients, EpochSummary, SeedTransforms
+from .handlers import ClipGradients, EpochSummary, PeriodicValidation, SeedTransforms
 from .inferer import AutocastInferer
 from .memory import cases_that_fit, free_memory
 from .metrics import RegionDice
@@ -11,14 +12,14 @@ from .preflight import (
     as_trained,
     check_run,
     existing_file,
-    find_images,
+    file_digest,
     load_pretrained,
     running_bundle,
-    select_cases,
     unused_folder,
 )
 from .sliding_window import SlidingWindow
 from .update import UpdateModel
+from .weights import load_weights
 
 __all__ = [
     "AugmentedBatch",
@@ -26,6 +27,7 @@ __all__ = [
     "Checkpoints",
     "ClipGradients",
     "EpochSummary",
+    "PeriodicValidation",
     "RegionDice",
     "SeedTransforms",
     "SlidingWindow",
@@ -34,9 +36,11 @@ __all__ = [
     "cases_that_fit",
     "check_run",
     "existing_file",
+    "file_digest",
     "find_images",
     "free_memory",
     "load_pretrained",
+    "load_weights",
     "network_cost",
     "running_bundle",
     "select_cases",

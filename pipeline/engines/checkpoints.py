@@ -93,8 +93,8 @@ class Checkpoints:
         for name, value in self.same.items():
             if same.get(name, value) != value:
                 raise InputError(
-                    f"--{name} {value}: {path} was written with {same[name]}; "
-                    f"resume with that, or start another training with --pretrained."
+                    f"{name} is {value} and {path} was written with {same[name]}: resume with "
+                    f"that (--{name}), or start another training with --pretrained."
                 )
         if epoch >= max_epochs:
             raise InputError(

@@ -1,4 +1,4 @@
-"""What MONAI's trainer lacks: gradient clipping, seeds, the mean loss, a line for every epoch."""
+"""What MONAI's trainer lacks: clipped gradients, seeds, a last validation, a line every epoch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
+from monai.handlers import ValidationHandler
+
+from ..errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,26 @@ class SeedTransforms:
         self.transform.set_random_state(seed=int(torch.randint(2**31, ())))
 
 
+class PeriodicValidation(ValidationHandler):
+    """MONAI's ``ValidationHandler``, which validates the last epoch too, whatever the interval.
+
+    So the end of a schedule is measured, and a training of few epochs has a best one.
+
+    Args:
+        validator: the evaluator.
+        interval: in epochs.
+    """
+
+    def __init__(self, *, validator: Engine, interval: int) -> None:
+        super().__init__(interval=interval, validator=validator)
+
+    def attach(self, engine: Engine) -> None:
+        def is_due(engine: Engine, epoch: int) -> bool:
+            return epoch % self.interval == 0 or epoch == engine.state.max_epochs
+
+        engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=is_due), self)
+
+
 class EpochSummary:
     """Average the loss on the device, stop on a loss that is not finite, log one line an epoch.
 
@@ -66,7 +89,7 @@ class EpochSummary:
     into ``history.csv``, a row an epoch; a resumed training goes on with the rows that it has.
     Sets ``state.metrics``: ``loss``, ``lr``, ``minutes`` (of all epochs so far) and
     ``peak_memory_mb`` (of the GPU, or else of the process). Stands after the
-    ``ValidationHandler`` in the list of handlers, and before those that log metrics.
+    ``PeriodicValidation`` in the list of handlers, and before those that log metrics.
 
     Args:
         output_dir: the folder of ``history.csv``; None for no file.
@@ -103,12 +126,12 @@ class EpochSummary:
         """Log the epoch.
 
         Raises:
-            RuntimeError: when the mean loss is not finite.
+            InputError: when the mean loss is not finite.
         """
         state = engine.state
         loss = idist.all_reduce(float(self.total) / self.count) / idist.get_world_size()
         if not math.isfinite(loss):
-            raise RuntimeError(
+            raise InputError(
                 f"the loss of epoch {state.epoch} is {loss}; lower --lr, or try --amp False."
             )
         state.metrics["loss"] = loss

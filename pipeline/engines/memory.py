@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from ..errors import InputError, one_line
+
 logger = logging.getLogger(__name__)
 
 
@@ -39,20 +41,28 @@ def group_limits(
 ) -> Iterator[int]:
     """Bytes that are left of the limits of a container or a Slurm job.
 
-    The machine's figures do not show them. A limit stands at this process's control group
-    (version 2) or any above it; what a group holds of files is given back when need be.
+    The machine's figures do not show them. A limit stands at this process's control group, of
+    version 1 or 2, or any above it; what a group holds of files is given back when need be.
     """
-    lines = own.read_text().splitlines()
-    path = next((line[3:] for line in lines if line.startswith("0::")), "/")
-    folder = root / path.lstrip("/")
-    for group in (folder, *folder.parents):
-        limit = group / "memory.max"
-        if limit.is_file() and (most := limit.read_text().strip()) != "max":
-            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            files = int(stat["inactive_file"]) + int(stat["active_file"])
-            yield int(most) - int((group / "memory.current").read_text()) + files
-        if group == root:
-            return
+    for line in own.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            top, limit, use, counted = root, "memory.max", "memory.current", ""
+        elif "memory" in controllers.split(","):
+            top, counted = root / "memory", "total_"  # of the groups below too
+            limit, use = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        folder = top / path.lstrip("/")
+        for group in (folder, *folder.parents):
+            file = group / limit
+            if file.is_file() and (most := file.read_text().strip()) != "max":
+                lines = (group / "memory.stat").read_text().splitlines()
+                stat = dict(each.split() for each in lines)
+                kept = sum(int(stat[f"{counted}{kind}_file"]) for kind in ("inactive", "active"))
+                yield int(most) - int((group / use).read_text()) + kept
+            if group == top:
+                break
 
 
 def cases_that_fit(
@@ -76,12 +86,21 @@ def cases_that_fit(
         share: of the free memory that the cache may take; that of the machine is shared with the
             other processes that ``torchrun`` has started on it.
         bytes_per_voxel: 2 of an image in float16 and 1 of each region.
+
+    Raises:
+        InputError: an image is no NIfTI.
     """
     import nibabel
 
     sizes = []
     for case in cases:
-        header = nibabel.load(case["image"]).header
+        try:
+            header = nibabel.load(case["image"]).header
+        except Exception as error:  # nibabel raises about anything on a broken file
+            raise InputError(
+                f"{case['image']}: it is no NIfTI that can be read ({one_line(error)}); "
+                "`python -m pipeline data check` lists every such file."
+            ) from None
         volume = math.prod(header.get_data_shape()[:3]) * math.prod(header.get_zooms()[:3])  # mm^3
         sizes.append(bytes_per_voxel * volume / math.prod(spacing))
     room, total = share * free_memory(device), sum(sizes)

@@ -84,4 +84,6 @@ class Predictor:
             while cause.__cause__ is not None:
                 cause = cause.__cause__
             reason = one_line(cause)
-            raise InputError(f"{name} of the bundle's inference.json: {reason}.") from error
+            raise InputError(
+                f"{name} of the bundle's inference.json: {reason.rstrip('.')}."
+            ) from error

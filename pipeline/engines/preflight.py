@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import inspect
 import json
+import os
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.dummy import DummyProcess
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import FrameType
 from typing import Any
 
@@ -18,9 +23,10 @@ from monai.bundle import run as bundle_run
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..json_file import read_json
 from .inference_config import inference_config
+from .settings import check_settings
 from .weights import load_weights
 
 # Ids that MONAI itself reads, so a config need not refer to them.
@@ -32,14 +38,16 @@ READ_BY_MONAI = {
 
 
 def check_run() -> None:
-    """Refuse an override of the running bundle that nothing reads, such as ``--epohcs 1``.
+    """Refuse what the running bundle cannot run with, before any work.
 
     MONAI accepts any new top-level id in silence, so a mistyped override would train with the
     default. Called in the config's ``initialize``; from then on an ``InputError`` that ends the
     program is printed as one line instead of a traceback.
 
     Raises:
-        InputError: names the id and its nearest neighbour, or a JSON word that stays a text.
+        InputError: names an override that nothing reads, such as ``--epohcs 1``, and its nearest
+            neighbour; a JSON word that stays a text; a value that cannot be, see
+            ``check_settings``; or how to start several processes.
     """
     show_input_errors_as_one_line()
     config = running_config()
@@ -53,6 +61,23 @@ def check_run() -> None:
             near = difflib.get_close_matches(name, read, n=1, cutoff=0.5)
             hint = f"did you mean --{near[0]}?" if near else f"it has {', '.join(sorted(read))}."
             raise InputError(f"--{name} {value}: nothing in the bundle reads this id; {hint}")
+        if isinstance(value, str) and "#" in value and value[0] not in "$@%":
+            raise InputError(f"--{name} {value}: MONAI takes the # for a part of an id; rename it.")
+    check_settings(config)
+    check_processes(config)
+
+
+def check_processes(config: Mapping[str, Any]) -> None:
+    """Refuse processes that would know nothing of each other, and a group without processes."""
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if config.get("distributed") and "LOCAL_RANK" not in os.environ:
+        raise InputError(
+            "multi_gpu.json is for several processes: start them by torchrun --nproc_per_node=2 "
+            "-m monai.bundle run ..., or leave the overlay out."
+        )
+    if processes > 1 and not (config.get("distributed") or torch.distributed.is_initialized()):
+        fix = "give the overlay multi_gpu.json" if "distributed" in config else "start one"
+        raise InputError(f"{processes} processes would each do all of the work; {fix}.")
 
 
 def running_config() -> dict[str, Any]:
@@ -139,6 +164,10 @@ def show_input_errors_as_one_line() -> None:
     previous = sys.excepthook
 
     def hook(kind: type, error: BaseException, traceback: Any) -> None:
+        # A thread that still reads a case when Python ends would abort the program.
+        for thread in threading.enumerate():
+            if isinstance(thread, DummyProcess):
+                thread.join(timeout=30)
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__ or cause.__context__
@@ -151,59 +180,6 @@ def show_input_errors_as_one_line() -> None:
     sys.excepthook = hook
 
 
-def select_cases(
-    datalist: str, dataset_dir: str, section: str, *, fold: int = 0
-) -> list[dict[str, Any]]:
-    """The cases of one section of a datalist, with absolute paths.
-
-    Args:
-        datalist: a JSON file with the lists ``training`` (each case with its ``fold``) and,
-            optionally, ``testing``; paths in it are relative to ``dataset_dir``.
-        dataset_dir: the dataset's folder.
-        section: ``"training"`` for the cases outside of ``fold``, ``"validation"`` for those in
-            it, ``"testing"`` for the held-out cases.
-        fold: the fold that is held out of training.
-
-    Raises:
-        InputError: for a missing folder or file, a malformed or empty list, an unknown section,
-            a fold nobody is in.
-    """
-    if section not in ("training", "validation", "testing"):
-        raise InputError(f"section {section}: give training, validation or testing.")
-    root = Path(dataset_dir)
-    make = "give --dataset_dir, or make phantoms with `python -m pipeline data phantom`."
-    if not root.is_dir():
-        raise InputError(f"dataset_dir {root}: there is no such folder; {make}")
-    try:
-        lists = json.loads(Path(datalist).read_text())
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(f"datalist {datalist}: there is no such file; {make}") from None
-    except ValueError as error:
-        raise InputError(f"datalist {datalist}: not JSON ({error}).") from None
-    name = "testing" if section == "testing" else "training"
-    cases = lists.get(name) if isinstance(lists, dict) else None
-    if not cases or not isinstance(cases, list):
-        raise InputError(f"datalist {datalist}: the list {name!r} is missing or empty.")
-    for case in cases:
-        if not isinstance(case, dict) or not case.keys() >= {"image", "label"}:
-            raise InputError(f"datalist {datalist}: the case {case} lacks an image or a label.")
-    if section != "testing":
-        folds = sorted({case.get("fold") for case in cases}, key=str)
-        if fold not in folds:
-            raise InputError(f"fold {fold}: datalist {datalist} has the folds {folds}.")
-        cases = [case for case in cases if (case.get("fold") == fold) == (section == "validation")]
-        if not cases:
-            raise InputError(f"datalist {datalist}: no case is left for {section} of fold {fold}.")
-    located = []
-    for case in cases:
-        paths = {key: str(root / case[key]) for key in ("image", "label")}
-        for key, path in paths.items():
-            if not Path(path).is_file():
-                raise InputError(f"{key} {path} of datalist {datalist}: there is no such file.")
-        located.append({**case, **paths})
-    return located
-
-
 def existing_file(path: str, what: str, fix: str) -> str:
     """``path`` itself.
 
@@ -213,6 +189,14 @@ def existing_file(path: str, what: str, fix: str) -> str:
     if not Path(path).is_file():
         raise InputError(f"{what} {path}: there is no such file; {fix}")
     return path
+
+
+def file_digest(path: str) -> str:
+    """The beginning of a file's SHA-256, by which another content is noticed; empty without one."""
+    if not Path(path).is_file():
+        return ""
+    with open(path, "rb") as file:
+        return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
 
 
 def as_trained(checkpoint: str, settings: Mapping[str, Any]) -> None:
@@ -236,8 +220,9 @@ def as_trained(checkpoint: str, settings: Mapping[str, Any]) -> None:
         if value in (None, known) or known is None or isinstance(known, str):
             continue  # a text is an expression
         raise InputError(
-            f"--{name} {value}: {checkpoint} was trained with {known}; give that, or the overlays "
-            "of the training once more. A copy of it without its config.json takes any."
+            f"{name} is {value} and {checkpoint} was trained with {known}: give the overlays and "
+            f"options of the training once more (--{name}). A copy of it without its config.json "
+            "takes any."
         )
 
 
@@ -255,40 +240,28 @@ def load_pretrained(network: torch.nn.Module, path: str) -> None:
 
 
 def unused_folder(path: str, holds: Sequence[str], *, resume: bool = False) -> str:
-    """``path`` itself, a folder for a run's files.
+    """``path`` itself, a folder for a run's files, which is made.
 
     Args:
         path: the folder.
-        holds: names of files that an earlier run would have left.
+        holds: names of files that an earlier run would have left, with ``*`` for any letters.
         resume: the earlier run goes on, and may have.
 
     Raises:
-        InputError: when it holds a file of an earlier run, which would be overwritten.
+        InputError: when it holds a file of an earlier run, which would be overwritten, or cannot
+            be written to.
     """
-    found = [name for name in holds if (Path(path) / name).exists()]
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = one_line(error)
+        raise InputError(
+            f"output_dir {path}: it cannot be written to ({reason}); give another --output_dir."
+        ) from None
+    found = sorted(each.name for name in holds for each in Path(path).glob(name))
     if found and not resume:
         fix = ", or go on with --resume True" if "checkpoint.pt" in found else ""
         raise InputError(f"output_dir {path}: it holds {found[0]}; give another --output_dir{fix}.")
     return path
-
-
-PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-
-
-def find_images(folder: str, *, suffixes: Sequence[str] = PHOTOGRAPHS) -> list[dict[str, str]]:
-    """The images of a folder, as ``[{"image": path}, ...]`` by name.
-
-    Args:
-        folder: its own files count, not those of folders in it.
-        suffixes: how their names end.
-
-    Raises:
-        InputError: when there is no such folder, or no image in it.
-    """
-    if not Path(folder).is_dir():
-        raise InputError(f"dataset_dir {folder}: there is no such folder; give --dataset_dir.")
-    kinds = tuple(suffixes)
-    paths = sorted(path for path in Path(folder).iterdir() if path.name.lower().endswith(kinds))
-    if not paths:
-        raise InputError(f"dataset_dir {folder}: no image in it ends with {', '.join(kinds)}.")
-    return [{"image": str(path)} for path in paths]

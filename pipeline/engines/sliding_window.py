@@ -96,6 +96,7 @@ class SlidingWindow(Inferer):
             raise ValueError(f"stretch is {stretch}; give 0 for windows of roi_size, or 0.5.")
         self.roi_size, self.overlap = roi_size, overlap
         self.stretch, self.mirror = stretch, mirror
+        self.told: set[Plan] = set()
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
@@ -181,8 +182,9 @@ class SlidingWindow(Inferer):
                 f"sliding window: a window takes {window / 1e9:.1f} GB, {room / 1e9:.1f} GB are "
                 f"free; goes on with {plan}, {need / 1e9:.1f} GB."
             )
-        else:
+        elif plan not in self.told:  # not again for every case of every validation
             logger.info(f"sliding window: {plan}.")
+            self.told.add(plan)
         return plan
 
 

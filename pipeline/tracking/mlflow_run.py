@@ -55,7 +55,8 @@ class MlflowRun:
     no finite number are left out.
 
     Args:
-        enabled: False records nothing, and MLflow need not be installed.
+        enabled: False records nothing but ``config.json`` in ``output_dir``, by which evaluation
+            and prediction know the training, and MLflow need not be installed.
         tracking_uri: MLflow's tracking URI; empty for ``MLFLOW_TRACKING_URI`` or else MLflow's
             default, a SQLite store in the working directory.
         tracking_offline: record in a SQLite store in the working directory, whatever the URI.
@@ -99,7 +100,7 @@ class MlflowRun:
         resume: bool = False,
         timeout: float = 30.0,
     ) -> None:
-        self.enabled = enabled and idist.get_rank() == 0
+        self.enabled = enabled
         self.tracking_uri = tracking_uri
         self.tracking_offline = tracking_offline
         self.experiment_name = str(experiment_name)
@@ -119,7 +120,10 @@ class MlflowRun:
         self.ended = False
 
     def attach(self, engine: Engine) -> None:
+        if idist.get_rank() > 0:
+            return
         if not self.enabled:
+            engine.add_event_handler(Events.STARTED, self.write_config)
             return
         engine.add_event_handler(Events.STARTED, self.start)
         if not self.checkpoint:
@@ -127,6 +131,11 @@ class MlflowRun:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.log_metrics)
         engine.add_event_handler(Events.COMPLETED, lambda engine: self.end("FINISHED"))
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
+
+    def write_config(self, engine: Engine) -> None:
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        config = json.dumps(without_passwords(self.bundle["config"]), indent=4, default=str)
+        (self.output_dir / "config.json").write_text(config)
 
     def start(self, engine: Engine) -> None:
         """Open the run.

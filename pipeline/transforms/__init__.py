@@ -4,6 +4,7 @@ from .augment import RandAffineBatchd, RandBlurBatchd, RandColourBatchd, RandIll
 from .largest import KeepLargestInBoxd
 from .nifti_writer import NiftiWriter
 from .radial import RandRadialBatchd
+from .read import ReadImaged, as_rgb
 from .regions import LabelToRegionsd, NestRegionsd, RegionsToLabeld
 from .restore_grid import RestoreGridd
 from .same_grid import SameGridd
@@ -20,7 +21,9 @@ __all__ = [
     "RandColourBatchd",
     "RandIlluminationBatchd",
     "RandRadialBatchd",
+    "ReadImaged",
     "RegionsToLabeld",
     "RestoreGridd",
     "SameGridd",
+    "as_rgb",
 ]

@@ -14,7 +14,7 @@ TOLERANCE = 0.05  # mm; tools round affines differently
 
 
 class SameGridd(MapTransform):
-    """Check that labels have the shape and the affine that their image's file has.
+    """Check that labels have the shape and, as volumes, the affine of their image's file.
 
     Stands right after the label was loaded; the image may have been transformed before.
 
@@ -39,12 +39,13 @@ class SameGridd(MapTransform):
         for key in self.key_iterator(out):
             label = out[key]
             shapes = tuple(label.shape[1:]), tuple(int(each) for each in image["spatial_shape"])
-            apart = label.affine.double().cpu() - torch.as_tensor(image["original_affine"]).double()
-            if shapes[0] != shapes[1] or apart.abs().max() > TOLERANCE:
+            own = torch.as_tensor(image.get("original_affine", label.affine))  # pictures have none
+            apart = (label.affine.double().cpu() - own.double().cpu()).abs().max()
+            if shapes[0] != shapes[1] or apart > TOLERANCE:
                 how = (
-                    f"{shapes[0]} voxels and {shapes[1]}"
+                    f"{_size(shapes[0])} and {_size(shapes[1])}"
                     if shapes[0] != shapes[1]
-                    else f"affines that differ by up to {apart.abs().max():.3g} mm"
+                    else f"affines that differ by up to {apart:.3g} mm"
                 )
                 raise InputError(
                     f"label {label.meta.get('filename_or_obj')} is not on the grid of "
@@ -52,3 +53,7 @@ class SameGridd(MapTransform):
                     "interpolation of its values."
                 )
         return out
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{' x '.join(map(str, shape))} {'px' if len(shape) == 2 else 'voxels'}"

@@ -57,7 +57,20 @@ def _cut(folder):
     path.write_bytes(path.read_bytes()[:-200])
 
 
+def _turn(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Orientation: turned by 90 degrees
+    with Image.open(folder / "images/1.png") as picture:
+        picture.save(folder / "images/1.png", exif=exif)
+
+
 FAULTS = {
+    "turned": (lambda c, f: _turn(f), "images/1.png", "turned by its EXIF tag"),
+    "uniform": (
+        lambda c, f: Image.new("RGB", (30, 20), "white").save(f / "images/1.png"),
+        "images/1.png",
+        "the value 255 all over",
+    ),
     "missing image": (lambda c, f: (f / "images/1.png").unlink(), "images/1.png", "missing file"),
     "missing label": (lambda c, f: (f / "labels/1.png").unlink(), "labels/1.png", "missing file"),
     "truncated": (lambda c, f: _cut(f), "images/1.png", "cannot be read"),

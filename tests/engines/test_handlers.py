@@ -10,9 +10,15 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import ValidationHandler
 
-from pipeline.engines import AugmentedBatch, ClipGradients, EpochSummary, RegionDice
+from pipeline.engines import (
+    AugmentedBatch,
+    ClipGradients,
+    EpochSummary,
+    PeriodicValidation,
+    RegionDice,
+)
+from pipeline.errors import InputError
 
 
 def trainer(*handlers, loader=None, epochs: int = 1, **options) -> SupervisedTrainer:
@@ -64,7 +70,8 @@ def test_the_summary_averages_logs_and_keeps_a_history(tmp_path, caplog):
     )
     validator.logger.setLevel(logging.CRITICAL)
     summary = EpochSummary(str(tmp_path / "out"), validator)
-    engine = trainer(ValidationHandler(2, validator), summary, loader=loader, epochs=4)
+    validation = PeriodicValidation(validator=validator, interval=2)
+    engine = trainer(validation, summary, loader=loader, epochs=5)
     losses: list[list[float]] = []
     engine.add_event_handler(Events.EPOCH_STARTED, lambda engine: losses.append([]))
     engine.add_event_handler(
@@ -80,12 +87,13 @@ def test_the_summary_averages_logs_and_keeps_a_history(tmp_path, caplog):
     )
     assert metrics["peak_memory_mb"] > 100  # torch alone takes more
     lines = [each.message for each in caplog.records if each.name == "pipeline.engines.handlers"]
-    assert [line.split("  ")[0] for line in lines] == [f"epoch {n}/4" for n in (1, 2, 3, 4)]
-    assert ["dice" in line for line in lines] == [False, True, False, True]
+    assert [line.split("  ")[0] for line in lines] == [f"epoch {n}/5" for n in range(1, 6)]
+    validated = [False, True, False, True, True]  # the last one too
+    assert ["dice" in line for line in lines] == validated
     with (tmp_path / "out" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["loss"]) for row in rows] == pytest.approx(by_hand)
-    assert [bool(row["dice/disc"]) for row in rows] == [False, True, False, True]
+    assert [bool(row["dice/disc"]) for row in rows] == validated
     assert metrics["minutes"] == pytest.approx(sum(float(row["seconds"]) for row in rows) / 60)
 
 
@@ -94,7 +102,7 @@ def test_a_loss_that_is_not_finite_ends_the_training():
     good, bad = torch.ones(2, 1, 4, 4), torch.full((2, 1, 4, 4), math.nan)
     loader = [{"image": image, "label": bad}, {"image": image, "label": good}]
     engine = trainer(EpochSummary(), loader=loader, epochs=3)
-    with pytest.raises(RuntimeError, match="loss of epoch 1 is nan; lower --lr"):
+    with pytest.raises(InputError, match="loss of epoch 1 is nan; lower --lr"):
         engine.run()
 
 

@@ -50,6 +50,19 @@ def test_limits_of_a_job_count_but_not_the_files_that_it_has_read(tmp_path):
     assert list(memory.group_limits(root, own)) == [6000]
 
 
+def test_limits_of_version_1_count_too(tmp_path):
+    root, own = tmp_path / "cgroup", tmp_path / "own"
+    job = root / "memory/slurm/uid_1/job_7"
+    (job / "step_0").mkdir(parents=True)
+    own.write_text("9:cpu,cpuacct:/slurm\n5:memory:/slurm/uid_1/job_7/step_0\n0::/init\n")
+    (job / "memory.limit_in_bytes").write_text("8000\n")
+    (job / "memory.usage_in_bytes").write_text("7000\n")
+    (job / "memory.stat").write_text(
+        "inactive_file 1\nactive_file 1\ntotal_inactive_file 4000\ntotal_active_file 1000\n"
+    )
+    assert list(memory.group_limits(root, own)) == [6000]
+
+
 def test_free_memory_is_a_sane_number():
     assert 2**20 < free_memory("cpu") < 2**50
 

@@ -15,12 +15,15 @@ from monai.bundle import ConfigWorkflow, create_workflow
 from pipeline.engines import (
     as_trained,
     existing_file,
+    file_digest,
     find_images,
     load_pretrained,
     running_bundle,
     select_cases,
     unused_folder,
 )
+from pipeline.engines.preflight import check_processes
+from pipeline.engines.settings import check_settings
 from pipeline.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
@@ -74,6 +77,8 @@ def input_error(error: BaseException) -> str:
         ({"rests": 1}, ["--rests 1"]),  # in the file, but it would change nothing
         ({"epochs": 1, "trainer#steps": 2}, ["--epochs 1"]),
         ({"lr": "false"}, ["write --lr False"]),  # fire makes a text of JSON's false
+        ({"bundle_root": "a#b"}, ["--bundle_root a#b", "rename it"]),
+        ({"epochs": 0}, ["epochs is 0: give a whole number, 1 or more (--epochs)"]),
     ],
 )
 def test_an_override_that_nothing_reads_is_refused(tiny, override, words):
@@ -115,7 +120,8 @@ def declared_ids() -> list:
 @pytest.mark.parametrize(
     "paths", declared_ids(), ids=lambda paths: "+".join(path.stem for path in paths)
 )
-def test_every_plain_id_of_a_bundles_last_config_can_be_overridden(paths):
+def test_every_plain_id_of_a_bundles_last_config_can_be_overridden(paths, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")
     config = json.loads(paths[-1].read_text())
     plain = {
         name: value
@@ -234,6 +240,26 @@ def test_files_and_folders_of_a_run(tmp_path):
         with pytest.raises(InputError, match=words):
             refused()
     assert unused_folder(str(tmp_path), ["model.pt"], resume=True) == str(tmp_path)
+    with pytest.raises(InputError, match=r"holds model\.pt"):
+        unused_folder(str(tmp_path), ["*.pth", "m*.pt"])
+    with pytest.raises(
+        InputError, match=r"notes\.txt.*cannot be written to .*another --output_dir"
+    ):
+        unused_folder(str(tmp_path / "notes.txt/out"), ["model.pt"])
+
+
+def test_two_images_never_share_a_mask(tmp_path):
+    for name in ("a.png", "b.jpg", ".c.png", "._a.png"):
+        (tmp_path / name).touch()
+    assert [Path(case["image"]).name for case in find_images(str(tmp_path))] == ["a.png", "b.jpg"]
+    (tmp_path / "A.tif").touch()
+    with pytest.raises(InputError, match=r"masks of A\.tif and a\.png would be one file"):
+        find_images(str(tmp_path))
+    assert len(find_images(str(tmp_path), suffixes=[".png"])) == 1
+    for name in ("x.nii", "x.nii.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"x\.nii and x\.nii\.gz"):
+        find_images(str(tmp_path), suffixes=[".nii", ".nii.gz"])
 
 
 def test_an_evaluation_sees_what_the_training_saw(tmp_path):
@@ -243,8 +269,85 @@ def test_an_evaluation_sees_what_the_training_saw(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     as_trained(checkpoint, {"fold": None, "spacing": [3.0, 3, 3], "regions": ["a"], "other": 1})
     for name, value in (("fold", 0), ("spacing", [3, 3, 4])):
-        with pytest.raises(InputError, match=rf"--{name} .*: .*model.pt was trained with"):
+        with pytest.raises(InputError, match=rf"{name} is .*model.pt was trained with .*--{name}"):
             as_trained(checkpoint, {name: value})
+
+
+def bundle_settings(name: str, *overlays: str) -> dict:
+    configs = BUNDLES / name / "configs"
+    files = ["train.json", *overlays]
+    return {k: v for file in files for k, v in json.loads((configs / file).read_text()).items()}
+
+
+FUNDUS = bundle_settings("fundus_disc_cup_segmentation")
+PANCREAS = bundle_settings("pancreas_ct_segmentation")
+
+
+@pytest.mark.parametrize(
+    ("config", "change"),
+    [
+        *[(FUNDUS, {name: 0}) for name in ("epochs", "batch_size", "val_interval", "patience")],
+        *[(FUNDUS, {"epochs": value}) for value in ("abc", 1.5, True, None, -1) if value],
+        *[(FUNDUS, {"lr": value}) for value in (0, -1, "abc", float("nan"), float("inf"))],
+        *[(FUNDUS, {"gates": value}) for value in (3, 3.5, -1)],
+        *[(FUNDUS, {"roi_size": value}) for value in (64, [64], [64, 32], [0, 0], ["a", "a"])],
+        *[(FUNDUS, {"patch_size": value}) for value in (64, [64, 64, 64])],
+        *[(FUNDUS, {"device": value}) for value in ("gpu", "cuda:99", 1.5)],
+        *[(FUNDUS, {"regions": value}) for value in ("a", ["a"], [], [1, 2])],
+        *[(FUNDUS, {"strides": value}) for value in ([2, 2], [2, 2, 2, 2, 2])],
+        *[(FUNDUS, change) for change in ({"seed": -1}, {"resume": "yes"}, {"channels": 16})],
+        *[(PANCREAS, {"spacing": value}) for value in ([6, 6], [0, 1, 1], 1.5)],
+        *[(PANCREAS, {"overlap": value}) for value in (1, -0.1, "a")],
+        *[(PANCREAS, {"hu_window": value}) for value in ([100], [240, -100], ["a", "b"])],
+        *[(PANCREAS, {"class_ratios": value}) for value in ([1, 1], [1, 1, 1, 1])],
+        *[(PANCREAS, {"label_values": value}) for value in ([[1, 2], [2]], [])],
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_with_what_to_give(config, change):
+    (name,) = change
+    with pytest.raises(InputError, match=rf"{name} .*give .*--{name}\b.*\.$"):
+        check_settings(config | change)
+
+
+def test_the_settings_of_the_bundles_and_their_overlays_can_be():
+    for paths in declared_ids():
+        config: dict = {}
+        for path in paths:
+            config |= json.loads(path.read_text())
+        check_settings(config)
+    check_settings({"lr": "$@other * 2", "device": "@cache_device", "roi_size": "$[1]"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "distributed", "words"),
+    [
+        ({}, "$init()", "start them by torchrun"),
+        ({"WORLD_SIZE": "2", "LOCAL_RANK": "0"}, None, "give the overlay multi_gpu.json"),
+        ({"WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "$init()", None),
+        ({"WORLD_SIZE": "1", "LOCAL_RANK": "0"}, "$init()", None),
+        ({}, None, None),
+    ],
+)
+def test_processes_form_a_group_or_there_is_one(environ, distributed, words, monkeypatch):
+    for name in ("WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    if words is None:
+        check_processes({"distributed": distributed})
+    else:
+        with pytest.raises(InputError, match=words):
+            check_processes({"distributed": distributed})
+
+
+def test_another_content_has_another_digest(tmp_path):
+    path = tmp_path / "datalist.json"
+    assert file_digest(str(path)) == ""
+    path.write_text("a")
+    first = file_digest(str(path))
+    assert first == "sha256 ca978112ca1b"  # of FIPS 180-4's algorithm
+    path.write_text("b")
+    assert file_digest(str(path)) != first
 
 
 def test_pretrained_weights_are_loaded_or_refused_by_name(tmp_path):

@@ -4,6 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 from monai.transforms import Compose, LoadImaged, Orientationd, Spacingd
+from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.transforms import SameGridd
@@ -26,7 +27,7 @@ LOAD = Compose(
         ((9, 8, 7), 0.0, None),
         ((9, 8, 7), 0.01, None),
         ((9, 8, 7), 1.5, "differ by up to 1.5 mm"),
-        ((7, 8, 9), 0.0, r"\(7, 8, 9\) voxels and \(9, 8, 7\)"),
+        ((7, 8, 9), 0.0, "7 x 8 x 9 voxels and 9 x 8 x 7 voxels"),
     ],
 )
 def test_a_label_is_compared_with_its_images_file(tmp_path, shape, shift, fault):
@@ -47,3 +48,20 @@ def test_a_label_is_compared_with_its_images_file(tmp_path, shape, shift, fault)
         assert cause is not None
         assert "label.nii.gz" in str(cause)
         assert re.search(fault, str(cause))
+
+
+def test_a_picture_has_no_affine_but_a_size(tmp_path):
+    for name, size in (("image", (6, 4)), ("label", (6, 4)), ("turned", (4, 6))):
+        Image.new("L", size).save(tmp_path / f"{name}.png")
+    load = Compose(
+        [
+            LoadImaged(["image", "label"], reader="PILReader", ensure_channel_first=True),
+            SameGridd("label"),
+        ]
+    )
+    paths = {"image": str(tmp_path / "image.png"), "label": str(tmp_path / "label.png")}
+    assert load(paths)["label"].shape == (1, 6, 4)
+    with pytest.raises(RuntimeError) as raised:
+        load(paths | {"label": str(tmp_path / "turned.png")})
+    assert "turned.png" in str(raised.value.__cause__)
+    assert "4 x 6 px and 6 x 4 px" in str(raised.value.__cause__)

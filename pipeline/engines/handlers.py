@@ -64,7 +64,8 @@ class SeedTransforms:
 class PeriodicValidation(ValidationHandler):
     """MONAI's ``ValidationHandler``, which validates the last epoch too, whatever the interval.
 
-    So the end of a schedule is measured, and a training of few epochs has a best one.
+    So the end of a schedule is measured, and a training of few epochs has a best one. What the
+    training draws does not depend on when it validates.
 
     Args:
         validator: the evaluator.
@@ -79,6 +80,10 @@ class PeriodicValidation(ValidationHandler):
             return epoch % self.interval == 0 or epoch == engine.state.max_epochs
 
         engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=is_due), self)
+
+    def __call__(self, engine: Engine) -> None:
+        with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed, used or not
+            super().__call__(engine)
 
 
 class EpochSummary:

@@ -240,7 +240,7 @@ def load_pretrained(network: torch.nn.Module, path: str) -> None:
 
 
 def unused_folder(path: str, holds: Sequence[str], *, resume: bool = False) -> str:
-    """``path`` itself, a folder for a run's files, which is made.
+    """``path`` itself, a folder for a run's files.
 
     Args:
         path: the folder.
@@ -251,9 +251,9 @@ def unused_folder(path: str, holds: Sequence[str], *, resume: bool = False) -> s
         InputError: when it holds a file of an earlier run, which would be overwritten, or cannot
             be written to.
     """
+    above = next(each for each in (Path(path), *Path(path).resolve().parents) if each.exists())
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path):
+        with TemporaryFile(dir=above):  # the folder is made when there is something to write
             pass
     except OSError as error:
         reason = one_line(error)

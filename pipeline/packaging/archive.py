@@ -7,7 +7,6 @@ import json
 import os
 import stat
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -64,17 +63,17 @@ def read_archive(path: Path) -> tuple[str, dict[str, bytes]]:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; give the archive.") from None
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # zipfile raises about anything on a damaged archive
         raise InputError(f"{path}: it is no zip archive ({error}); package it again.") from None
     with archive:
-        entries = [each for each in archive.infolist() if not each.is_dir()]
         check_entries(path, archive.infolist())
+        entries = [each for each in archive.infolist() if not each.is_dir()]
         files = {}
         for each in entries:
             try:
                 with archive.open(each) as stream:
                     content = stream.read(each.file_size + 1)
-            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
+            except Exception as error:
                 raise InputError(f"{path}: {each.filename} cannot be read ({error}).") from None
             files[each.filename] = content
     tops = {name.split("/")[0] for name in files}
@@ -96,7 +95,8 @@ def check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
         name, kind = each.filename, stat.S_IFMT(each.external_attr >> 16)
         pure = PurePosixPath(name)
         if (
-            each.orig_filename != name  # cut at a zero byte
+            not name
+            or each.orig_filename != name  # cut at a zero byte
             or pure.is_absolute()
             or ".." in pure.parts
             or any(character in name for character in "\\:")

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..engines.preflight import texts
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .archive import manifest, read_archive, unpack
 from .code import FOLDER, PROJECT, TRAVELS_AS
 from .configs import WEIGHTS, missing_ids, plain
@@ -103,6 +103,18 @@ def check_files(files: Mapping[str, bytes], name: str) -> list[tuple[str, str]]:
     Raises:
         InputError: says what is wrong, and where.
     """
+    try:
+        return _check_files(files, name)
+    except InputError:
+        raise
+    except Exception as error:  # a config of another hand may hold anything
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise InputError(
+            f"{name}: its configs are no bundle's ({reason}); package it again."
+        ) from None
+
+
+def _check_files(files: Mapping[str, bytes], name: str) -> list[tuple[str, str]]:
     check_zoo(files, name)
     metadata = json.loads(files["configs/metadata.json"])
     formats = metadata["network_data_format"]

@@ -116,6 +116,6 @@ def test_each_process_takes_its_own_gpu_before_it_meets_the_others(bundle, first
     names = dict.fromkeys(("train.json", first, "multi_gpu.json"))
     parser.read_config([str(configs / name) for name in names])
     parser.parse()
-    for place in range(2):
+    for place in (1, 2):
         parser.get_parsed_content(f"initialize::{place}")
     assert calls == ["cuda:1", "nccl"]

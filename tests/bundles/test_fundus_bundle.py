@@ -154,8 +154,9 @@ def test_a_fault_ends_with_one_clear_line(bundle_run, ids, message, phantoms, tm
 def test_an_unknown_label_value_is_named(bundle_run, phantoms, tmp_path):
     """A 0/255 mask, the commonest mistake of all."""
     mask = tmp_path / "mask.png"
-    Image.fromarray(np.full((40, 40), 255, np.uint8)).save(mask)
-    case = {"image": str(next((phantoms / "images").iterdir())), "label": str(mask), "fold": 0}
+    image = next((phantoms / "images").iterdir())
+    Image.new("L", Image.open(image).size, 255).save(mask)
+    case = {"image": str(image), "label": str(mask), "fold": 0}
     (tmp_path / "datalist.json").write_text(json.dumps({"training": [case, {**case, "fold": 1}]}))
     done = bundle_run(["train.json"], cwd=tmp_path, check=False, dataset_dir=tmp_path,
                       output_dir="run", **SMALL)  # fmt: skip

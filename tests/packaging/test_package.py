@@ -142,6 +142,15 @@ def test_a_second_model_file_would_be_served_by_chance(archive):
         check_files({**files, "models/a.pt": b""}, name)
 
 
+@pytest.mark.parametrize("content", [b"", b"[1", b"[]", b"{}", b"3", b"\xff"])
+@pytest.mark.parametrize("file", ["metadata", "train", "inference"])
+def test_configs_of_another_hand_are_refused_in_a_line(archive, file, content):
+    name, files = read_archive(archive)
+    with pytest.raises(InputError) as error:
+        check_files({**files, f"configs/{file}.json": content}, name)
+    assert "\n" not in str(error.value)
+
+
 def test_what_is_too_large_for_the_model_zoo_is_said(archive):
     name, files = read_archive(archive)
     assert "--weights-url" not in dict(check_files(files, name))["model zoo"]

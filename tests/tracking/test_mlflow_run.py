@@ -186,6 +186,8 @@ def test_the_working_folder_is_not_recorded(store, tmp_path, monkeypatch):
 def test_switched_off_it_needs_no_mlflow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)  # any import of it now fails
     assert train(tmp_path / "out", enabled=False).state.epoch == 3
-    assert not (tmp_path / "out" / "config.json").exists()
+    # By which evaluation and prediction know the training.
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == CONFIG
+    assert not (tmp_path / "out" / "mlflow").exists()
     with pytest.raises(ImportError):
         train(tmp_path / "other")

@@ -6,6 +6,7 @@ doi:10.1038/s41467-022-30695-9. 281 cases have a label; the labels of the test s
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
@@ -142,9 +143,9 @@ def _refuse_other_grids(case: Case) -> None:
 def _place(source: Path, target: Path) -> None:
     """Link or copy a volume; ``target`` ends in ``.nii.gz``, so it is packed if it is not yet."""
     if source.suffix != ".gz":
-        import nibabel
-
-        nibabel.save(nibabel.load(source), target)
+        # Its very bytes: written anew by nibabel, a scaled volume would be rounded once more.
+        with source.open("rb") as plain, gzip.open(target, "wb", compresslevel=1) as packed:
+            shutil.copyfileobj(plain, packed)
         return
     try:
         os.link(source.resolve(), target)

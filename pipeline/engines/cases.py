@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def select_cases(
 
     Raises:
         InputError: for a missing folder or file, a malformed or empty list, an unknown section,
-            a fold nobody is in.
+            a fold nobody is in, fewer cases to validate than processes of ``torchrun``.
     """
     if section not in ("training", "validation", "testing"):
         raise InputError(f"section {section}: give training, validation or testing.")
@@ -57,6 +58,12 @@ def select_cases(
         cases = [case for case in cases if (case.get("fold") == fold) == (section == "validation")]
         if not cases:
             raise InputError(f"datalist {datalist}: no case is left for {section} of fold {fold}.")
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if section != "training" and len(cases) < processes:
+        raise InputError(
+            f"datalist {datalist}: {len(cases)} cases for {section} cannot be shared by "
+            f"{processes} processes; start {len(cases)} at most."
+        )
     located = []
     for case in cases:
         paths = {key: str(root / case[key]) for key in ("image", "label")}

@@ -158,7 +158,7 @@ def texts(node: Any) -> Iterator[str]:
 
 
 def show_input_errors_as_one_line() -> None:
-    """Print an ``InputError``, wherever in a chain of causes, without the traceback."""
+    """Print an ``InputError``, wherever in a chain of causes, and Ctrl-C without the traceback."""
     if getattr(sys.excepthook, "prints_input_errors", False):
         return
     previous = sys.excepthook
@@ -168,6 +168,9 @@ def show_input_errors_as_one_line() -> None:
         for thread in threading.enumerate():
             if isinstance(thread, DummyProcess):
                 thread.join(timeout=30)
+        if issubclass(kind, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+            return
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__ or cause.__context__

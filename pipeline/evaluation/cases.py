@@ -50,11 +50,13 @@ def gathered(cases: list[Case]) -> list[Case]:
     """
     if idist.get_world_size() > 1:
         every = [case for part in idist.all_gather(cases) for case in part]
-        cases = list({case.path or id(case): case for case in every}.values())
+        # Two readers' labels of one image are two cases.
+        files = [(case.path, case.row["label"]) if case.path else id(case) for case in every]
+        cases = list(dict(zip(files, every, strict=True)).values())
     if len({case.row["case"] for case in cases}) < len(cases) and all(case.path for case in cases):
         root = commonpath([dirname(abspath(case.path)) for case in cases])
         taken: Counter[str] = Counter()
-        for case in sorted(cases, key=lambda case: case.path):
+        for case in sorted(cases, key=lambda case: (case.path, case.row["label"])):
             parts = relpath(dirname(abspath(case.path)), root).split(os.sep)
             name = "_".join([*(part for part in parts if part != "."), stem(case.path)])
             taken[name] += 1

@@ -202,8 +202,10 @@ def attention(
 
     section = Section("Attention")
     for network, path in attention_maps(client, found, evaluations, folder=scratch).items():
-        file_name = re.sub(r"[^\w-]", "_", network)
-        target = folder / "figures" / f"attention_{file_name}.png"
+        stem = "attention_" + re.sub(r"[^\w-]", "_", network)
+        target = folder / "figures" / f"{stem}.png"
+        while target.exists():  # of `u+a`, and this is `u.a`
+            target = target.with_stem(f"{target.stem}_")
         copy(path, target)
         note = f"{network}: the case of median Dice in its first evaluation."
         section.pictures.append(Picture(f"Attention of {network}", target, [note]))

@@ -47,8 +47,8 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        lines = [self.head, ["---"] + ["---:"] * (len(self.head) - 1)]
-        lines += [[str(cell).replace("|", r"\|") for cell in row] for row in self.rows]
+        lines = [[str(each).replace("|", r"\|") for each in row] for row in (self.head, *self.rows)]
+        lines.insert(1, ["---"] + ["---:"] * (len(self.head) - 1))
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return "\n\n".join([f"## {self.title}", body, *self.notes])
 

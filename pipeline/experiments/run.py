@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from ..errors import InputError, one_line
 from .plan import read_plan
 from .plan_cells import Cell, cells, check_settings
 from .run_cell import Work, evaluation, last_words, training
-from .run_clusters import make_cluster
+from .run_clusters import make_cluster, queued, slurm_job
 from .run_jobs import Cluster, Job, Resources, run_all
 from .run_progress import Board, duration, share_done
 from .run_record import ParentRun
@@ -41,8 +42,9 @@ def run_plan(
     plan = read_plan(path)
     folder = output or Path("runs") / plan.name
     every = cells(plan)
+    queue = queued() if resources.cluster == "slurm" else None
     for cell in every:
-        check_begun(cell, folder / cell.name, resources)
+        check_begun(cell, folder / cell.name, resources, queue or set())
     if dry_run:
         for cell in every:
             work = make_work(cell, folder, resources, tags={})
@@ -55,7 +57,7 @@ def run_plan(
         shutil.copyfile(path, folder / "plan.json")
         parent = ParentRun("experiment", plan, path, every[0], folder)
         works = [make_work(cell, folder, resources, parent.tags) for cell in every]
-        return carry_out(works, every, cluster, resources, parent, again(path, output))
+        return carry_out(works, every, cluster, resources, parent, again(path, output, resources))
 
 
 def carry_out(
@@ -134,14 +136,17 @@ def make_work(cell: Cell, folder: Path, resources: Resources, tags: dict[str, st
     return Work(cell.name, place, steps)
 
 
-def check_begun(cell: Cell, folder: Path, resources: Resources) -> None:
-    """Compare a cell with what its folder was made with, if it came as far as a checkpoint.
+def check_begun(cell: Cell, folder: Path, resources: Resources, queue: set[str]) -> None:
+    """Compare a cell with what its folder was made with.
+
+    Only if it came as far as a checkpoint, or its job waits in Slurm's ``queue`` to make one.
 
     Raises:
         InputError: when the settings differ.
     """
     file = folder / "settings.json"
-    if file.exists() and any((folder / "training").glob("*.pt")):
+    begun = any((folder / "training").glob("*.pt")) or slurm_job(folder) in queue
+    if file.exists() and begun:
         now = json.loads(json.dumps(cell.settings(processes=resources.processes)))
         check_settings(cell, json.loads(file.read_text()), now, folder)
 
@@ -154,26 +159,33 @@ def begin(cell: Cell, folder: Path, resources: Resources) -> None:
 
 
 def check_configs(every: list[Cell]) -> None:
-    """Build each network and find the cases of each fold once, as the cells will.
+    """Check each network's settings, build it, and find the cases of each fold, as the cells will.
 
     Raises:
-        InputError: when a cell could not even start.
+        InputError: when a cell could not even start, or be evaluated.
     """
     from monai.bundle import ConfigParser
 
+    from ..engines.settings import check_settings as check_values
+
     seen = set()
     for cell in every:
-        for key, section in (
-            (cell.network, "network_def"),
-            (cell.ids["fold"], "train#dataset#data"),
+        measured = {**cell.ids, **cell.evaluate.overrides, "section": cell.evaluate.section}
+        evaluated = (*cell.configs, cell.bundle / "configs" / "evaluate.json")
+        for key, configs, ids, section in (
+            (cell.network, cell.configs, cell.ids, "network_def"),
+            (cell.ids["fold"], cell.configs, cell.ids, "train#dataset#data"),
+            (cell.ids["fold"], evaluated, measured, "validate#dataset#data"),
         ):
             if (key, section) in seen:
                 continue
             seen.add((key, section))
             parser = ConfigParser()
-            parser.read_config([str(config) for config in cell.configs])
-            parser.update(pairs=cell.ids)
+            parser.read_config([str(config) for config in configs])
+            parser.update(pairs=ids)
             try:
+                devices = {"device": None, "cache_device": None}  # known where the cell runs
+                check_values(parser.get() | devices)
                 parser.get_parsed_content(section)
             except Exception as error:
                 raise InputError(f"{cell.name}: {root_cause(error)}") from error
@@ -212,8 +224,8 @@ def opened(folder: Path) -> Any:
         raise InputError(f"{folder}: another process runs this; wait for it, or stop it.") from None
 
 
-def again(path: Path, output: Path | None, verb: str = "run") -> str:
+def again(path: Path, output: Path | None, resources: Resources, verb: str = "run") -> str:
     """The command that goes on."""
-    return f"python -m pipeline experiment {verb} {path}" + (
-        f" --output {output}" if output else ""
-    )
+    place = ["--output", str(output)] if output else []
+    command = ["python", "-m", "pipeline", "experiment", verb, str(path)]
+    return shlex.join([*command, *place, *resources.options])

@@ -16,6 +16,7 @@ from ..errors import InputError
 from .run_cell import Work
 from .run_jobs import Cluster, Job, Resources
 
+JOB_RECORD = "job.json"  # in a cell's folder
 FOREVER = 60 * 24 * 365  # min; submitit ends a local job after a time, here no one asked for that
 
 
@@ -81,11 +82,9 @@ class Slurm:
     def submit(self, work: Work, slot: int) -> Job:
         import submitit
 
-        record = work.folder / "job.json"
-        if record.exists():
-            earlier = json.loads(record.read_text())["slurm_job_id"]
-            if earlier in (queued() or ()):
-                return Job(work, earlier, slot)
+        earlier = slurm_job(work.folder)
+        if earlier and earlier in (queued() or ()):
+            return Job(work, earlier, slot)
         wanted = self.resources
         if wanted.cpus:
             work.env = {"OMP_NUM_THREADS": str(max(1, wanted.cpus // max(1, wanted.gpus or 1)))}
@@ -110,7 +109,8 @@ class Slurm:
         except submitit.core.utils.FailedJobError as error:
             reason = (str(error).strip().splitlines() or ["it gave no reason"])[-1]
             raise InputError(f"sbatch refused {work.name}: {reason}") from None
-        record.write_text(json.dumps({"slurm_job_id": handle.job_id}))
+        record = {"slurm_job_id": handle.job_id}
+        (work.folder / JOB_RECORD).write_text(json.dumps(record))
         self._queue = {*(queued() or ()), handle.job_id}
         return Job(work, handle.job_id, slot)
 
@@ -130,6 +130,12 @@ def job_folder(work: Work) -> Path:
     folder = work.folder / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(dir=folder, prefix=time.strftime("%Y%m%d-%H%M%S-")))
+
+
+def slurm_job(folder: Path) -> str | None:
+    """The id of the job that a cell's folder was last handed over with, if to Slurm."""
+    record = folder / JOB_RECORD
+    return json.loads(record.read_text())["slurm_job_id"] if record.exists() else None
 
 
 def queued() -> set[str] | None:

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from ..errors import InputError
@@ -42,6 +42,10 @@ class Resources:
         for name, value in numbers.items():
             if value is not None and value < 1:
                 raise InputError(f"--{name} {value}: give 1 or more.")
+        if self.gpus is not None and self.gpus < 0:
+            raise InputError(f"--gpus {self.gpus}: give 0 or more.")
+        if self.memory is not None and not self.memory > 0:
+            raise InputError(f"--memory {self.memory}: give more than 0 GB.")
         if self.cluster == "local":
             for name, value in {"nodes": self.nodes > 1, "partition": self.partition}.items():
                 if value:
@@ -51,6 +55,18 @@ class Resources:
     def processes(self) -> int:
         """Processes that train one cell together."""
         return max(1, self.gpus or 1) * self.nodes
+
+    @property
+    def options(self) -> list[str]:
+        """What was given of it on the command line."""
+        given = [(each.name, getattr(self, each.name), each.default) for each in fields(self)]
+        names = {"minutes": "time"}
+        return [
+            part
+            for name, value, default in given
+            if value != default
+            for part in (f"--{names.get(name, name)}", str(value))
+        ]
 
 
 @dataclass

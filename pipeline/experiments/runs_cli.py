@@ -60,12 +60,12 @@ def tidy(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Mark runs as KILLED that say RUNNING while their process on this host is gone."""
-    import mlflow
     from rich.console import Console
 
     from ..tracking.lifecycle import mark, mark_dead_runs
+    from .compare_runs import connect
 
-    client = mlflow.MlflowClient(tracking_uri)
+    client = connect(tracking_uri or "")
     if run:
         marked = [client.get_run(run_id) for run_id in run]
         for each in marked:
@@ -96,13 +96,13 @@ def rerun(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Repeat the training RUN_ID from its MLflow record, and show both results."""
-    import mlflow
     from rich.console import Console
     from rich.table import Table
 
     from ..tracking.lifecycle import prepare_rerun, run_command
+    from .compare_runs import connect
 
-    client = mlflow.MlflowClient(tracking_uri)
+    client = connect(tracking_uri or "")
     first = client.get_run(run_id)
     output = output or Path("runs") / f"rerun-{run_id[:8]}"
     command, folder, differences = prepare_rerun(client, first, output)
@@ -112,10 +112,9 @@ def rerun(
     status = run_command(command, folder, client.tracking_uri)
     if status:
         raise typer.Exit(status)
-    key = "pipeline.output_dir"
-    second = client.search_runs(
-        [first.info.experiment_id], f"tags.`{key}` = '{output.resolve()}'", max_results=1
-    )[0]
+    latest = client.search_runs([first.info.experiment_id], max_results=1000)
+    place = str(output.resolve())
+    second = next(run for run in latest if run.data.tags.get("pipeline.output_dir") == place)
     table = Table("metric", "first", "rerun")
     for name, value in first.data.metrics.items():
         if name.startswith(("train/loss", "val/", "best/")):

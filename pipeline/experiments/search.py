@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..json_file import read_json
 from .plan import Plan, Search, read_plan
 from .plan_cells import Cell, cells, check_ids, check_settings
 from .run import again, check_configs, opened
@@ -62,13 +63,14 @@ def search_plan(path: Path, *, output: Path | None = None, resources: Resources)
         settings.write_text(json.dumps(now, indent=4) + "\n")
         shutil.copyfile(path, folder / "plan.json")
         parent = ParentRun("search", plan, path, cell, folder)
+        command = again(path, output, resources, "search")
         trials = Trials(plan.search, cell, folder, resources, parent)
         try:
             trials.run(cluster)
         except BaseException as reason:
             stopped = isinstance(reason, KeyboardInterrupt | SystemExit)
             parent.end("KILLED" if stopped else "FAILED")
-            trials.board.say(f"stopped. To go on: {again(path, output, 'search')}", "yellow")
+            trials.board.say(f"stopped. To go on: {command}", "yellow")
             raise
         return trials.finish()
 
@@ -77,7 +79,8 @@ def searched_cell(plan: Plan, path: Path) -> Cell:
     """The cell that the trials vary.
 
     Raises:
-        InputError: when the plan has no such cell, or the space names what nothing reads.
+        InputError: when the plan has no such cell, the space names what nothing reads, or the
+            metric is none that an epoch has.
     """
     search = plan.search
     if search is None:
@@ -93,7 +96,23 @@ def searched_cell(plan: Plan, path: Path) -> Cell:
             f"the networks {networks} and the folds {plan.folds}."
         )
     check_ids(search.space, chosen[0].configs, where="search.space")
+    check_metric(search, chosen[0])
     return chosen[0]
+
+
+def check_metric(search: Search, cell: Cell) -> None:
+    """Refuse a metric that no epoch of a training will have.
+
+    Raises:
+        InputError: names those that it has.
+    """
+    layers = [*map(read_json, cell.configs), cell.ids]
+    regions = cell.value("regions")
+    if any("validate#key_metric" in layer for layer in layers) or not isinstance(regions, list):
+        return  # of the user's own, so not known beforehand
+    known = ["loss", "dice", *(f"dice/{region}" for region in regions), "pooled_iou"]
+    if search.metric not in known:
+        raise InputError(f"search.metric {search.metric}: a training has {', '.join(known)}.")
 
 
 class Trials:

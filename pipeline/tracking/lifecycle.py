@@ -15,6 +15,7 @@ from typing import Any
 from .delivery import RUN_KEY, Delivery
 from .journal import Journal
 from .provenance import HOST, PROCESS, environment, file_sha256, git_tags, is_dead
+from .store import from_anywhere
 
 logger = logging.getLogger(__name__)
 
@@ -162,5 +163,5 @@ def differences(tags: dict[str, str], before: dict[str, Any]) -> list[str]:
 
 def run_command(command: Sequence[str], folder: Path, tracking_uri: str) -> int:
     """Run it; its output goes where ours goes."""
-    environ = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
+    environ = {**os.environ, "MLFLOW_TRACKING_URI": from_anywhere(tracking_uri)}
     return subprocess.run(command, cwd=folder, env=environ).returncode

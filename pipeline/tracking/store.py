@@ -59,6 +59,12 @@ def sqlite_folder(tracking_uri: str) -> Path | None:
     return Path(found[1]).resolve().parent if found else None
 
 
+def from_anywhere(tracking_uri: str) -> str:
+    """The URI, that of a SQLite store also for another working directory."""
+    found = re.fullmatch(r"sqlite:///([^/?][^?]*)(\?.*)?", tracking_uri)
+    return f"sqlite:///{Path(found[1]).resolve()}{found[2] or ''}" if found else tracking_uri
+
+
 @contextmanager
 def one_process_at_a_time(tracking_uri: str) -> Iterator[None]:
     """Let only one process make a SQLite store or an experiment in it: MLflow fails if two do."""

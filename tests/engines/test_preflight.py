@@ -141,6 +141,8 @@ def test_a_users_fault_is_one_line_and_any_other_keeps_its_traceback(tiny, capsy
         lines = capsys.readouterr().err.splitlines()
         assert lines[0].startswith(printed)
         assert (len(lines) == 1) == (step is CHECK)
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 @pytest.fixture
@@ -215,6 +217,14 @@ def test_a_fault_of_the_data_names_the_file_and_what_to_do(dataset, content, cha
         select_cases(**arguments)
     assert all(word in str(error.value) for word in words)
     assert "\n" not in str(error.value)
+
+
+def test_every_process_has_a_case_to_validate(dataset, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert len(patients(dataset, "training")) == 4
+    assert len(patients(dataset, "validation")) == 3
+    with pytest.raises(InputError, match=r"2 cases for testing .* 3 processes; start 2 at most"):
+        patients(dataset, "testing")
 
 
 def test_files_and_folders_of_a_run(tmp_path):

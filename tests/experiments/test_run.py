@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -14,7 +15,9 @@ import pytest
 
 from pipeline.datasets.phantoms import write_fundus_phantoms
 from pipeline.errors import InputError
-from pipeline.experiments.run import run_plan
+from pipeline.experiments.plan import read_plan
+from pipeline.experiments.plan_cells import cells
+from pipeline.experiments.run import again, begin, check_begun, run_plan
 from pipeline.experiments.run_cell import Step, Work
 from pipeline.experiments.run_clusters import Local
 from pipeline.experiments.run_jobs import Resources, run_all
@@ -195,10 +198,10 @@ def plan(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     write_fundus_phantoms(tmp_path / "fundus", count=10, seed=1)
-    # One channel too many for the label: found in the first step, not before.
+    # One channel too many for the photographs: found in the first step, not before.
     network = {
         "_target_": "pipeline.networks.AttentionUnet",
-        **{"spatial_dims": 2, "in_channels": 3, "out_channels": 3},
+        **{"spatial_dims": 2, "in_channels": 4, "out_channels": 2},
         **{"channels": "@channels", "strides": "@strides"},
     }
     Path("broken.json").write_text(json.dumps({"network_def": network}))
@@ -228,7 +231,7 @@ def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys):
     assert run_plan(path, resources=resources) == 1
     shown = capsys.readouterr().out
     assert "done    attention_unet-fold0-seed0" in shown
-    assert "broken-fold0-seed0 failed: ValueError: number of channels" in shown
+    assert "broken-fold0-seed0 failed: RuntimeError: " in shown
     assert "runs/tiny/broken-fold0-seed0/training.log" in shown
 
     cell = Path("runs/tiny/attention_unet-fold0-seed0")
@@ -267,13 +270,49 @@ def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys):
         run_plan(path, resources=resources)
 
 
+def test_a_cell_that_waits_in_the_queue_keeps_its_settings(plan):
+    """Slurm has its commands already: an edited plan would be the record of another training."""
+    path, _ = plan
+    cell = cells(read_plan(path))[0]
+    folder = Path("runs/tiny") / cell.name
+    begin(cell, folder, Resources("slurm"))
+    (folder / "job.json").write_text('{"slurm_job_id": "7"}')
+    edited = replace(cell, ids={**cell.ids, "epochs": 3})
+    check_begun(cell, folder, Resources("slurm"), {"7"})
+    check_begun(edited, folder, Resources("slurm"), {"8"})
+    with pytest.raises(InputError, match="begun with epochs 2, and is now 3"):
+        check_begun(edited, folder, Resources("slurm"), {"7"})
+
+
+def test_the_command_that_goes_on_has_all_options():
+    resources = Resources("slurm", gpus=2, minutes=60, partition="long")
+    assert again(Path("my plan.json"), Path("out"), resources) == (
+        "python -m pipeline experiment run 'my plan.json' --output out --cluster slurm --gpus 2 "
+        "--time 60 --partition long"
+    )
+    assert again(Path("plan.json"), None, Resources()).endswith("experiment run plan.json")
+    for wrong in ({"gpus": -1}, {"jobs": 0}, {"memory": 0.0}):
+        with pytest.raises(InputError, match="give"):
+            Resources("slurm", **wrong)
+
+
 def test_what_no_cell_could_start_with_is_said_at_once(plan, monkeypatch):
     path, content = plan
     overrides = content["overrides"]
+    lists = json.loads(Path("fundus/datalist.json").read_text())
+    Path("untested.json").write_text(json.dumps(lists | {"testing": []}))
     for change, message in [
         ({"folds": [0, 7]}, "fold 7: datalist fundus/datalist.json has the folds"),
         ({"overrides": overrides | {"dataset_dir": "no"}}, "dataset_dir no: there is no such"),
         ({"overrides": overrides | {"strides": [2, 2]}}, "broken-fold0-seed0: .*strides"),
+        ({"overrides": overrides | {"lr": "1e-3 "}}, "broken-fold0-seed0: lr is '1e-3 '"),
+        (
+            {
+                "overrides": overrides | {"datalist": "untested.json"},
+                "evaluate": {"section": "testing"},
+            },
+            "untested.json: the list 'testing' is missing or empty",
+        ),
     ]:
         path.write_text(json.dumps(content | change))
         with pytest.raises(InputError, match=message):

@@ -172,6 +172,7 @@ def test_the_parent_run_holds_the_search(trainings, tmp_path):
         ({"search": None}, "plan.json: it has no search"),
         ({"search": {"space": {"lrr": SPACE["lr"]}}}, "search.space: .*lrr.*did you mean lr"),
         ({"search": {"space": SPACE, "network": "unet"}}, "network unet and fold 0 are not in"),
+        ({"search": {"space": SPACE, "metric": "dise"}}, "metric dise: a training has loss, dice,"),
         ({"search": {"space": {"lr": SPACE["lr"]}, "trials": 1}}, "begun with space"),
     ],
 )

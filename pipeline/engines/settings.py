@@ -89,11 +89,12 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def check_settings(config: Mapping[str, Any]) -> None:
+def check_settings(config: Mapping[str, Any], *, option: str = "--{}") -> None:
     """Refuse values that a bundle cannot run with, and lists that do not fit each other.
 
     Args:
         config: ids and their values; expressions, and ids that it lacks, are not looked at.
+        option: how the user gives an id, for the error.
 
     Raises:
         InputError: names the id, its value, and what to give instead.
@@ -105,7 +106,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
 
     for name, (holds, fix) in RULES.items():
         if is_known(name) and not holds(config[name]):
-            raise InputError(f"{name} is {config[name]!r}: {fix} (--{name}).")
+            raise InputError(f"{name} is {config[name]!r}: {fix} ({option.format(name)}).")
     # Their elements belong together.
     for name, other, more in (
         ("channels", "strides", 1),
@@ -117,18 +118,18 @@ def check_settings(config: Mapping[str, Any]) -> None:
             raise InputError(
                 f"{name} has {len(config[name])} values and {other} {len(config[other])}: give "
                 f"{'one more of the first' if more else 'as many of both'} "
-                f"(--{name}, --{other})."
+                f"({option.format(name)}, {option.format(other)})."
             )
     if is_known("label_values") and is_known("class_ratios"):
         classes = 1 + max(value for region in config["label_values"] for value in region)
         if len(config["class_ratios"]) != classes:
             raise InputError(
                 f"class_ratios is {config['class_ratios']!r}: give {classes}, one for each value "
-                f"of a label from 0 to {classes - 1} (--class_ratios)."
+                f"of a label from 0 to {classes - 1} ({option.format('class_ratios')})."
             )
     outputs = config.get("network_def", {}).get("out_channels")
     if is_known("regions") and isinstance(outputs, int) and outputs != len(config["regions"]):
         raise InputError(
             f"regions is {config['regions']!r}: give {outputs} names, one for each channel that "
-            "the network puts out (--regions)."
+            f"the network puts out ({option.format('regions')})."
         )

@@ -185,7 +185,7 @@ def check_configs(every: list[Cell]) -> None:
             parser.update(pairs=ids)
             try:
                 devices = {"device": None, "cache_device": None}  # known where the cell runs
-                check_values(parser.get() | devices)
+                check_values(parser.get() | devices, option="overrides: {}")
                 parser.get_parsed_content(section)
             except Exception as error:
                 raise InputError(f"{cell.name}: {root_cause(error)}") from error

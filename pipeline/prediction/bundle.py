@@ -76,6 +76,7 @@ def read_model(
     from monai.bundle import ConfigParser
 
     from ..engines.inference_config import inference_config
+    from ..engines.settings import check_settings
     from ..tracking.provenance import file_sha256
 
     configs = bundle / "configs"
@@ -121,6 +122,7 @@ def read_model(
             f"checkpoint {weights}: its network takes {trained}D images and the bundle {bundle} "
             f"{dimensions}D ones; give the bundle that it was trained with."
         )
+    check_settings(config, option="--set {}=...")
     sha256 = file_sha256(weights)
     about = {
         "bundle": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import shutil
 import signal
 import sys
 import threading
@@ -242,8 +243,13 @@ class MlflowRun:
         self.record.write_metrics([[name, value, now(), 0] for name, value in finite(self.cost)])
         self.record.write_json("config.json", config)
         self.record.write_json("environment.json", environment())
-        for path in self.bundle.get("files", []):
-            self.record.write("artifact", path=str(path), folder="bundle")
+        for path in map(Path, self.bundle.get("files", [])):
+            # As it is now: a store that is away gets it later.
+            copy = self.output_dir / FOLDER / "bundle" / path.name
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
+            name = copy.relative_to(self.output_dir).as_posix()
+            self.record.write("artifact", path=name, folder="bundle")
 
     def note_step(self, engine: Engine) -> None:
         loss = engine.state.output["loss"].detach()

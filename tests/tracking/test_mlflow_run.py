@@ -102,7 +102,9 @@ def runs(store: str) -> dict:
 def test_a_training_is_one_finished_run_with_all_that_belongs_to_it(store, tmp_path):
     from mlflow import MlflowClient
 
-    train(tmp_path / "out", tracking_uri=store)
+    (tmp_path / "logging.conf").write_text("as it was")
+    files = [str(tmp_path / "logging.conf")]
+    train(tmp_path / "out", tracking_uri=store, bundle={"config": CONFIG, "files": files})
     run = runs(store)["a"]
     assert run.info.status == "FINISHED"
     assert run.data.params == {
@@ -129,6 +131,9 @@ def test_a_training_is_one_finished_run_with_all_that_belongs_to_it(store, tmp_p
     artifacts = next((tmp_path / "store").rglob("artifacts"))
     assert json.loads((artifacts / "config.json").read_text()) == CONFIG
     assert (artifacts / "figures" / "case.png").read_bytes() == b"picture"
+    # Delivered from the run's own copy, which may be days later.
+    for folder in (artifacts, tmp_path / "out" / "mlflow"):
+        assert (folder / "bundle" / "logging.conf").read_text() == "as it was"
     assert not any((tmp_path / "elsewhere").iterdir())
 
 

@@ -201,18 +201,12 @@ def _check_files(
 
 
 def _photograph_problems(path: Path, item: str, pixels: np.ndarray) -> Iterator[Problem]:
-    from PIL import ExifTags, Image
+    from ..transforms.read import TURN_IT, is_turned
 
     if pixels.min() == pixels.max():
         yield Problem(item, f"has the value {pixels.min():g} all over", _READ_AGAIN)
-    with Image.open(path) as picture:
-        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    if turned:
-        yield Problem(
-            item,
-            "is turned by its EXIF tag, which viewers follow and a mask's pixels do not",
-            "save it as it is seen, without the tag, and its mask on it",
-        )
+    if is_turned(path):
+        yield Problem(item, "is turned by its EXIF tag, which viewers follow", TURN_IT)
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -27,8 +27,8 @@ class ReadImaged(LoadImaged):
         args, kwargs: see ``LoadImaged``.
 
     Raises:
-        InputError: a file cannot be read, has other dimensions or channels, or holds values that
-            are no number.
+        InputError: a file cannot be read, has other dimensions or channels, holds values that are
+            no number, or is a picture that its EXIF tag turns.
     """
 
     def __init__(
@@ -44,7 +44,10 @@ class ReadImaged(LoadImaged):
     def __call__(
         self, data: Mapping[Hashable, Any], reader: Any = None
     ) -> dict[Hashable, torch.Tensor]:
-        files = ", ".join(str(data[key]) for key in self.keys if key in data)
+        paths = [data[key] for key in self.keys if key in data]
+        files = ", ".join(map(str, paths))
+        if self.spatial_dims == 2 and any(map(is_turned, paths)):
+            raise InputError(f"{files}: its EXIF tag turns it; {TURN_IT}.")
         try:
             read = super().__call__(data, reader)
         except Exception as error:  # readers raise about anything
@@ -64,7 +67,20 @@ class ReadImaged(LoadImaged):
         return read
 
 
+#: Masks lie on the pixels as they are stored, and the vertical is theirs.
+TURN_IT = "save it as it is seen, without the tag, and its mask on it"
 _ADVICE = "`python -m pipeline data check` lists every such file."
+
+
+def is_turned(path: Any) -> bool:
+    """Whether viewers show the picture in a file otherwise than its pixels are stored."""
+    from PIL import ExifTags, Image
+
+    try:
+        with Image.open(path) as picture:
+            return picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
+    except Exception:  # no file of a picture, which is for others to say
+        return False
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 import nibabel
 import numpy as np
 import pytest
+from monai.data import PILReader
 from PIL import Image
 
 from pipeline.errors import InputError
@@ -24,6 +25,18 @@ def test_a_photograph_of_any_mode_keeps_its_picture(mode, tmp_path):
 
 def test_a_black_photograph_stays_black():
     assert not np.asarray(as_rgb(Image.fromarray(np.zeros((3, 4), np.uint16)))).any()
+
+
+def test_a_photograph_that_viewers_turn_is_refused(tmp_path):
+    exif = Image.Exif()
+    for orientation in (1, 6):
+        exif[0x0112] = orientation
+        Image.new("RGB", (6, 4), "red").save(tmp_path / f"{orientation}.jpg", exif=exif)
+    reader = {"reader": PILReader(converter=as_rgb), "ensure_channel_first": True}
+    read = ReadImaged("image", spatial_dims=2, **reader)
+    assert read({"image": str(tmp_path / "1.jpg")})["image"].shape == (3, 6, 4)
+    with pytest.raises(InputError, match=r"6\.jpg: its EXIF tag turns it; save it as it is seen"):
+        read({"image": str(tmp_path / "6.jpg")})
 
 
 def nifti(path, voxels) -> str:

@@ -118,8 +118,9 @@ def new_folder(
             )
         if not listing.is_file():
             raise FileExistsError(f"{output} holds {some(held)}, {_NOT_MADE}")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    stage = output.parent / f".{output.name}.{os.getpid()}.part"
+    place = output.resolve()  # also where a link leads to another disk
+    place.parent.mkdir(parents=True, exist_ok=True)
+    stage = place.parent / f".{place.name}.{os.getpid()}.part"
     stage.mkdir()
     try:
         yield stage

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, one_line
+from ..tracking.delivery import PARENT_KEY, PARENT_NAME, PARENT_TAG, RUN_KEY
 from .plan import Plan
 from .plan_cells import Cell
 
@@ -31,7 +33,7 @@ class ParentRun:
     """
 
     def __init__(self, kind: str, plan: Plan, path: Path, cell: Cell, folder: Path) -> None:
-        self.id = ""
+        self.id, self.key, self.name = "", "", plan.name
         self.recorded = bool(cell.value("log_to_mlflow", True))
         if not self.recorded:
             return
@@ -55,6 +57,7 @@ class ParentRun:
             else:
                 self.id = self._create(kind, plan, cell, folder)
                 record.write_text(json.dumps({"tracking_uri": shown, "run_id": self.id}, indent=4))
+            self.key = self.client.get_run(self.id).data.tags.get(RUN_KEY, "")
             self.client.log_text(self.id, without_password(path.read_text()), path.name)
         except (MlflowException, ValueError, OSError) as error:
             reason = without_password(one_line(error, None))[:300]
@@ -82,6 +85,7 @@ class ParentRun:
 
         metadata = json.loads((cell.bundle / "configs" / "metadata.json").read_text())
         tags = {
+            RUN_KEY: uuid.uuid4().hex,
             "pipeline.kind": kind,
             "pipeline.bundle": cell.bundle.resolve().name,
             "pipeline.bundle_version": metadata["version"],
@@ -101,8 +105,11 @@ class ParentRun:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What makes a run a child of this one."""
-        return {"mlflow.parentRunId": self.id} if self.recorded else {}
+        """What makes a run a child of this one, also in another store."""
+        if not self.recorded:
+            return {}
+        elsewhere = {PARENT_KEY: self.key, PARENT_NAME: self.name} if self.key else {}
+        return {PARENT_TAG: self.id, **elsewhere}
 
     def log(self, *, metrics: Mapping[str, float] | None = None, step: int = 0) -> None:
         """Record numbers; a store that has gone costs a warning."""

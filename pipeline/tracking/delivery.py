@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,9 @@ from .store import experiment_id, limit_waiting, one_process_at_a_time, without_
 logger = logging.getLogger(__name__)
 
 RUN_KEY = "pipeline.key"  # a tag that finds a run again whose creation was not answered
+PARENT_TAG = "mlflow.parentRunId"
+# Of the run that this one belongs to, which another store knows by another id.
+PARENT_KEY, PARENT_NAME = "pipeline.parent_key", "pipeline.parent_name"
 # What MLflow refuses for good; everything else is tried again.
 REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
 
@@ -124,11 +127,23 @@ class Delivery:
                 else self.client.create_run(
                     experiment,
                     start_time=description["time"],
-                    tags=description["tags"],
+                    tags=description["tags"] | self._parent(experiment, description["tags"]),
                     run_name=description["run_name"],
                 )
             )
         self._save(run_id=run.info.run_id)
+
+    def _parent(self, experiment: str, tags: Mapping[str, str]) -> dict[str, str]:
+        """The tag of the parent in this store, where it is made if only another store has it."""
+        if PARENT_KEY not in tags:
+            return {}
+        run_id = self._run_of(tags[PARENT_KEY])
+        if run_id is None:
+            kept = {RUN_KEY: tags[PARENT_KEY], "pipeline.kind": "experiment"}
+            run = self.client.create_run(experiment, tags=kept, run_name=tags[PARENT_NAME])
+            run_id = run.info.run_id
+            self.client.set_terminated(run_id)
+        return {PARENT_TAG: run_id}
 
     def _work(self) -> None:
         from filelock import FileLock
@@ -206,8 +221,10 @@ class Delivery:
         from mlflow.entities import Metric, Param, RunTag
 
         tags = dict(event.get("tags", {}))
-        if training := self._run_of(tags.get("pipeline.training_key")):
-            tags["pipeline.training_run_id"] = training
+        links = {"pipeline.training_run_id": "pipeline.training_key", PARENT_TAG: PARENT_KEY}
+        for link, key in links.items():
+            if other := self._run_of(tags.get(key)):
+                tags[link] = other
         self.client.log_batch(
             self.run_id,
             metrics=[Metric(*metric) for metric in event.get("metrics", [])],

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .delivery import RUN_KEY, Delivery
+from .delivery import PARENT_KEY, PARENT_NAME, PARENT_TAG, RUN_KEY, Delivery
 from .journal import Journal
 from .provenance import HOST, PROCESS, environment, file_sha256, git_tags, is_dead
 from .store import from_anywhere
@@ -138,7 +138,8 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
     content.pop("_meta_", None)
     # The folder of the copy says nothing, and a plan has had its run.
     own = {"pipeline.bundle": tags["pipeline.bundle"], "pipeline.rerun_of": run_id}
-    kept = {name: tag for name, tag in content["tags"].items() if name != "mlflow.parentRunId"}
+    parent = {PARENT_TAG, PARENT_KEY, PARENT_NAME}
+    kept = {name: tag for name, tag in content["tags"].items() if name not in parent}
     # Recorded where the first run was found, which the environment says, wherever it was sent.
     store = {"tracking_uri": "", "tracking_offline": False}
     content |= {"resume": False, "register": "", "tags": kept | own, **store}

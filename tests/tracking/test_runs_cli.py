@@ -17,6 +17,8 @@ from mlflow import MlflowClient
 
 from pipeline.cli import main
 from pipeline.datasets.phantoms import write_fundus_phantoms
+from pipeline.tracking.delivery import PARENT_KEY, PARENT_NAME, RUN_KEY
+from pipeline.tracking.journal import Journal
 
 CONFIGS = Path(__file__).parents[2] / "bundles/fundus_disc_cup_segmentation/configs"
 TINY = {"roi_size": [64, 64], "patch_size": [64, 64], "channels": [4, 8], "strides": [2]}
@@ -173,3 +175,21 @@ def test_tidy_marks_the_run_that_it_is_told_to_and_no_ended_one(store, tmp_path,
     assert f"run {dead}: it is KILLED, not RUNNING" in line
     line = refusal(capsys, "tidy", "--experiment", "ears", "--tracking-uri", store)
     assert "experiment ears" in line
+
+
+def test_the_runs_of_a_plan_belong_together_in_another_store_too(store, tmp_path, capsys):
+    """The parent's id is of the first store; in this one it is made once, and found again."""
+    tags = {"mlflow.parentRunId": "0" * 32, PARENT_KEY: "k", PARENT_NAME: "plan"}
+    for name in ("a", "b"):
+        journal = Journal(tmp_path / name / "mlflow/events.jsonl")
+        first = {"kind": "run", "time": 1, "experiment_name": "eyes", "run_name": name}
+        journal.append(first | {"tags": {RUN_KEY: name, **tags}})
+        journal.append({"kind": "log", "tags": tags})
+    for _ in range(2):
+        status_of(capsys, "sync", str(tmp_path), "--tracking-uri", store)
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("eyes").experiment_id
+    found = {run.info.run_name: run for run in client.search_runs([experiment])}
+    assert sorted(found) == ["a", "b", "plan"]
+    parent = found.pop("plan").info.run_id
+    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent}

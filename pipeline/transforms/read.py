@@ -88,6 +88,6 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     from PIL import Image
 
     if picture.mode.startswith(("I", "F")):
-        grey = np.asarray(picture, dtype=np.float32)
+        grey = np.clip(np.asarray(picture, dtype=np.float32), 0, None)
         picture = Image.fromarray(np.rint(grey / (grey.max() or 1) * 255).astype(np.uint8))
     return picture.convert("RGB")

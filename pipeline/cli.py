@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -41,6 +42,8 @@ _debug = False
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; what the user can put right is one line of red text and exit status 1."""
+    # In order, so that nothing half done stays.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         app(arguments)
     except Exception as error:
@@ -50,3 +53,5 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)

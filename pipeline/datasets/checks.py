@@ -127,6 +127,8 @@ def _check_files(
     """Problems of the pixels; ``seen`` and ``present`` gather what is compared over all cases."""
     import numpy as np
 
+    from ..transforms.same_grid import TOLERANCE, corner_shift
+
     read: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
     for key in ("image", "label"):
         path = folder / case[key]
@@ -174,11 +176,14 @@ def _check_files(
                 f"label is {_size(label.shape)}, image is {_size(spatial)}",
                 "export the mask again: one channel, on the grid of its image",
             )
-        elif affine is not None and not np.allclose(affine, image_affine, atol=1e-3):
-            far = np.linalg.norm((affine - image_affine) @ [*(n / 2 for n in label.shape), 1])
+        elif (
+            affine is not None
+            and label.ndim == 3
+            and (apart := corner_shift(affine, image_affine, label.shape)) > TOLERANCE
+        ):
             yield Problem(
                 case["label"],
-                f"its affine is not that of the image: {far:.1f} mm apart in the middle",
+                f"its affine is not that of the image: a corner is {apart:.3g} mm apart",
                 "resample it to the image",
             )
     held = set(np.unique(label).tolist())
@@ -201,12 +206,12 @@ def _check_files(
 
 
 def _photograph_problems(path: Path, item: str, pixels: np.ndarray) -> Iterator[Problem]:
-    from ..transforms.read import TURN_IT, is_turned
+    from ..transforms.read import picture_problem
 
     if pixels.min() == pixels.max():
         yield Problem(item, f"has the value {pixels.min():g} all over", _READ_AGAIN)
-    if is_turned(path):
-        yield Problem(item, "is turned by its EXIF tag, which viewers follow", TURN_IT)
+    if problem := picture_problem(path):
+        yield Problem(item, *problem)
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

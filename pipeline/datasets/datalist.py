@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,7 +100,7 @@ def new_folder(
 
     Raises:
         FileExistsError: ``output`` is a file, or a folder with content and ``overwrite`` is off,
-            or one with files that were not made here.
+            or one with files that were not made here or are on another disk.
         ValueError: one of ``sources`` lies in ``output``.
     """
     output = Path(output)
@@ -108,35 +109,67 @@ def new_folder(
     for source in sources:
         if Path(source).resolve().is_relative_to(output.resolve()):
             raise ValueError(f"{source} lies in the folder to make, {output}: give another folder")
-    listing = output / ".made.json"
-    old = set(json.loads(listing.read_text(encoding="utf-8"))) if listing.is_file() else set()
-    if held := sorted(item.name for item in output.iterdir()) if output.exists() else []:
+    old = _made(output)
+    there = list(output.iterdir()) if output.exists() else []
+    if held := sorted(item.name for item in there if not item.name.startswith(_STAGE)):
         if not overwrite:
             raise FileExistsError(
                 f"{output} is not empty: give another folder, or --overwrite to replace "
                 "what was made there before"
             )
-        if not listing.is_file():
+        if old is None:
             raise FileExistsError(f"{output} holds {some(held)}, {_NOT_MADE}")
+    for item in there:
+        if item.is_dir() and item.stat().st_dev != output.stat().st_dev:
+            raise FileExistsError(
+                f"{item} is on another disk than {output}, so that they cannot be replaced "
+                "together: give another folder"
+            )
     place = output.resolve()  # also where a link leads to another disk
     place.parent.mkdir(parents=True, exist_ok=True)
-    stage = place.parent / f".{place.name}.{os.getpid()}.part"
-    stage.mkdir()
+    inside = place if place.exists() else place.parent  # another disk may begin at ``place``
+    stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=inside))
     try:
         yield stage
         new = {path.relative_to(stage).as_posix() for path in stage.rglob("*") if _is_file(path)}
-        if foreign := sorted(name for name in new - old if os.path.lexists(output / name)):
+        mine = old or set()
+        foreign = sorted(
+            name
+            for name in new
+            if (name not in mine and os.path.lexists(output / name)) or (output / name).is_dir()
+        )
+        if foreign:
             raise FileExistsError(f"{output} holds {some(foreign)}, {_NOT_MADE}")
         output.mkdir(exist_ok=True)
-        listing.write_text(json.dumps(sorted(old | new)), encoding="utf-8")
-        for name in old - new:
-            (output / name).unlink(missing_ok=True)
+        _write_made(output, mine | new)
         for name in sorted(new):
             (output / name).parent.mkdir(parents=True, exist_ok=True)
             (stage / name).replace(output / name)
-        listing.write_text(json.dumps(sorted(new)), encoding="utf-8")
+        for name in mine - new:
+            (output / name).unlink(missing_ok=True)
+        _write_made(output, new)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+_STAGE, _MADE = ".part-", ".made.json"
+
+
+def _made(folder: Path) -> set[str] | None:
+    """The files of a folder that `new_folder` has made; None if it made none."""
+    listing = folder / _MADE
+    if not listing.is_file():
+        return None
+    try:
+        return set(json.loads(listing.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{listing} is broken ({error}): give another folder") from error
+
+
+def _write_made(folder: Path, names: set[str]) -> None:
+    temporary = folder / f"{_STAGE}{os.getpid()}.json"
+    temporary.write_text(json.dumps(sorted(names)), encoding="utf-8")
+    temporary.replace(folder / _MADE)
 
 
 _NOT_MADE = "which was not made here and is not replaced: give another folder"

@@ -139,6 +139,8 @@ def _read_label(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.nd
     import numpy as np
     from nibabel import orientations
 
+    from ..transforms.same_grid import TOLERANCE, corner_shift
+
     try:
         file = nibabel.load(path)
         turn = orientations.ornt_transform(
@@ -148,9 +150,12 @@ def _read_label(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.nd
         mask = np.asanyarray(turned.dataobj)
     except Exception as error:  # nibabel raises about anything on a broken file
         raise ValueError(f"{path} cannot be read: {error}: save it again") from error
-    if mask.shape != shape or not np.allclose(turned.affine, affine, atol=0.05):
+    how = f"{mask.shape} voxels and {shape}" if mask.shape != shape else ""
+    if not how and (apart := corner_shift(turned.affine, affine, shape)) > TOLERANCE:
+        how = f"a corner is {apart:.3g} mm apart"
+    if how:
         raise ValueError(
-            f"{path} is not on the grid of its CT ({mask.shape} voxels and {shape}): "
+            f"{path} is not on the grid of its CT ({how}): "
             "resample it to the CT, without interpolation of its values"
         )
     if not np.isin(mask, [int(value) for value in PANCREAS_LABELS]).all():

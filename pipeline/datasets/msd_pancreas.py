@@ -124,7 +124,8 @@ def prepare(
 def _refuse_other_grids(case: Case) -> None:
     """Compare the headers; the voxels are for ``data check``."""
     import nibabel
-    import numpy as np
+
+    from ..transforms.same_grid import TOLERANCE, corner_shift
 
     headers = []
     for path in (case.image, case.label):
@@ -133,10 +134,12 @@ def _refuse_other_grids(case: Case) -> None:
         except Exception as error:  # nibabel raises about anything on a broken file
             raise ValueError(f"{path} cannot be read: {error}: extract it again") from error
     image, label = headers
-    if image.shape != label.shape or not np.allclose(image.affine, label.affine, atol=1e-3):
+    how = f"{label.shape} voxels and {image.shape}" if image.shape != label.shape else ""
+    if not how and (apart := corner_shift(label.affine, image.affine, image.shape)) > TOLERANCE:
+        how = f"a corner is {apart:.3g} mm apart"
+    if how:
         raise ValueError(
-            f"{case.label} has another grid ({label.shape}) than its CT ({image.shape}): "
-            "extract the archive again"
+            f"{case.label} has another grid than its CT ({how}): extract the archive again"
         )
 
 

@@ -11,11 +11,6 @@ if TYPE_CHECKING:
 
 _THIN, _THICK = 0.1, 20.0  # mm; no CT of a body has voxels beyond these
 _SKEW = 1e-3  # cosine of the angle between two axes
-_SHIFT = 0.1  # mm at a corner, from which on two affines are different places
-
-# HU. The darkest voxel of a body is fat or air; soft tissue is a large part of every scan.
-_DARK = -90
-_SOFT, _LEAST_SOFT = (-150, 250), 0.02
 
 
 class Volume(NamedTuple):
@@ -75,10 +70,9 @@ def grid_problems(path: Path, volume: Volume) -> Iterator[tuple[str, str]]:
     header = nibabel.load(path).header
     if not (hasattr(header, "get_qform") and header["qform_code"] and header["sform_code"]):
         return
-    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
-    corners = corners * [*shape, 1]
-    apart = corners @ (header.get_qform() - header.get_sform()).T
-    if (shift := np.linalg.norm(apart[:, :3], axis=1).max()) > _SHIFT:
+    from ..transforms.same_grid import TOLERANCE, corner_shift
+
+    if (shift := corner_shift(header.get_qform(), header.get_sform(), shape)) > TOLERANCE:
         yield (
             f"its qform and sform are up to {shift:.1f} mm apart",
             "programs differ in which they read: set both to the right one",
@@ -104,11 +98,11 @@ def value_problems(voxels: np.ndarray, *, ct: bool) -> Iterator[tuple[str, str]]
     if low == high:
         yield f"holds nothing but the value {low:g}", "convert it again from its source"
         return
-    soft = np.mean((voxels >= _SOFT[0]) & (voxels <= _SOFT[1])) if ct else 1
-    if ct and (low > _DARK or soft < _LEAST_SOFT):
+    from ..transforms.read import hu_problem
+
+    if ct and (problem := hu_problem(voxels)):
         yield (
-            f"is not in Hounsfield units: {low:g} to {high:g}, "
-            f"{100 * soft:.0f} % of them soft tissue ({_SOFT[0]} to {_SOFT[1]})",
+            problem,
             "apply the rescale slope and intercept of its DICOM; "
             'if it is no CT, its datalist, or the bundle\'s metadata, has to give the "modality"',
         )

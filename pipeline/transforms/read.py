@@ -24,11 +24,12 @@ class ReadImaged(LoadImaged):
     Args:
         spatial_dims: that each image must have, 2 or 3; None takes any.
         channels: that each image must have; None takes any.
+        ct: whether its values must be Hounsfield units.
         args, kwargs: see ``LoadImaged``.
 
     Raises:
         InputError: a file cannot be read, has other dimensions or channels, holds values that are
-            no number, or is a picture that its EXIF tag turns.
+            no number or no Hounsfield units, or is a picture that its EXIF tag turns.
     """
 
     def __init__(
@@ -36,18 +37,20 @@ class ReadImaged(LoadImaged):
         *args: Any,
         spatial_dims: int | None = None,
         channels: int | None = None,
+        ct: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.spatial_dims, self.channels = spatial_dims, channels
+        self.spatial_dims, self.channels, self.ct = spatial_dims, channels, ct
 
     def __call__(
         self, data: Mapping[Hashable, Any], reader: Any = None
     ) -> dict[Hashable, torch.Tensor]:
         paths = [data[key] for key in self.keys if key in data]
         files = ", ".join(map(str, paths))
-        if self.spatial_dims == 2 and any(map(is_turned, paths)):
-            raise InputError(f"{files}: its EXIF tag turns it; {TURN_IT}.")
+        problems = map(picture_problem, paths) if self.spatial_dims == 2 else ()
+        for problem, fix in filter(None, problems):
+            raise InputError(f"{files}: it {problem}: {fix}.")
         try:
             read = super().__call__(data, reader)
         except Exception as error:  # readers raise about anything
@@ -64,30 +67,60 @@ class ReadImaged(LoadImaged):
                 raise InputError(f"{files}: {len(image)} channels, not {self.channels}; {_ADVICE}")
             if image.is_floating_point() and not torch.isfinite(image).all():
                 raise InputError(f"{files}: it holds values that are no number; {_ADVICE}")
+            if self.ct and (problem := hu_problem(image.numpy())):
+                raise InputError(f"{files}: it {problem}; {_ADVICE}")
         return read
 
 
-#: Masks lie on the pixels as they are stored, and the vertical is theirs.
-TURN_IT = "save it as it is seen, without the tag, and its mask on it"
 _ADVICE = "`python -m pipeline data check` lists every such file."
 
 
-def is_turned(path: Any) -> bool:
-    """Whether viewers show the picture in a file otherwise than its pixels are stored."""
+def picture_problem(path: Any) -> tuple[str, str] | None:
+    """What a picture holds that would give a wrong mask in silence, and its fix."""
     from PIL import ExifTags, Image
 
     try:
         with Image.open(path) as picture:
-            return picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
+            wide = _is_wide(picture)
+            low, high = (np.asarray(picture).min(), np.asarray(picture).max()) if wide else (0, 1)
     except Exception:  # no file of a picture, which is for others to say
-        return False
+        return None
+    if turned:  # masks lie on the pixels as they are stored, and the vertical is theirs
+        fix = "save it as it is seen, without the tag, and its mask on it"
+        return "is turned by its EXIF tag, which viewers follow", fix
+    if not (np.isfinite(high) and low >= 0):  # a NaN is neither
+        return "holds values below 0 or that are no number", "save it with 8 or 16 bits"
+    return None
+
+
+def _is_wide(picture: Image.Image) -> bool:
+    """Whether its values may be other than 0 to 255."""
+    return picture.mode.startswith(("I", "F"))
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:
     """A photograph of any mode as RGB of 8 bits; more bits are scaled, not cut off as by Pillow."""
     from PIL import Image
 
-    if picture.mode.startswith(("I", "F")):
-        grey = np.clip(np.asarray(picture, dtype=np.float32), 0, None)
+    if _is_wide(picture):
+        grey = np.asarray(picture, dtype=np.float32)
         picture = Image.fromarray(np.rint(grey / (grey.max() or 1) * 255).astype(np.uint8))
     return picture.convert("RGB")
+
+
+# HU. The darkest voxel of a body is fat or air; soft tissue is a large part of every scan.
+_DARK = -90
+_SOFT, _LEAST_SOFT = (-150, 250), 0.02
+
+
+def hu_problem(voxels: np.ndarray) -> str:
+    """Why the values of a volume are no Hounsfield units; empty if they may be."""
+    low, high = voxels.min(), voxels.max()
+    soft = np.mean((voxels >= _SOFT[0]) & (voxels <= _SOFT[1]))
+    if low <= _DARK and soft >= _LEAST_SOFT:
+        return ""
+    return (
+        f"is not in Hounsfield units: {low:g} to {high:g}, "
+        f"{100 * soft:.0f} % of them soft tissue ({_SOFT[0]} to {_SOFT[1]})"
+    )

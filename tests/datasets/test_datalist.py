@@ -1,5 +1,7 @@
 import json
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -84,6 +86,45 @@ def test_a_folder_of_another_origin_is_never_overwritten(tmp_path):
         new_folder(tmp_path / "mine", overwrite=True),
     ):
         pass
+
+
+def test_what_cannot_be_replaced_changes_nothing(tmp_path):
+    output = tmp_path / "out"
+    with new_folder(output) as stage:
+        _write(stage, ["images/a.png", "images/b.png", "datalist.json"])
+    (output / "images/a.png").unlink()
+    _write(output, ["images/a.png/now_a_folder.txt"])
+    before = _files(output)
+    with (
+        pytest.raises(FileExistsError, match=r"images/a\.png, which was not made"),
+        new_folder(output, overwrite=True) as stage,
+    ):
+        _write(stage, ["images/a.png", "datalist.json"])
+    assert _files(output) == before
+    (output / ".made.json").write_text("")
+    with (
+        pytest.raises(ValueError, match=r"made\.json is broken"),
+        new_folder(output, overwrite=True),
+    ):
+        pass
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second disk")
+def test_a_folder_may_be_a_link_to_another_disk_but_not_lie_on_two(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        (tmp_path / "out").symlink_to(other)
+        for names in (["images/a.png", "images/b.png"], ["images/a.png"]):
+            with new_folder(tmp_path / "out", overwrite=True) as stage:
+                _write(stage, names)
+            assert _files(Path(other)).keys() == set(names)
+        with new_folder(tmp_path / "two") as stage:
+            _write(stage, ["images/a.png"])
+        (tmp_path / "two/labels").symlink_to(other)
+        with (
+            pytest.raises(FileExistsError, match="labels is on another disk"),
+            new_folder(tmp_path / "two", overwrite=True),
+        ):
+            pass
 
 
 def test_no_source_may_lie_in_the_new_folder(tmp_path):

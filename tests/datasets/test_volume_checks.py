@@ -144,7 +144,7 @@ VOLUME_FAULTS = {
             "label", None, nibabel.load(f / "Fall 1 ct.nii.gz").affine + 5 * (np.eye(4, k=3))
         ),
         "label",
-        "5.0 mm apart in the middle",
+        "a corner is 5 mm apart",
     ),
     "mirrored": (
         lambda c, f, v: v("label", None, np.diag([-0.8, 0.7, 2.5, 1])),

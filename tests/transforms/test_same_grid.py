@@ -8,6 +8,7 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.transforms import SameGridd
+from pipeline.transforms.same_grid import corner_shift
 
 AFFINE = np.array([[-0.8, 0, 0.1, 90], [0, 0.8, 0, -40], [0.1, 0, 2.5, 7], [0, 0, 0, 1]])
 LOAD = Compose(
@@ -26,7 +27,7 @@ LOAD = Compose(
     [
         ((9, 8, 7), 0.0, None),
         ((9, 8, 7), 0.01, None),
-        ((9, 8, 7), 1.5, "differ by up to 1.5 mm"),
+        ((9, 8, 7), 1.5, "a corner is 1.5 mm apart"),
         ((7, 8, 9), 0.0, "7 x 8 x 9 voxels and 9 x 8 x 7 voxels"),
     ],
 )
@@ -65,3 +66,17 @@ def test_a_picture_has_no_affine_but_a_size(tmp_path):
         load(paths | {"label": str(tmp_path / "turned.png")})
     assert "turned.png" in str(raised.value.__cause__)
     assert "4 x 6 px and 6 x 4 px" in str(raised.value.__cause__)
+
+
+@pytest.mark.parametrize("change", ["turned", "spacing"])
+def test_a_small_change_counts_by_how_far_it_is_at_the_corners(change):
+    """0.02 mm a step, or a turn by 0.001: nothing on 5 voxels, millimetres on 500."""
+    other = AFFINE.copy()
+    if change == "spacing":
+        other[:3, :3] *= 1 + 0.02 / np.linalg.norm(AFFINE[:3, 0])
+    else:
+        turn = np.array([[1, -1e-3, 0], [1e-3, 1, 0], [0, 0, 1]])
+        other[:3, :3] = turn @ AFFINE[:3, :3]
+    assert corner_shift(AFFINE, other, (5, 5, 5)) < 0.3
+    assert corner_shift(AFFINE, other, (500, 500, 5)) > 0.5
+    assert corner_shift(AFFINE, AFFINE, (500, 500, 5)) == 0

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 app = typer.Typer(help="Get, prepare, draw and check data.", no_args_is_help=True)
 prepare = typer.Typer(help="Turn a dataset's files into a datalist.", no_args_is_help=True)
@@ -48,9 +49,10 @@ def check(
 
     problems = check_datalist(datalist, dataset_dir)
     if problems:
-        table = Table("item", "problem", "fix", title=f"{datalist}: {len(problems)} to correct")
-        for problem in problems:
-            table.add_row(problem.item, problem.problem, problem.fix)
+        title = Text(f"{datalist}: {len(problems)} to correct")
+        table = Table("item", "problem", "fix", title=title)
+        for problem in problems:  # as they are: a name may hold [brackets]
+            table.add_row(*map(Text, (problem.item, problem.problem, problem.fix)))
         Console().print(table)
         raise typer.Exit(1)
     content = read_datalist(datalist)

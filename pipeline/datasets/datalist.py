@@ -39,7 +39,10 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}: a datalist is a JSON object")
     labels = content.get("labels")
-    if not isinstance(labels, dict) or not all(k.isdecimal() for k in labels) or "0" not in labels:
+    named = isinstance(labels, dict) and all(
+        value.isdecimal() and isinstance(name, str) for value, name in labels.items()
+    )
+    if not named or "0" not in labels:
         raise ValueError(
             f'{path}: "labels" is {labels!r}: map each mask value to a name, '
             'such as {"0": "background", "1": "disc rim"}'

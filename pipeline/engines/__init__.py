@@ -9,14 +9,13 @@ from .inferer import AutocastInferer
 from .memory import cases_that_fit, free_memory
 from .metrics import RegionDice
 from .preflight import (
-    as_trained,
     check_run,
     existing_file,
-    file_digest,
     load_pretrained,
     running_bundle,
     unused_folder,
 )
+from .same import as_trained, file_digest, running_settings
 from .sliding_window import SlidingWindow
 from .update import UpdateModel
 from .weights import load_weights
@@ -43,6 +42,7 @@ __all__ = [
     "load_weights",
     "network_cost",
     "running_bundle",
+    "running_settings",
     "select_cases",
     "unused_folder",
 ]

@@ -16,7 +16,7 @@ PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 def select_cases(
     datalist: str, dataset_dir: str, section: str, *, fold: int = 0
 ) -> list[dict[str, Any]]:
-    """The cases of one section of a datalist, with absolute paths.
+    """The image and the label of each case of one section of a datalist, with their paths.
 
     Args:
         datalist: a JSON file with the lists ``training`` (each case with its ``fold``) and,
@@ -70,7 +70,7 @@ def select_cases(
         for key, path in paths.items():
             if not Path(path).is_file():
                 raise InputError(f"{key} {path} of datalist {datalist}: there is no such file.")
-        located.append({**case, **paths})
+        located.append(paths)  # what else it says does not fit into a batch
     return located
 
 

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import InputError, one_line
+from .same import difference, shown
 
 logger = logging.getLogger(__name__)
 
@@ -91,11 +92,18 @@ class Checkpoints:
                 f"with --pretrained {BEST} ({reason})."
             ) from None
         for name, value in self.same.items():
-            if same.get(name, value) != value:
+            if found := difference(value, same.get(name, value), name):
+                place, now, before = found
                 raise InputError(
-                    f"{name} is {value} and {path} was written with {same[name]}: resume with "
-                    f"that (--{name}), or start another training with --pretrained."
+                    f"{place} is {shown(now)} and {path} was written with {shown(before)}: resume "
+                    f"with that (--{place}), or start another training with --pretrained."
                 )
+        early, patience = checkpoint["state"].get("early_stop"), self.parts.get("early_stop")
+        if checkpoint.get("stopped") and early and early["counter"] >= patience._handler.patience:
+            raise InputError(
+                f"{path}: this training was stopped after {epoch} epochs, since {early['counter']} "
+                "validations were no better; give more --patience to train on."
+            )
         if epoch >= max_epochs:
             raise InputError(
                 f"{path}: this training has had its {epoch} epochs; give more "
@@ -137,6 +145,7 @@ class Checkpoints:
             "state": {name: get_state(part) for name, part in self.parts.items()},
             "best_metric": float(validated.best_metric),
             "best_metric_epoch": int(validated.best_metric_epoch),
+            "stopped": bool(engine.should_terminate),  # by MONAI's early-stop handler
             "generators": generators,
             "same": self.same,
         }
@@ -152,7 +161,11 @@ class Checkpoints:
 
 
 def write(path: Path, content: Any) -> None:
-    """``torch.save`` so that ``path`` is, at any moment, the old file or the new one."""
+    """``torch.save`` so that ``path`` is, at any moment, the old file or the new one.
+
+    Raises:
+        InputError: when it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -161,6 +174,11 @@ def write(path: Path, content: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch's own words for a full disk
+        raise InputError(
+            f"{path}: it cannot be written ({one_line(error)}); make room, and go on with "
+            "--resume True."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)

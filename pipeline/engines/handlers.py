@@ -166,11 +166,17 @@ class EpochSummary:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         columns = list(dict.fromkeys(name for each in self.rows for name in each))
         temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(temporary, self.path)
+        try:
+            with temporary.open("w", newline="") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(self.rows)
+            os.replace(temporary, self.path)
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: it cannot be written ({error}); make room, and go on with "
+                "--resume True."
+            ) from error
 
 
 def peak_memory_mb() -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import inspect
 import json
 import os
@@ -24,7 +23,6 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
 from ..errors import InputError, one_line
-from ..json_file import read_json
 from .inference_config import inference_config
 from .settings import check_settings
 from .weights import load_weights
@@ -194,41 +192,6 @@ def existing_file(path: str, what: str, fix: str) -> str:
     return path
 
 
-def file_digest(path: str) -> str:
-    """The beginning of a file's SHA-256, by which another content is noticed; empty without one."""
-    if not Path(path).is_file():
-        return ""
-    with open(path, "rb") as file:
-        return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
-
-
-def as_trained(checkpoint: str, settings: Mapping[str, Any]) -> None:
-    """Refuse an evaluation with other settings than the training of a checkpoint had.
-
-    The network fits all the same, so that only its numbers would be wrong.
-
-    Args:
-        checkpoint: with the training's ``config.json`` beside it, or nothing is known.
-        settings: value by id; None where it does not matter.
-
-    Raises:
-        InputError: names the first that differs.
-    """
-    config = Path(checkpoint).with_name("config.json")
-    if not config.is_file():
-        return
-    trained = read_json(config, "take it away, or give another --ckpt_path.")
-    for name, value in settings.items():
-        known = trained.get(name)
-        if value in (None, known) or known is None or isinstance(known, str):
-            continue  # a text is an expression
-        raise InputError(
-            f"{name} is {value} and {checkpoint} was trained with {known}: give the overlays and "
-            f"options of the training once more (--{name}). A copy of it without its config.json "
-            "takes any."
-        )
-
-
 def load_pretrained(network: torch.nn.Module, path: str) -> None:
     """Load the weights of an earlier training into ``network``; an empty path loads nothing.
 
@@ -248,7 +211,7 @@ def unused_folder(path: str, holds: Sequence[str], *, resume: bool = False) -> s
     Args:
         path: the folder.
         holds: names of files that an earlier run would have left, with ``*`` for any letters.
-        resume: the earlier run goes on, and may have.
+        resume: the earlier run goes on from its ``checkpoint.pt``, and may have them.
 
     Raises:
         InputError: when it holds a file of an earlier run, which would be overwritten, or cannot
@@ -264,7 +227,11 @@ def unused_folder(path: str, holds: Sequence[str], *, resume: bool = False) -> s
             f"output_dir {path}: it cannot be written to ({reason}); give another --output_dir."
         ) from None
     found = sorted(each.name for name in holds for each in Path(path).glob(name))
-    if found and not resume:
-        fix = ", or go on with --resume True" if "checkpoint.pt" in found else ""
-        raise InputError(f"output_dir {path}: it holds {found[0]}; give another --output_dir{fix}.")
+    goes_on = (Path(path) / "checkpoint.pt").exists()
+    if found and not (resume and goes_on):
+        fix = ", or go on with --resume True" if goes_on else ""
+        none = ", and no checkpoint.pt to go on from" if resume else ""
+        raise InputError(
+            f"output_dir {path}: it holds {found[0]}{none}; give another --output_dir{fix}."
+        )
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,12 +35,14 @@ def number(low: float, high: float = math.inf, *, above: bool = False, below: bo
     return holds, f"give a number {least}{most}"
 
 
-def several(rule: Rule, what: str, *, counts: tuple[int, ...] = ()) -> Rule:
-    """A list whose values keep a rule, of one of the lengths ``counts``."""
+def several(rule: Rule, what: str, *, counts: tuple[int, ...] = (), least: int = 1) -> Rule:
+    """A list whose values keep a rule, of one of the lengths ``counts``, or ``least`` or more."""
 
     def holds(value: Any) -> bool:
-        listed = isinstance(value, list | tuple) and (len(value) in counts or not counts)
-        return listed and bool(value) and all(map(rule[0], value))
+        if not isinstance(value, list | tuple):
+            return False
+        right = len(value) in counts if counts else len(value) >= least
+        return right and all(map(rule[0], value))
 
     return holds, f"give {what}"
 
@@ -62,13 +65,15 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
+# The command line takes 2024 for a number, and a,b for a list.
+PATH: Rule = (lambda value: isinstance(value, str | os.PathLike), "give a path, such as ./2024")
 SWITCH: Rule = (lambda value: isinstance(value, bool), "give True or False")
 SIZE: Rule = (is_size, "give [512, 512], a square, or three voxels such as [96, 96, 96]")
 DEVICE: Rule = (is_device, "give cpu, or a GPU that there is, such as cuda:0")
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("epochs", "batch_size", "val_interval", "patience"), whole(1)),
     **dict.fromkeys(("patches_per_case", "components"), whole(1)),
-    **dict.fromkeys(("warmup_epochs", "seed", "margin"), whole(0)),
+    **dict.fromkeys(("warmup_epochs", "seed", "margin", "fold"), whole(0)),
     "lr": number(0, above=True),
     **dict.fromkeys(("weight_decay", "max_grad_norm", "stretch"), number(0)),
     "ema_momentum": number(0, 1),
@@ -80,9 +85,22 @@ RULES: Mapping[str, Rule] = {
         lambda value: several(number(-math.inf), "", counts=(2,))[0](value) and value[0] < value[1],
         "give the lowest and the highest HU, such as [-100, 240]",
     ),
-    "channels": several(whole(1), "at least two, such as [16, 32, 64, 128, 256]"),
+    "channels": several(whole(1), "two or more, such as [16, 32, 64, 128, 256]", least=2),
+    "strides": (
+        several((lambda value: whole(1)[0](value) or several(whole(1), "")[0](value), ""), "")[0],
+        "give a whole number for each step between levels, such as [2, 2, 2, 2]",
+    ),
+    "label_values": several(
+        several(whole(0), ""), "the values of a label for each region, such as [[1, 2], [2]]"
+    ),
+    "class_ratios": (
+        lambda value: several(number(0), "")[0](value) and sum(value) > 0,
+        "give numbers of 0 or more that are not all 0, such as [1, 1, 1]",
+    ),
+    "tags": (lambda value: isinstance(value, Mapping), "give names and values: {'team': 'eyes'}"),
     "gates": (lambda value: whole(0)[0](value) and value <= 2, "give 0, 1 or 2"),
     "regions": several((is_text, ""), "their names, such as ['optic_disc', 'optic_cup']"),
+    **dict.fromkeys(("dataset_dir", "datalist", "output_dir", "ckpt_path"), PATH),
     **dict.fromkeys(("device", "cache_device"), DEVICE),
     **dict.fromkeys(("amp", "compile", "deep_supervision", "mirror", "resume"), SWITCH),
     **dict.fromkeys(("figures", "predictions", "log_to_mlflow", "tracking_offline"), SWITCH),

@@ -18,6 +18,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
+from ..engines.same import file_digest
 from .delivery import RUN_KEY
 from .journal import FOLDER
 from .provenance import (
@@ -135,8 +136,15 @@ class MlflowRun:
 
     def write_config(self, engine: Engine) -> None:
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        config = json.dumps(without_passwords(self.bundle["config"]), indent=4, default=str)
+        config = json.dumps(self.kept_config(), indent=4, default=str)
         (self.output_dir / "config.json").write_text(config)
+
+    def kept_config(self) -> dict[str, Any]:
+        """The config, and of a training a digest of its cases and their folds."""
+        config = without_passwords(self.bundle["config"])
+        if self.datalist and not self.checkpoint:
+            config["datalist_digest"] = file_digest(self.datalist)
+        return config
 
     def start(self, engine: Engine) -> None:
         """Open the run.
@@ -241,7 +249,7 @@ class MlflowRun:
             if event not in self.record.earlier:
                 self.record.journal.append(event)
         self.record.write_metrics([[name, value, now(), 0] for name, value in finite(self.cost)])
-        self.record.write_json("config.json", config)
+        self.record.write_json("config.json", self.kept_config())
         self.record.write_json("environment.json", environment())
         for path in map(Path, self.bundle.get("files", [])):
             # As it is now: a store that is away gets it later.

@@ -127,7 +127,7 @@ def dataset_event(
 ) -> dict[str, Any]:
     """The journal's event for MLflow's dataset input: which cases, out of which datalist.
 
-    The digest is one of the cases' names and folds; the pixels are not read.
+    The digest is one of the cases' names; the pixels are not read.
     """
     if datalist is None:
         folders = [str(Path(case["image"]).resolve().parent) for case in cases]

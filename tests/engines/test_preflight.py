@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from itertools import chain
 from pathlib import Path
@@ -165,8 +166,9 @@ def dataset(tmp_path) -> Path:
 
 def patients(dataset: Path, section: str, fold: int = 0) -> list[int]:
     cases = select_cases(str(dataset / "datalist.json"), str(dataset), section, fold=fold)
-    assert all(Path(case[key]).is_file() for case in cases for key in ("image", "label"))
-    return [case["patient"] for case in cases]
+    assert all(case.keys() == {"image", "label"} for case in cases)
+    assert all(Path(path).is_file() for case in cases for path in case.values())
+    return [int(Path(case["image"]).stem) for case in cases]
 
 
 def test_sections_and_folds_are_disjoint_and_complete(dataset):
@@ -240,16 +242,15 @@ def test_files_and_folders_of_a_run(tmp_path):
         (lambda: existing_file("m.pt", "ckpt_path", "train first."), "ckpt_path m.pt: .* train"),
         (
             lambda: unused_folder(str(tmp_path), ["model.pt"]),
-            "holds model.pt; give another --output_dir.$",
-        ),
-        (
-            lambda: unused_folder(str(tmp_path), ["checkpoint.pt"]),
-            "holds checkpoint.pt; .* or go on with --resume True",
+            "holds model.pt; give another --output_dir, or go on with --resume True",
         ),
     ]:
         with pytest.raises(InputError, match=words):
             refused()
-    assert unused_folder(str(tmp_path), ["model.pt"], resume=True) == str(tmp_path)
+    assert unused_folder(str(tmp_path), ["*.pt"], resume=True) == str(tmp_path)
+    (tmp_path / "checkpoint.pt").unlink()  # a training from the start would overwrite the model
+    with pytest.raises(InputError, match=r"model\.pt, and no checkpoint\.pt to go on from; give"):
+        unused_folder(str(tmp_path), ["*.pt"], resume=True)
     with pytest.raises(InputError, match=r"holds model\.pt"):
         unused_folder(str(tmp_path), ["*.pth", "m*.pt"])
     with pytest.raises(
@@ -272,15 +273,51 @@ def test_two_images_never_share_a_mask(tmp_path):
         find_images(str(tmp_path), suffixes=[".nii", ".nii.gz"])
 
 
-def test_an_evaluation_sees_what_the_training_saw(tmp_path):
-    checkpoint = str(tmp_path / "model.pt")
-    as_trained(checkpoint, {"fold": 1})  # of a training that recorded nothing
-    config = {"fold": 2, "spacing": [3, 3, 3], "regions": "$['a']"}
+@pytest.fixture
+def trained(tmp_path) -> str:
+    """A checkpoint, with the config of its training."""
+    config = {
+        "network_def": {"_target_": "Net", "strides": "@strides", "_desc_": "old words"},
+        "strides": [2, 2],
+        "preprocessing": {"transforms": [{"_target_": "A"}, {"upper": 99.9, "size": "@roi_size"}]},
+        "roi_size": [64, 64],
+        "regions": "$['a']",
+        "lr": 0.1,
+        "fold": 2,
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    as_trained(checkpoint, {"fold": None, "spacing": [3.0, 3, 3], "regions": ["a"], "other": 1})
-    for name, value in (("fold", 0), ("spacing", [3, 3, 4])):
-        with pytest.raises(InputError, match=rf"{name} is .*model.pt was trained with .*--{name}"):
-            as_trained(checkpoint, {name: value})
+    return str(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "fault"),
+    [
+        ({}, {"fold": 2}, ""),
+        ({"lr": 0.2, "roi_size": (64, 64), "regions": ["a"]}, {"fold": None, "other": 1}, ""),
+        ({"network_def#_desc_": "new words"}, {}, ""),
+        ({"strides": [4, 2]}, {}, r"strides is \[4, 2\] and .*model.pt was trained with \[2, 2\]"),
+        ({"roi_size": [64, 32]}, {}, "roi_size is"),
+        ({"preprocessing#transforms#1#upper": 50}, {}, "transforms#1#upper is 50 .* with 99.9"),
+        ({"network_def#gates": 1}, {}, "network_def#gates is 1 .* with None"),
+        ({}, {"fold": 0}, "fold is 0 .* with 2"),
+    ],
+)
+def test_what_comes_after_a_training_has_its_settings(trained, tmp_path, change, more, fault):
+    """Also those that the weights do not show."""
+    config = json.loads((tmp_path / "config.json").read_text())
+    ids = ["network_def", "preprocessing", "regions"]
+    check = {"_target_": "pipeline.engines.as_trained", "checkpoint": trained, "ids": ids, **more}
+    (tmp_path / "later.json").write_text(json.dumps(config | {"initialize": [check], "run": []}))
+    if not fault:
+        workflow(str(tmp_path / "later.json"), **change)
+        return
+    with pytest.raises(RuntimeError) as error:
+        workflow(str(tmp_path / "later.json"), **change)
+    assert re.search(fault, input_error(error.value))
+
+
+def test_of_a_training_that_left_no_config_nothing_is_known(tmp_path):
+    as_trained(str(tmp_path / "model.pt"), ["network_def"], fold=1)
 
 
 def bundle_settings(name: str, *overlays: str) -> dict:
@@ -304,13 +341,20 @@ PANCREAS = bundle_settings("pancreas_ct_segmentation")
         *[(FUNDUS, {"patch_size": value}) for value in (64, [64, 64, 64])],
         *[(FUNDUS, {"device": value}) for value in ("gpu", "cuda:99", 1.5)],
         *[(FUNDUS, {"regions": value}) for value in ("a", ["a"], [], [1, 2])],
-        *[(FUNDUS, {"strides": value}) for value in ([2, 2], [2, 2, 2, 2, 2])],
+        *[(FUNDUS, {"strides": value}) for value in ([2, 2], [2, 2, 2, 2, 2], 2, [], [2, 2, 2, 0])],
+        *[(FUNDUS, {"strides": value}) for value in ([2.0] * 4, [[2, 2], [2, 0], 2, 2])],
+        *[(FUNDUS, {"channels": value}) for value in ([4], ["a", "b"])],
+        *[(FUNDUS, change) for change in ({"fold": True}, {"tags": "foo"}, {"dataset_dir": 2024})],
+        *[(FUNDUS, {"output_dir": value}) for value in (2025, ("my", "data"))],
         *[(FUNDUS, change) for change in ({"seed": -1}, {"resume": "yes"}, {"channels": 16})],
         *[(PANCREAS, {"spacing": value}) for value in ([6, 6], [0, 1, 1], 1.5)],
         *[(PANCREAS, {"overlap": value}) for value in (1, -0.1, "a")],
         *[(PANCREAS, {"hu_window": value}) for value in ([100], [240, -100], ["a", "b"])],
-        *[(PANCREAS, {"class_ratios": value}) for value in ([1, 1], [1, 1, 1, 1])],
-        *[(PANCREAS, {"label_values": value}) for value in ([[1, 2], [2]], [])],
+        *[
+            (PANCREAS, {"class_ratios": value})
+            for value in ([1, 1], [1] * 4, [0, 0, 0], [-1, 1, 1])
+        ],
+        *[(PANCREAS, {"label_values": value}) for value in ([[1, 2], [2]], [], [1, 2], [[]])],
     ],
 )
 def test_a_setting_that_cannot_be_is_named_with_what_to_give(config, change):

@@ -72,6 +72,7 @@ def cases_that_fit(
     device: str | torch.device = "cpu",
     share: float = 0.8,
     bytes_per_voxel: int = 3,
+    least: Sequence[int] = (1, 1, 1),
 ) -> int:
     """How many cases a cache can hold, told in a line before it is filled.
 
@@ -81,11 +82,12 @@ def cases_that_fit(
 
     Args:
         cases: each with the path of its ``image``, NIfTI.
-        spacing: of the cached voxels, in mm.
+        spacing: of the cached voxels, in mm, right-left, back-front, down-up.
         device: where the cache lies.
         share: of the free memory that the cache may take; that of the machine is shared with the
             other processes that ``torchrun`` has started on it.
         bytes_per_voxel: 2 of an image in float16 and 1 of each region.
+        least: voxels that a smaller case is padded to.
 
     Raises:
         InputError: an image is no NIfTI.
@@ -95,14 +97,18 @@ def cases_that_fit(
     sizes = []
     for case in cases:
         try:
-            header = nibabel.load(case["image"]).header
+            image = nibabel.load(case["image"])
+            axes = nibabel.io_orientation(image.affine)[:, 0].astype(int)
+            lengths = [0.0, 0.0, 0.0]  # mm, in the order of spacing
+            for axis, count, step in zip(axes, image.shape, image.header.get_zooms(), strict=False):
+                lengths[axis] = count * step
         except Exception as error:  # nibabel raises about anything on a broken file
             raise InputError(
                 f"{case['image']}: it is no NIfTI that can be read ({one_line(error)}); "
                 "`python -m pipeline data check` lists every such file."
             ) from None
-        volume = math.prod(header.get_data_shape()[:3]) * math.prod(header.get_zooms()[:3])  # mm^3
-        sizes.append(bytes_per_voxel * volume / math.prod(spacing))
+        voxels = (math.ceil(length / step) for length, step in zip(lengths, spacing, strict=True))
+        sizes.append(bytes_per_voxel * math.prod(map(max, voxels, least)))
     room, total = share * free_memory(device), sum(sizes)
     if torch.device(device).type == "cpu":
         room /= int(os.environ.get("LOCAL_WORLD_SIZE", 1))

@@ -20,6 +20,15 @@ from ..json_file import read_json
 _PLACES = {"bundle_root", "dataset_dir", "output_dir", "ckpt_path", "device"}
 
 
+#: Ids that an argument of the command stands for.
+_GIVEN = {
+    "bundle_root": "--bundle",
+    "ckpt_path": "--checkpoint",
+    "dataset_dir": "the images as INPUT",
+    "output_dir": "--output",
+}
+
+
 @dataclass(frozen=True)
 class Model:
     """What a command runs.
@@ -97,7 +106,13 @@ def read_model(
     config = _with_overlays(config, configs, overlays)
     given = dict(_override(text, config) for text in overrides)
     parser = ConfigParser(config)
-    parser.update(pairs=given)
+    for name, value in given.items():
+        try:
+            parser.update(pairs={name: value})
+        except Exception as error:  # MONAI's parser raises about anything
+            raise InputError(
+                f"--set {name}={value}: inference.json has no such place ({one_line(error)})."
+            ) from None
     config = parser.get()
     config["bundle_root"] = str(bundle.resolve())
     if "device" not in given and (device := _own_gpu()):
@@ -179,6 +194,8 @@ def _override(text: str, config: Mapping[str, Any]) -> tuple[str, Any]:
     top = re.split("#|::", name)[0]
     if not equals or not name:
         raise InputError(f"--set {text}: write it as id=value, such as roi_size=[224,224].")
+    if top in _GIVEN:
+        raise InputError(f"--set {text}: give {_GIVEN[top]}.")
     if top not in config:
         near = difflib.get_close_matches(top, config, n=1, cutoff=0.5)
         plain = sorted(id for id in config if not id.startswith("_"))

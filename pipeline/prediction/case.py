@@ -35,6 +35,8 @@ def outputs(case: Case, model: Model) -> dict[str, str]:
 def segment(case: Case, model: Model, predictor: Predictor, cohort: Cohort) -> dict[str, Any]:
     """Segment a case and write its mask; returns what a report says of it.
 
+    A series that no DICOM SEG can refer to gets its NIfTI, and a note.
+
     Raises:
         InputError: the image cannot be used.
         OutputError: the mask cannot be written.
@@ -57,8 +59,7 @@ def segment(case: Case, model: Model, predictor: Predictor, cohort: Cohort) -> d
             "has to bring it back to the image's own grid"
         )
     measured = _measure(mask, affine, model, predictor.values)
-    _write(mask, affine, case, model, predictor.values, cohort)
-    return measured
+    return measured | _write(mask, affine, case, model, predictor.values, cohort)
 
 
 def _checked_volume(case: Case, *, ct: bool) -> Volume:
@@ -147,8 +148,9 @@ def _write(
     model: Model,
     values: list[int],
     cohort: Cohort,
-) -> None:
+) -> dict[str, Any]:
     """Write the mask beside its place, and then give all its files their names."""
+    note = {}
     places = {
         cohort.hidden(case.name, ending): cohort.folder / name
         for ending, name in outputs(case, model).items()
@@ -167,10 +169,14 @@ def _write(
             from .dicom_seg import write_dicom_seg
 
             labels = dict(zip(values, model.regions, strict=True))
-            write_dicom_seg(
-                hidden[1], mask, labels, case.series, algorithm=model.name, version=model.version
-            )
+            about = {"algorithm": model.name, "version": model.version}
+            try:
+                write_dicom_seg(hidden[1], mask, labels, case.series, **about)
+            except InputError as error:
+                del places[hidden[1]]
+                note = {"note": f"no DICOM SEG: {error}"}
     cohort.publish(places)
+    return {"outputs": [place.name for place in places.values()], **note}
 
 
 def _as_nifti_like(source: Path, mask: np.ndarray) -> Nifti1Image:

@@ -136,7 +136,7 @@ class Cohort:
 
         With very many cases the report is written more seldom, to cost a tenth of the time.
         """
-        inner = ("stamp", "model", "attempt")
+        inner = ("stamp", "model", "attempt", "kept")
         self.entries[entry["name"]] = {k: v for k, v in entry.items() if k not in inner}
         if time.monotonic() >= self._due:
             started = time.monotonic()

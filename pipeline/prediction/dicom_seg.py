@@ -134,8 +134,7 @@ def write_dicom_seg(
             temporary.unlink(missing_ok=True)
     except (AttributeError, TypeError, ValueError) as error:  # what odd headers can make
         raise InputError(
-            f"{series}: its headers do not fit into a DICOM SEG ({error}): "
-            "export it anew, or write NIfTI"
+            f"{series}: its headers do not fit into a DICOM SEG ({error}): export it anew"
         ) from error
     return path
 
@@ -181,7 +180,7 @@ def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
         if lacking := sum(not header.get(name) for header in headers):
             raise InputError(
                 f"{series}: {lacking} of {count} files have no {name}, which a DICOM SEG refers "
-                "to: export it anew, or write NIfTI"
+                "to: export it anew"
             )
     for name in _OF_ALL[:2]:
         if not any(header.get(name) for header in headers):
@@ -194,7 +193,7 @@ def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
         if values != expected:
             raise InputError(
                 f"{series}: its {count} files have {values} different {name}, not {expected}, so "
-                "that a DICOM SEG cannot refer to them: export it anew, or write NIfTI"
+                "that a DICOM SEG cannot refer to them: export it anew"
             )
     first = headers[0]
     if (first.Columns, first.Rows) != shape[:2]:

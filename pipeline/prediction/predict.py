@@ -128,10 +128,14 @@ class Work:
             return None
         files = [self.cohort.folder / name for name in outputs(case, self.model).values()]
         there = [path for path in files if path.exists()]
-        if there and (not known or known["status"] == "failed"):
-            reason = f"{there[0]} is there and no result of this command"
+        own = known.get("kept", ()) if known else ()  # of a case that failed when it was done again
+        foreign = [path for path in there if path.name not in own]
+        if foreign and (not known or known["status"] == "failed"):
+            reason = f"{foreign[0]} is there and no result of this command"
             return self.failed(case, f"{reason}: move it away, or give --overwrite", keep=False)
-        if not known or known["status"] != "done" or len(there) < len(files):
+        if not known or known["status"] != "done":
+            return None
+        if not all((self.cohort.folder / name).exists() for name in known["outputs"]):
             return None
         if known["stamp"] == case.stamp():
             return {**known, "status": "skipped"}
@@ -151,8 +155,9 @@ class Work:
                 case,
                 f"{case}: {begun} processes died over it: is there enough memory? "
                 "The same command tries it again",
+                kept=known.get("kept", ()),
             )
-        record = self.begin(case, attempt=begun + 1)
+        record = self.begin(case, attempt=begun + 1, kept=self.kept(case, known))
         self.cohort.keep(record)
         predictor = self.loaded()
         started = time.monotonic()
@@ -162,15 +167,32 @@ class Work:
             self.cohort.clear(case.name)
             raise
         except Exception as error:  # readers, transforms and networks raise about anything
-            return self.failed(case, reason_of(error, case), started=started)
+            kept = record["kept"]
+            return self.failed(case, reason_of(error, case), started=started, kept=kept)
+        del record["kept"]
         record |= {"status": "done", "seconds": round(time.monotonic() - started, 3), **measured}
-        record["outputs"] = list(outputs(case, self.model).values())
         self.cohort.keep(record)
         self.board.say(f"done    {case.name}  {record['seconds']:.1f} s{sizes(measured)}")
+        if "note" in measured:
+            self.board.say(f"        {measured['note']}", style="yellow")
         return record
 
-    def begin(self, case: Case, *, attempt: int) -> Record:
+    def kept(self, case: Case, known: Record | None) -> list[str]:
+        """The files of an earlier run that are still this case's, whatever becomes of the next.
+
+        Those of another image, checkpoint or option are removed: they would pass for results.
+        """
+        files = [*known.get("outputs", ()), *known.get("kept", ())] if known else []
+        same = {"model": self.model.digest, "stamp": case.stamp(), "input": case.source}
+        if known and all(known[name] == value for name, value in same.items()):
+            return files
+        for name in files:
+            (self.cohort.folder / name).unlink(missing_ok=True)
+        return []
+
+    def begin(self, case: Case, *, attempt: int, kept: Sequence[str] = ()) -> Record:
         return {
+            "kept": list(kept),
             "name": case.name,
             "input": case.source,
             "status": "running",
@@ -182,10 +204,16 @@ class Work:
         }
 
     def failed(
-        self, case: Case, reason: str, *, started: float | None = None, keep: bool = True
+        self,
+        case: Case,
+        reason: str,
+        *,
+        started: float | None = None,
+        keep: bool = True,
+        kept: Sequence[str] = (),
     ) -> Record:
         """Say it, and put it on record unless the mask that is there belongs to something else."""
-        record = self.begin(case, attempt=0) | {"status": "failed", "error": reason}
+        record = self.begin(case, attempt=0, kept=kept) | {"status": "failed", "error": reason}
         if started is not None:
             record["seconds"] = round(time.monotonic() - started, 3)
         self.cohort.clear(case.name)

@@ -31,6 +31,18 @@ def test_a_cache_takes_what_fits_and_says_so(cases, free, count, monkeypatch, ca
     assert (record.levelname == "WARNING") == (count < 3)
 
 
+def test_a_short_scan_is_counted_with_its_padding(tmp_path, monkeypatch):
+    """Its 10 slices of 5 mm are the first axis of the file, and the third of the network."""
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = 5, 2, 2, 1
+    nibabel.save(nibabel.Nifti1Image(np.zeros((10, 40, 40), np.int16), affine), tmp_path / "a.nii")
+    size = 3 * 80 * 80 * 112  # and not 25
+    for room, count in ((size, 1), (size - 1, 0)):
+        monkeypatch.setattr(memory, "free_memory", lambda device, room=room: room)
+        options = {"spacing": (1, 1, 2), "share": 1.0, "least": (64, 64, 112)}
+        assert cases_that_fit([{"image": str(tmp_path / "a.nii")}], **options) == count
+
+
 def test_processes_of_one_machine_share_its_memory(cases, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda device: 4e6)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

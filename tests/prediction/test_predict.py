@@ -112,6 +112,60 @@ def test_dicom_gets_the_mask_of_its_nifti_and_a_segmentation(pancreas, tmp_path)
     assert {"p1_1_seg.dcm", "p1_2_seg.dcm"} <= {path.name for path in output.iterdir()}
 
 
+def test_a_series_that_no_segmentation_can_refer_to_gets_its_nifti_and_a_note(
+    pancreas, tmp_path, capsys
+):
+    import pydicom
+
+    hu, _ = ct_volume()
+    for path in write_dicom_series(tmp_path / "in", hu, np.diag([-4.0, -4, 5, 1]), patient="p"):
+        header = pydicom.dcmread(path)
+        del header.FrameOfReferenceUID
+        header.save_as(path)
+    options = ("--bundle", PANCREAS, "--checkpoint", pancreas, "--output", tmp_path / "out")
+    predict(tmp_path / "in", *options)
+    assert "no DICOM SEG: " in capsys.readouterr().out
+    (case,) = report(tmp_path / "out")["cases"]
+    assert (case["status"], case["outputs"]) == ("done", ["p_seg.nii.gz"])
+    assert "FrameOfReferenceUID" in case["note"]
+    predict(tmp_path / "in", *options)
+    assert statuses(tmp_path / "out") == {"p": "skipped"}
+
+
+def test_a_mask_of_another_checkpoint_does_not_outlive_a_failure(eye, tmp_path):
+    one, two = photograph(tmp_path / "im/1.png"), photograph(tmp_path / "im/2.png", seed=2)
+    output, whole = tmp_path / "out", two.read_bytes()
+    options = (one, two, "--bundle", EYE, "--checkpoint", eye, "--output", output)
+    other = (*options, "--set", "roi_size=[48, 48]")
+    predict(*options)
+    two.write_bytes(whole[:50])
+    predict(*other, "--overwrite", code=1)
+    assert statuses(output) == {"1": "done", "2": "failed"}
+    assert not (output / "2_seg.png").exists()
+    two.write_bytes(whole)
+    predict(*other)
+    assert statuses(output) == {"1": "skipped", "2": "done"}
+
+
+def test_a_mask_that_is_still_right_outlives_a_failure(eye, tmp_path, monkeypatch):
+    def fails(*arguments):
+        raise ValueError("no memory")
+
+    image, output = photograph(tmp_path / "1.png"), tmp_path / "out"
+    options = (image, "--bundle", EYE, "--checkpoint", eye, "--output", output)
+    predict(*options)
+    mask = (output / "1_seg.png").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.prediction.predict.segment", fails)
+        predict(*options, "--overwrite", code=1)
+        assert (output / "1_seg.png").read_bytes() == mask
+        predict(*options, code=1)  # tried again, and not taken for somebody else's
+        assert "no result of this command" not in report(output)["cases"][0]["error"]
+    predict(*options)
+    assert statuses(output) == {"1": "done"}
+    assert (output / "1_seg.png").read_bytes() == mask
+
+
 def test_what_is_done_is_kept_and_what_is_not_is_done(eye, tmp_path):
     one, two = photograph(tmp_path / "im/a/1.png"), photograph(tmp_path / "im/b/1.png", seed=2)
     output = tmp_path / "out"
@@ -265,6 +319,10 @@ def test_bad_photographs_too(eye, tmp_path, capsys):
         (["--checkpoint", "nowhere.pt"], "checkpoint nowhere.pt: there is no such file"),
         (["--set", "roi_siez=[9,9]"], "did you mean roi_size?"),
         (["--set", "roi_size"], "write it as id=value"),
+        (["--set", "ckpt_path=other.pt"], "give --checkpoint"),
+        (["--set", "dataset_dir=images"], "give the images as INPUT"),
+        (["--set", "roi_size=2"], "roi_size is 2: give"),
+        (["--set", "postprocessing#transforms#99#threshold=1"], "has no such place"),
         (["--config", "no.json"], "config no.json: there is no such file"),
         (["--set", "channels=[4, 16]"], "does not fit the network"),
         (["--set", "inferer#_target_=pipeline.Nothing"], "inferer of the bundle's inference.json"),

@@ -135,7 +135,8 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
     folder = folder if folder.is_dir() else Path.cwd()
     config = configs / "config.json"
     content = json.loads(config.read_text())
-    content.pop("_meta_", None)
+    for name in ("_meta_", "datalist_digest"):  # the first time's, which the new run has too
+        content.pop(name, None)
     # The folder of the copy says nothing, and a plan has had its run.
     own = {"pipeline.bundle": tags["pipeline.bundle"], "pipeline.rerun_of": run_id}
     parent = {PARENT_TAG, PARENT_KEY, PARENT_NAME}

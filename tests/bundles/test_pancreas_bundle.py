@@ -168,4 +168,4 @@ def test_a_label_on_another_grid_ends_with_one_clear_line(bundle_run, phantoms, 
     assert done.returncode == 1
     assert last.startswith("error: ")
     assert "is not on the grid of" in last
-    assert "7 mm" in last
+    assert "a corner is 12.1 mm apart" in last

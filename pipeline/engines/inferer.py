@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from monai.inferers import Inferer, SimpleInferer
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from .batch import as_plain
+
+logger = logging.getLogger(__name__)
 
 
 class AutocastInferer(Inferer):
@@ -18,6 +23,7 @@ class AutocastInferer(Inferer):
     MONAI's engines know autocast for CUDA alone; this serves CPU and CUDA, training and
     evaluation, with bfloat16, which needs no gradient scaler. Losses and metrics stay in float32.
     A device that can only emulate bfloat16, slower than float32, runs in float32.
+    A training of small volumes on a CPU may have to, see `has_thin_convolution`; a line says so.
     A MetaTensor is unwrapped first: the network gains nothing from it and runs faster without.
 
     Args:
@@ -29,15 +35,60 @@ class AutocastInferer(Inferer):
         super().__init__()
         self.amp = amp
         self.inferer = inferer or SimpleInferer()
+        self.thin: dict[tuple[int, ...], bool] = {}  # by shape of the input
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         inputs = as_plain(inputs)
-        amp = self.amp and has_bfloat16(inputs.device.type)
+        amp = self.amp and has_bfloat16(inputs.device.type) and not self._is_thin(inputs, network)
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=amp):
             out = self.inferer(inputs, network, *args, **kwargs)
         return [each.float() for each in out] if isinstance(out, list) else out.float()
+
+    def _is_thin(self, inputs: torch.Tensor, network: Callable[..., Any]) -> bool:
+        shape = tuple(inputs.shape[1:])
+        volume = inputs.ndim == 5 and isinstance(network, nn.Module)
+        if not volume or inputs.device.type != "cpu" or not torch.is_grad_enabled():
+            return False
+        if shape not in self.thin:
+            self.thin[shape] = has_thin_convolution(network, inputs[:1])
+            if self.thin[shape]:
+                logger.warning(
+                    f"patches of {' x '.join(map(str, shape[1:]))} voxels become too thin in the "
+                    "network for bfloat16 on a CPU: float32 is used; larger ones are faster."
+                )
+        return self.thin[shape]
+
+
+@torch.no_grad()
+def has_thin_convolution(network: nn.Module, inputs: torch.Tensor) -> bool:
+    """Whether a 3D convolution sees a volume that is thinner than its kernel along the first axis.
+
+    Of 2 voxels under a kernel of 3, say. In bfloat16 oneDNN 3.12 (PyTorch 2.13, on AVX512-BF16)
+    then gives gradients of the weights that are no number, or just wrong.
+
+    Args:
+        network: run once, in float32 and as in evaluation, so that nothing of it changes.
+        inputs: (1, C, X, Y, Z).
+    """
+    network = getattr(network, "_orig_mod", network)  # of torch.compile
+    network = network.module if isinstance(network, DistributedDataParallel) else network
+    found = []
+
+    def note(module: nn.Conv3d, arguments: tuple[torch.Tensor]) -> None:
+        found.append(1 < arguments[0].shape[2] < module.kernel_size[0])
+
+    modes = [(module, module.training) for module in network.modules()]
+    hooks = [m.register_forward_pre_hook(note) for m, _ in modes if isinstance(m, nn.Conv3d)]
+    try:
+        network.eval()(inputs.float())
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes:
+            module.training = training
+    return any(found)
 
 
 @functools.cache

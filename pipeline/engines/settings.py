@@ -140,10 +140,10 @@ def check_settings(config: Mapping[str, Any], *, option: str = "--{}") -> None:
             )
     if is_known("label_values") and is_known("class_ratios"):
         classes = 1 + max(value for region in config["label_values"] for value in region)
-        if len(config["class_ratios"]) != classes:
+        if not 2 <= len(config["class_ratios"]) <= classes:
             raise InputError(
-                f"class_ratios is {config['class_ratios']!r}: give {classes}, one for each value "
-                f"of a label from 0 to {classes - 1} ({option.format('class_ratios')})."
+                f"class_ratios is {config['class_ratios']!r}: give one for each value of a "
+                f"label from 0 up to 1 or {classes - 1} ({option.format('class_ratios')})."
             )
     outputs = config.get("network_def", {}).get("out_channels")
     if is_known("regions") and isinstance(outputs, int) and outputs != len(config["regions"]):

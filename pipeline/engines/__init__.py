@@ -15,7 +15,7 @@ from .preflight import (
     running_bundle,
     unused_folder,
 )
-from .same import as_trained, file_digest, running_settings
+from .same import as_trained, cases_digest, running_settings
 from .sliding_window import SlidingWindow
 from .update import UpdateModel
 from .weights import load_weights
@@ -32,10 +32,10 @@ __all__ = [
     "SlidingWindow",
     "UpdateModel",
     "as_trained",
+    "cases_digest",
     "cases_that_fit",
     "check_run",
     "existing_file",
-    "file_digest",
     "find_images",
     "free_memory",
     "load_pretrained",

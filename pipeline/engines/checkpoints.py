@@ -99,7 +99,7 @@ class Checkpoints:
                     f"with that (--{place}), or start another training with --pretrained."
                 )
         early, patience = checkpoint["state"].get("early_stop"), self.parts.get("early_stop")
-        if checkpoint.get("stopped") and early and early["counter"] >= patience._handler.patience:
+        if checkpoint.get("stopped") and early and early["counter"] >= patience.patience:
             raise InputError(
                 f"{path}: this training was stopped after {epoch} epochs, since {early['counter']} "
                 "validations were no better; give more --patience to train on."
@@ -138,7 +138,7 @@ class Checkpoints:
             return
         if validated.epoch == state.epoch == validated.best_metric_epoch:
             write(self.folder / BEST, self.weights())
-        if state.epoch == state.max_epochs:
+        if state.epoch == state.max_epochs or engine.should_terminate:
             self.save_final(engine)
         checkpoint = {
             "epoch": state.epoch,

@@ -228,7 +228,10 @@ def unused_folder(path: str, holds: Sequence[str], *, resume: bool = False) -> s
         ) from None
     found = sorted(each.name for name in holds for each in Path(path).glob(name))
     goes_on = (Path(path) / "checkpoint.pt").exists()
-    if found and not (resume and goes_on):
+    # One that was cut off in its first epoch, between its model and its checkpoint, begins again.
+    history = Path(path) / "history.csv"
+    begun = history.exists() and len(history.read_text().splitlines()) <= 2
+    if found and not (resume and (goes_on or begun)):
         fix = ", or go on with --resume True" if goes_on else ""
         none = ", and no checkpoint.pt to go on from" if resume else ""
         raise InputError(

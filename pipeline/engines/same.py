@@ -13,6 +13,8 @@ from ..json_file import read_json
 from .inference_config import references
 from .preflight import running_config
 
+CASE = ("image", "label", "fold")
+READERS = ("LoadImaged", "ReadImaged")
 PLAIN = str | int | float | bool | None
 
 
@@ -34,9 +36,14 @@ def running_settings(ids: Sequence[str], **more: Any) -> dict[str, Any]:
 
 
 def difference(now: Any, before: Any, name: str) -> tuple[str, Any, Any] | None:
-    """The first place where two settings differ, by its id, with both values."""
+    """The first place where two settings differ, by its id, with both values.
+
+    How a file is read and checked is no setting.
+    """
     pairs: Any = None
     if isinstance(now, dict) and isinstance(before, dict):
+        if all(str(each.get("_target_")).endswith(READERS) for each in (now, before)):
+            return None
         keys = sorted((now.keys() | before.keys()) - {"_desc_"})
         pairs = [(key, now.get(key), before.get(key)) for key in keys]
     elif isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
@@ -74,7 +81,8 @@ def as_trained(checkpoint: str, ids: Sequence[str], **more: Any) -> None:
             place, now, before = found
             raise InputError(
                 f"{place} is {shown(now)} and {checkpoint} was trained with {shown(before)}: give "
-                f"the overlays and options of the training once more (--{place}). A copy of it "
+                "the overlays and options of the training once more "
+                f"(--{place.removesuffix('_digest')}). A copy of it "
                 "without its config.json takes any."
             )
 
@@ -83,9 +91,11 @@ def shown(value: Any) -> str:
     return one_line(ValueError(value), 80)
 
 
-def file_digest(path: str) -> str:
-    """The beginning of a file's SHA-256, by which another content is noticed; empty without one."""
-    if not Path(path).is_file():
-        return ""
-    with open(path, "rb") as file:
-        return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+def cases_digest(datalist: str) -> str:
+    """Of the training's cases and their folds; empty without a datalist, as on a server."""
+    try:
+        cases = json.loads(Path(datalist).read_text(encoding="utf-8"))["training"]
+        known = sorted(json.dumps([case.get(key) for key in CASE]) for case in cases)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""  # which `select_cases` says
+    return f"sha256 {hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]}"

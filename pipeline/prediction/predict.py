@@ -286,9 +286,10 @@ def sizes(measured: Record) -> str:
 def _refuse_other_models(model: Model, cohort: Cohort) -> None:
     """Masks of two networks must not stand in one folder as if they were of one."""
     for known in cohort.records():
-        if known["status"] != "done" or known["model"] == model.digest:
+        files = known["outputs"] if known["status"] == "done" else known.get("kept", ())
+        if known["model"] == model.digest:
             continue
-        if any((cohort.folder / name).exists() for name in known["outputs"]):
+        if any((cohort.folder / name).exists() for name in files):
             raise InputError(
                 f"{cohort.folder}: it holds {known['name']} by another checkpoint or other "
                 "settings; give another --output, or --overwrite."

@@ -18,7 +18,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from ..engines.same import file_digest
+from ..engines.same import cases_digest
 from .delivery import RUN_KEY
 from .journal import FOLDER
 from .provenance import (
@@ -143,7 +143,7 @@ class MlflowRun:
         """The config, and of a training a digest of its cases and their folds."""
         config = without_passwords(self.bundle["config"])
         if self.datalist and not self.checkpoint:
-            config["datalist_digest"] = file_digest(self.datalist)
+            config["datalist_digest"] = cases_digest(self.datalist)
         return config
 
     def start(self, engine: Engine) -> None:

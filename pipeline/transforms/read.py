@@ -68,7 +68,10 @@ class ReadImaged(LoadImaged):
             if image.is_floating_point() and not torch.isfinite(image).all():
                 raise InputError(f"{files}: it holds values that are no number; {_ADVICE}")
             if self.ct and (problem := hu_problem(image.numpy())):
-                raise InputError(f"{files}: it {problem}; {_ADVICE}")
+                raise InputError(
+                    f"{files}: it {problem}; {_ADVICE} If it is no CT, give "
+                    "--preprocessing#transforms#0#ct False."
+                )
         return read
 
 

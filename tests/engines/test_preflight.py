@@ -15,8 +15,8 @@ from monai.bundle import ConfigWorkflow, create_workflow
 
 from pipeline.engines import (
     as_trained,
+    cases_digest,
     existing_file,
-    file_digest,
     find_images,
     load_pretrained,
     running_bundle,
@@ -251,6 +251,8 @@ def test_files_and_folders_of_a_run(tmp_path):
     (tmp_path / "checkpoint.pt").unlink()  # a training from the start would overwrite the model
     with pytest.raises(InputError, match=r"model\.pt, and no checkpoint\.pt to go on from; give"):
         unused_folder(str(tmp_path), ["*.pt"], resume=True)
+    (tmp_path / "history.csv").write_text("epoch,loss\n1,0.5\n")  # cut off in its first epoch
+    assert unused_folder(str(tmp_path), ["*.pt"], resume=True) == str(tmp_path)
     with pytest.raises(InputError, match=r"holds model\.pt"):
         unused_folder(str(tmp_path), ["*.pth", "m*.pt"])
     with pytest.raises(
@@ -279,7 +281,9 @@ def trained(tmp_path) -> str:
     config = {
         "network_def": {"_target_": "Net", "strides": "@strides", "_desc_": "old words"},
         "strides": [2, 2],
-        "preprocessing": {"transforms": [{"_target_": "A"}, {"upper": 99.9, "size": "@roi_size"}]},
+        "preprocessing": {
+            "transforms": [{"_target_": "LoadImaged"}, {"upper": 99.9, "size": "@roi_size"}]
+        },
         "roi_size": [64, 64],
         "regions": "$['a']",
         "lr": 0.1,
@@ -295,6 +299,7 @@ def trained(tmp_path) -> str:
         ({}, {"fold": 2}, ""),
         ({"lr": 0.2, "roi_size": (64, 64), "regions": ["a"]}, {"fold": None, "other": 1}, ""),
         ({"network_def#_desc_": "new words"}, {}, ""),
+        ({"preprocessing#transforms#0#ct": True}, {}, ""),
         ({"strides": [4, 2]}, {}, r"strides is \[4, 2\] and .*model.pt was trained with \[2, 2\]"),
         ({"roi_size": [64, 32]}, {}, "roi_size is"),
         ({"preprocessing#transforms#1#upper": 50}, {}, "transforms#1#upper is 50 .* with 99.9"),
@@ -392,14 +397,16 @@ def test_processes_form_a_group_or_there_is_one(environ, distributed, words, mon
             check_processes({"distributed": distributed})
 
 
-def test_another_content_has_another_digest(tmp_path):
-    path = tmp_path / "datalist.json"
-    assert file_digest(str(path)) == ""
-    path.write_text("a")
-    first = file_digest(str(path))
-    assert first == "sha256 ca978112ca1b"  # of FIPS 180-4's algorithm
-    path.write_text("b")
-    assert file_digest(str(path)) != first
+def test_other_cases_or_folds_have_another_digest(dataset):
+    path = dataset / "datalist.json"
+    first = cases_digest(str(path))
+    lists = json.loads(path.read_text())
+    path.write_text(json.dumps(lists | {"name": "x", "testing": []}, indent=4))
+    assert cases_digest(str(path)) == first != ""
+    lists["training"][0]["fold"] += 1
+    path.write_text(json.dumps(lists))
+    assert cases_digest(str(path)) not in (first, "")
+    assert cases_digest("nowhere.json") == ""
 
 
 def test_pretrained_weights_are_loaded_or_refused_by_name(tmp_path):

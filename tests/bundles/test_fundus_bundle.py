@@ -132,6 +132,24 @@ def test_two_processes_train_one_model(bundle_run, phantoms, tmp_path):
     assert [run.info.status for run in runs] == ["FINISHED"]
 
 
+@pytest.mark.slow
+def test_a_training_that_was_stopped_early_wants_more_patience(bundle_run, phantoms, tmp_path):
+    def train(**ids):
+        ids = {**SMALL, "lr": 1e-30, "epochs": 9, "log_to_mlflow": False, **ids}
+        done = bundle_run(["train.json"], cwd=tmp_path, check=False, dataset_dir=phantoms,
+                          output_dir="run", **ids)  # fmt: skip
+        epochs = len((tmp_path / "run/history.csv").read_text().splitlines()) - 1
+        return done.stderr.strip().splitlines()[-1], epochs
+
+    assert train(patience=1)[1] == 2
+    last, epochs = train(patience=1, resume=True)
+    assert "stopped after 2 epochs" in last
+    assert "give more --patience" in last
+    assert epochs == 2
+    assert train(patience=3, resume=True)[1] == 4
+    assert (tmp_path / "run/model_final.pt").exists()
+
+
 @pytest.mark.parametrize(
     ("ids", "message"),
     [

@@ -139,7 +139,7 @@ def _read_label(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.nd
     import numpy as np
     from nibabel import orientations
 
-    from ..transforms.same_grid import TOLERANCE, corner_shift
+    from ..transforms.same_grid import grid_difference
 
     try:
         file = nibabel.load(path)
@@ -150,10 +150,7 @@ def _read_label(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.nd
         mask = np.asanyarray(turned.dataobj)
     except Exception as error:  # nibabel raises about anything on a broken file
         raise ValueError(f"{path} cannot be read: {error}: save it again") from error
-    how = f"{mask.shape} voxels and {shape}" if mask.shape != shape else ""
-    if not how and (apart := corner_shift(turned.affine, affine, shape)) > TOLERANCE:
-        how = f"a corner is {apart:.3g} mm apart"
-    if how:
+    if how := grid_difference(mask.shape, turned.affine, shape, affine):
         raise ValueError(
             f"{path} is not on the grid of its CT ({how}): "
             "resample it to the CT, without interpolation of its values"

@@ -125,7 +125,7 @@ def _refuse_other_grids(case: Case) -> None:
     """Compare the headers; the voxels are for ``data check``."""
     import nibabel
 
-    from ..transforms.same_grid import TOLERANCE, corner_shift
+    from ..transforms.same_grid import grid_difference
 
     headers = []
     for path in (case.image, case.label):
@@ -134,10 +134,7 @@ def _refuse_other_grids(case: Case) -> None:
         except Exception as error:  # nibabel raises about anything on a broken file
             raise ValueError(f"{path} cannot be read: {error}: extract it again") from error
     image, label = headers
-    how = f"{label.shape} voxels and {image.shape}" if image.shape != label.shape else ""
-    if not how and (apart := corner_shift(label.affine, image.affine, image.shape)) > TOLERANCE:
-        how = f"a corner is {apart:.3g} mm apart"
-    if how:
+    if how := grid_difference(label.shape, label.affine, image.shape, image.affine):
         raise ValueError(
             f"{case.label} has another grid than its CT ({how}): extract the archive again"
         )

@@ -24,6 +24,21 @@ def corner_shift(one: Any, other: Any, shape: Sequence[int]) -> float:
     return float(np.linalg.norm((corners @ apart.T)[:, :3], axis=1).max())
 
 
+def grid_difference(
+    shape: Sequence[int], affine: Any, other_shape: Sequence[int], other: Any
+) -> str:
+    """How the grids of a label and of its image differ; empty where they do not.
+
+    Args:
+        shape, affine: of the label; ``(*spatial)`` and (4, 4) in mm.
+        other_shape, other: of the image; the affine is None for a picture, which has none.
+    """
+    if tuple(shape) != tuple(other_shape):
+        return f"{_size(shape)} and {_size(other_shape)}"
+    apart = 0.0 if other is None else corner_shift(affine, other, shape)
+    return f"a corner is {apart:.3g} mm apart" if apart > TOLERANCE else ""
+
+
 class SameGridd(MapTransform):
     """Check that labels have the shape and, as volumes, the affine of their image's file.
 
@@ -49,14 +64,10 @@ class SameGridd(MapTransform):
         image = out[self.image_key].meta
         for key in self.key_iterator(out):
             label = out[key]
-            shapes = tuple(label.shape[1:]), tuple(int(each) for each in image["spatial_shape"])
-            how = ""
-            if shapes[0] != shapes[1]:
-                how = f"{_size(shapes[0])} and {_size(shapes[1])}"
-            elif (own := image.get("original_affine")) is not None:  # pictures have none
-                apart = corner_shift(label.affine.cpu(), torch.as_tensor(own).cpu(), shapes[0])
-                how = f"a corner is {apart:.3g} mm apart" if apart > TOLERANCE else ""
-            if how:
+            own = image.get("original_affine")
+            own = None if own is None else torch.as_tensor(own).cpu()
+            size = [int(length) for length in image["spatial_shape"]]
+            if how := grid_difference(label.shape[1:], label.affine.cpu(), size, own):
                 raise InputError(
                     f"label {label.meta.get('filename_or_obj')} is not on the grid of "
                     f"{image.get('filename_or_obj')}: {how}; resample it to the image, without "
@@ -65,5 +76,5 @@ class SameGridd(MapTransform):
         return out
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def _size(shape: Sequence[int]) -> str:
     return f"{' x '.join(map(str, shape))} {'px' if len(shape) == 2 else 'voxels'}"

@@ -95,7 +95,7 @@ def cross_validation(
     with a first stride of 4 the deeper levels see nearly the scale that they have learned.
     The model of the last epoch is scored, since the held-out photographs would choose the best.
     """
-    from pipeline.evaluation import summarise
+    from pipeline.evaluation.summary import summarise
 
     threads = max(1, (os.cpu_count() or 1) // jobs)
     common = {"dataset_dir": dataset_dir, "experiment_name": "drishti_gs_cross_validation"}

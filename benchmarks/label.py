@@ -26,8 +26,8 @@ import typer
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from pipeline.datasets.ct_phantoms import ct_phantom
-from pipeline.datasets.phantoms import write_fundus_phantoms
+from pipeline.datasets.phantoms.ct import ct_phantom
+from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.packaging.label_server import LabelServer, make_app
 
 EYE, CT = "fundus_disc_cup_segmentation", "pancreas_ct_segmentation"

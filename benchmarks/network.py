@@ -27,7 +27,7 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.networks import AttentionUnet
+from pipeline.networks.attention_unet import AttentionUnet
 
 CLASSES = 3
 WIDTHS = {2: (32, 64, 128, 256, 512), 3: (16, 32, 64, 128, 256)}

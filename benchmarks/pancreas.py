@@ -110,7 +110,7 @@ def draw(path: Path, shape: tuple[int, ...], spacing: tuple[float, ...]) -> Path
     import nibabel
     import numpy as np
 
-    from pipeline.datasets.ct_phantoms import ct_phantom
+    from pipeline.datasets.phantoms.ct import ct_phantom
 
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -np.asarray(spacing) * (np.asarray(shape) - 1) / 2
@@ -302,7 +302,7 @@ def bundle_step(image: Any, label: Any) -> Callable[[], None]:
     """Network, loss and optimizer of ``train.json``, in the precision of its inferer."""
     from monai.bundle import ConfigParser
 
-    from pipeline.engines import AutocastInferer
+    from pipeline.engines.inferer import AutocastInferer
 
     parser = ConfigParser()
     parser.read_config(BUNDLE / "train.json")

@@ -22,7 +22,7 @@ from rich.table import Table
 from scipy import ndimage
 from skimage.measure import marching_cubes, mesh_surface_area
 
-from pipeline.datasets.ct_phantoms import ct_phantom
+from pipeline.datasets.phantoms.ct import ct_phantom
 
 #: What is measured, and with how many decimals it is shown.
 MEASURES = {

@@ -36,8 +36,8 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.networks import AttentionUnet
-from pipeline.tracking import MlflowRun
+from pipeline.networks.attention_unet import AttentionUnet
+from pipeline.tracking.mlflow_run import MlflowRun
 
 MAX_RATIO = 1.05
 EPOCHS = 4

@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from .comparison.cli import compare
 from .datasets.cli import app as data
 from .experiments.cli import app as experiment
-from .experiments.compare_cli import compare
-from .experiments.runs_cli import app as runs
 from .packaging.cli import app as package
 from .prediction.cli import predict
+from .tracking.cli import app as runs
 
 app = typer.Typer(
     help="Attention U-Net segmentation on MONAI bundles.",

@@ -1,6 +1,10 @@
 """What holds for all tests."""
 
 import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))  # what several tests share
 
 # Started in the background, a shell's commands ignore these, and so would every process that the
 # tests start and stop.

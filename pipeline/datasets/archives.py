@@ -10,7 +10,7 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from .datalist import new_folder
+from ..files import new_folder
 
 #: Programs that read RAR, which Python cannot: arguments to list and to extract an archive.
 _RAR_TOOLS = {

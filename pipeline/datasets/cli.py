@@ -80,7 +80,7 @@ def phantom(
 ) -> None:
     """Draw fundus photographs with exact disc and cup, or CTs with exact pancreas, to OUTPUT."""
     if kind is Kind.ct:
-        from .ct_phantoms import write_ct_phantoms
+        from .phantoms.ct import write_ct_phantoms
 
         path = write_ct_phantoms(
             output,
@@ -93,7 +93,7 @@ def phantom(
             overwrite=overwrite,
         )
     else:
-        from .phantoms import write_fundus_phantoms
+        from .phantoms.fundus import write_fundus_phantoms
 
         if size or field_of_view:
             raise ValueError("--size and --field-of-view are for CTs: add --kind ct")
@@ -149,7 +149,7 @@ def prepare_nih_pancreas(
     overwrite: Overwrite = False,
 ) -> None:
     """Convert the DICOM below FOLDER to NIfTI and turn each label onto its CT."""
-    from .nih_pancreas import prepare as run
+    from .nih_pancreas.prepare import prepare as run
 
     _tell(run(folder, output, skip_incomplete=skip_incomplete, overwrite=overwrite))
 
@@ -168,7 +168,7 @@ def prepare_dicom(
     overwrite: Overwrite = False,
 ) -> None:
     """Convert your own CT series below FOLDER to NIfTI, and list them with their labels."""
-    from .dicom_folder import prepare as run
+    from .dicom.prepare import prepare as run
 
     _tell(
         run(
@@ -212,7 +212,7 @@ def fetch(
     if (
         name.lower().replace("_", "-") == "nih-pancreas"
     ):  # its CTs are in another archive than its labels
-        from .nih_pancreas import fetch as fetch_both
+        from .nih_pancreas.prepare import fetch as fetch_both
 
         files = fetch_both(folder, archive=archive, overwrite=overwrite)
         typer.echo(f"{files}\nlicence: {card.licence}\ncite: {card.citation}")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,105 +80,3 @@ def assign_folds(patients: Sequence[str], *, folds: int = 5, seed: int = 0) -> d
     order = sorted(set(patients))
     random.Random(seed).shuffle(order)
     return {patient: place % folds for place, patient in enumerate(order)}
-
-
-@contextmanager
-def new_folder(
-    output: str | Path, *, sources: Iterable[str | Path] = (), overwrite: bool = False
-) -> Iterator[Path]:
-    """Yield a hidden folder beside ``output`` whose files take their place if all went well.
-
-    An interrupted or failed command thus leaves what was there before, and nothing half done.
-    ``output`` keeps a list of the files that were made. With ``overwrite`` these are replaced, and
-    no other file is removed or changed: neither a user's own nor one that he added later.
-
-    Args:
-        output: folder to make.
-        sources: files and folders that are read, none of which may lie in ``output``.
-        overwrite: replace the files that were made in ``output`` before.
-
-    Raises:
-        FileExistsError: ``output`` is a file, or a folder with content and ``overwrite`` is off,
-            or one with files that were not made here or are on another disk.
-        ValueError: one of ``sources`` lies in ``output``.
-    """
-    output = Path(output)
-    if output.exists() and not output.is_dir():
-        raise FileExistsError(f"{output} is a file: give the path of a folder")
-    for source in sources:
-        if Path(source).resolve().is_relative_to(output.resolve()):
-            raise ValueError(f"{source} lies in the folder to make, {output}: give another folder")
-    old = _made(output)
-    there = list(output.iterdir()) if output.exists() else []
-    if held := sorted(item.name for item in there if not item.name.startswith(_STAGE)):
-        if not overwrite:
-            raise FileExistsError(
-                f"{output} is not empty: give another folder, or --overwrite to replace "
-                "what was made there before"
-            )
-        if old is None:
-            raise FileExistsError(f"{output} holds {some(held)}, {_NOT_MADE}")
-    for item in there:
-        if item.is_dir() and item.stat().st_dev != output.stat().st_dev:
-            raise FileExistsError(
-                f"{item} is on another disk than {output}, so that they cannot be replaced "
-                "together: give another folder"
-            )
-    place = output.resolve()  # also where a link leads to another disk
-    place.parent.mkdir(parents=True, exist_ok=True)
-    inside = place if place.exists() else place.parent  # another disk may begin at ``place``
-    stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=inside))
-    try:
-        yield stage
-        new = {path.relative_to(stage).as_posix() for path in stage.rglob("*") if _is_file(path)}
-        mine = old or set()
-        foreign = sorted(
-            name
-            for name in new
-            if (name not in mine and os.path.lexists(output / name)) or (output / name).is_dir()
-        )
-        if foreign:
-            raise FileExistsError(f"{output} holds {some(foreign)}, {_NOT_MADE}")
-        output.mkdir(exist_ok=True)
-        _write_made(output, mine | new)
-        for name in sorted(new):
-            (output / name).parent.mkdir(parents=True, exist_ok=True)
-            (stage / name).replace(output / name)
-        for name in mine - new:
-            (output / name).unlink(missing_ok=True)
-        _write_made(output, new)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-_STAGE, _MADE = ".part-", ".made.json"
-
-
-def _made(folder: Path) -> set[str] | None:
-    """The files of a folder that `new_folder` has made; None if it made none."""
-    listing = folder / _MADE
-    if not listing.is_file():
-        return None
-    try:
-        return set(json.loads(listing.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{listing} is broken ({error}): give another folder") from error
-
-
-def _write_made(folder: Path, names: set[str]) -> None:
-    temporary = folder / f"{_STAGE}{os.getpid()}.json"
-    temporary.write_text(json.dumps(sorted(names)), encoding="utf-8")
-    temporary.replace(folder / _MADE)
-
-
-_NOT_MADE = "which was not made here and is not replaced: give another folder"
-
-
-def _is_file(path: Path) -> bool:
-    return path.is_symlink() or not path.is_dir()
-
-
-def some(listing: list[str], *, shown: int = 5) -> str:
-    """Join the first few entries and say how many more there are."""
-    rest = f" and {len(listing) - shown} more" if len(listing) > shown else ""
-    return "; ".join(listing[:shown]) + rest

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .datalist import DISC_CUP_LABELS, new_folder, read_datalist, some, write_datalist
+from ..files import new_folder, some
+from .datalist import DISC_CUP_LABELS, read_datalist, write_datalist
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from .datalist import PANCREAS_LABELS, assign_folds, case_paths, new_folder, some, write_datalist
+from ..files import new_folder, some
+from .datalist import PANCREAS_LABELS, assign_folds, case_paths, write_datalist
 
 LABELLED = 281
 _FILE_NAME = re.compile(r"pancreas_(?P<number>\d+)\.nii(?P<packed>\.gz)?", re.IGNORECASE)

@@ -18,8 +18,8 @@ from monai.handlers import EarlyStopHandler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
+from ..bundle.as_trained import difference, shown
 from ..errors import InputError, one_line
-from .same import difference, shown
 
 logger = logging.getLogger(__name__)
 

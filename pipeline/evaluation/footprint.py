@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys
 
-from ..engines.cost import network_cost
+from ..networks.cost import network_cost
 
 log = logging.getLogger(__name__)
 

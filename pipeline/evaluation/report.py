@@ -140,7 +140,7 @@ class CaseReport:
         if self.predictions:
             self._save(cases)
         if self.figures:  # last, and what cannot be drawn costs no number
-            from .case_figures import draw_cases
+            from .figures.cases import draw_cases
 
             draw_cases(
                 cases,

@@ -67,8 +67,8 @@ def run(
 
     Started again, it goes on where it was.
     """
+    from .jobs import Resources
     from .run import run_plan
-    from .run_jobs import Resources
 
     resources = Resources(cluster.value, jobs, gpus, nodes, cpus, memory, time, partition)
     if run_plan(plan, output=output, resources=resources, dry_run=dry_run):
@@ -92,7 +92,7 @@ def search(
 
     Started again, it goes on where it was.
     """
-    from .run_jobs import Resources
+    from .jobs import Resources
     from .search import search_plan
 
     resources = Resources(cluster.value, jobs, gpus, nodes, cpus, memory, time, partition)

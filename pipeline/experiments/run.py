@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, one_line
+from .cells import Cell, cells, check_settings
+from .clusters import make_cluster, queued, slurm_job
+from .jobs import Cluster, Job, Resources, run_all
+from .parent_run import ParentRun
 from .plan import read_plan
-from .plan_cells import Cell, cells, check_settings
-from .run_cell import Work, evaluation, last_words, training
-from .run_clusters import make_cluster, queued, slurm_job
-from .run_jobs import Cluster, Job, Resources, run_all
-from .run_progress import Board, duration, share_done
-from .run_record import ParentRun
+from .progress import Board, duration, share_done
+from .work import Work, evaluation, last_words, training
 
 
 def run_plan(
@@ -166,7 +166,7 @@ def check_configs(every: list[Cell]) -> None:
     """
     from monai.bundle import ConfigParser
 
-    from ..engines.settings import check_settings as check_values
+    from ..bundle.settings import check_settings as check_values
 
     seen = set()
     for cell in every:

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..json_file import read_json
+from ..files import read_json
+from .cells import Cell, cells, check_ids, check_settings
+from .clusters import make_cluster
+from .jobs import Job, Resources, run_all
+from .parent_run import ParentRun
 from .plan import Plan, Search, read_plan
-from .plan_cells import Cell, cells, check_ids, check_settings
+from .progress import Board, history, share_done
 from .run import again, check_configs, opened
-from .run_cell import Work, last_words, training
-from .run_clusters import make_cluster
-from .run_jobs import Job, Resources, run_all
-from .run_progress import Board, history, share_done
-from .run_record import ParentRun
-from .search_study import best_trial, draw, drawn, open_study
+from .study import best_trial, draw, drawn, open_study
+from .work import Work, last_words, training
 
 if TYPE_CHECKING:
     from optuna import Trial

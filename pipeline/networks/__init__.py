@@ -1,6 +1,13 @@
-"""The networks that a bundle can name."""
+"""The networks that a bundle can name, their weights and their cost."""
 
-from .attention_unet import AttentionUnet, GridAttentionGate
-from .unet_plus_plus import UnetPlusPlus
+from ..lazy import lazy
 
-__all__ = ["AttentionUnet", "GridAttentionGate", "UnetPlusPlus"]
+__getattr__, __all__ = lazy(
+    __name__,
+    {
+        "attention_unet": ["AttentionUnet", "GridAttentionGate"],
+        "cost": ["network_cost"],
+        "unet_plus_plus": ["UnetPlusPlus"],
+        "weights": ["load_weights"],
+    },
+)

@@ -11,18 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, one_line
-from ..json_file import read_json
+from ..files import read_json
 from .archive import write_archive
 from .card import packaged_card
 from .code import scripts
-from .configs import (
-    WEIGHTS,
-    merged,
-    packaged_inference,
-    packaged_training,
-    plain,
-    training_config,
-)
+from .configs import WEIGHTS, merged, packaged_inference, packaged_training, plain, training_config
 from .metadata import packaged_metadata
 from .source import Trained, trained
 
@@ -114,7 +107,7 @@ def contents(
     exports: Sequence[str] = (),
 ) -> tuple[dict[str, bytes], tuple[dict[str, Any], Path]]:
     """The files of a package, and the inference config and weights that it is made of."""
-    from ..engines.inference_config import inference_config
+    from ..bundle.configs import inference_config
 
     configs = {
         each: read_json(bundle / "configs" / f"{each}.json", "give the folder of a bundle.")

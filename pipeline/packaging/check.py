@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..engines.preflight import texts
+from ..bundle.configs import texts
 from ..errors import InputError, one_line
 from .archive import manifest, read_archive, unpack
 from .code import FOLDER, PROJECT, TRAVELS_AS
@@ -178,7 +178,7 @@ def phantom(config: Mapping[str, Any], work: Path) -> dict[str, str]:
     if len(plain(config, "roi_size")) == 2:
         from PIL import Image
 
-        from ..datasets.phantoms import fundus_phantom
+        from ..datasets.phantoms.fundus import fundus_phantom
 
         paths = {"image": work / "images/phantom.png", "label": work / "label.png"}
         for path, picture in zip(paths.values(), fundus_phantom(0), strict=True):
@@ -186,7 +186,7 @@ def phantom(config: Mapping[str, Any], work: Path) -> dict[str, str]:
         return {key: str(path) for key, path in paths.items()}
     import nibabel
 
-    from ..datasets.ct_phantoms import ct_phantom
+    from ..datasets.phantoms.ct import ct_phantom
 
     paths = {"image": work / "images/phantom.nii.gz", "label": work / "label.nii.gz"}
     image, label, affine = ct_phantom(0, size=(72, 60, 40), field_of_view=330.0)
@@ -212,7 +212,7 @@ def expected(config: Mapping[str, Any], weights: Path, image: Path, work: Path) 
     import numpy as np
     import torch
 
-    from ..engines.predictor import Predictor
+    from ..bundle.predictor import Predictor
 
     predictor = Predictor({**config, "device": "cpu"}, weights)
     np.save(work / "mask.npy", predictor(str(image)))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..engines.preflight import texts
+from ..bundle.configs import texts
 from ..errors import InputError
 
 PROJECT = "pipeline"
@@ -61,14 +61,28 @@ def names(content: Any) -> Iterator[str]:
 
 
 def module_of(name: str) -> Path:
-    """The file that a dotted name leads to: its longest part that is a module."""
+    """The file that a dotted name leads to: its longest part that is a module.
+
+    A name that a package loads on first use leads to the module that defines it.
+    """
     parts = name.split(".")[1:]
     for end in range(len(parts), 0, -1):
         path = FOLDER.joinpath(*parts[:end])
-        for file in (path.with_suffix(".py"), path / "__init__.py"):
-            if file.is_file():
-                return file
+        if path.with_suffix(".py").is_file():
+            return path.with_suffix(".py")
+        if (path / "__init__.py").is_file():
+            home = lazy_homes(path / "__init__.py").get(parts[end]) if parts[end:] else None
+            return path / f"{home or '__init__'}.py"
     raise InputError(f"{name}: no module of {PROJECT} has that name; correct it in the config.")
+
+
+def lazy_homes(path: Path) -> dict[str, str]:
+    """The module of each name that a package gives to ``lazy``."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy":
+            homes = ast.literal_eval(node.args[1])
+            return {name: module for module, names in homes.items() for name in names}
+    return {}
 
 
 def imported(path: Path) -> set[Path]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..engines.inference_config import inference_config, references
-from ..json_file import read_json
+from ..bundle.configs import inference_config, references
+from ..files import read_json
 from .archive import WEIGHTS
 from .code import renamed
 

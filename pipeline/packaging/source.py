@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import InputError, one_line
-from ..json_file import read_json
+from ..files import read_json
 
 RUN = re.compile(r"(?:runs:/)?([0-9a-f]{32})(?:/.*)?")
 VERSION = re.compile(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))")
@@ -69,7 +69,7 @@ def trained(source: str, *, tracking_uri: str | None = None) -> Iterator[Trained
 
 def of_folder(weights: Path) -> Trained:
     """A checkpoint with the files that its training and evaluations left beside it."""
-    from ..tracking.provenance import file_sha256
+    from ..files import sha256
 
     folder = weights.parent
     found = Trained(weights)
@@ -77,7 +77,7 @@ def of_folder(weights: Path) -> Trained:
         found.config = read_json(folder / "config.json", BESIDE)
     if (folder / "history.csv").is_file() and weights.name == "model.pt":
         found.best = best_epoch(folder / "history.csv")
-    digest = file_sha256(weights)
+    digest = sha256(weights)
     for path in sorted(folder.glob("evaluation-*/summary.json")):
         if evaluated(path.parent) == digest:
             section = path.parent.name.removeprefix("evaluation-")
@@ -140,9 +140,9 @@ def of_mlflow(source: str, folder: Path, tracking_uri: str | None) -> Trained:
         found.origin = {"mlflow_run": run_id, **origin}
         tag = "tags.`pipeline.training_run_id`"
         query = f"{tag} = '{run_id}' and attributes.status = 'FINISHED'"
-        from ..tracking.provenance import file_sha256
+        from ..files import sha256
 
-        digest = file_sha256(found.weights)
+        digest = sha256(found.weights)
         # The newest first, so that it is the one that counts for its section.
         for other in client.search_runs([experiment], query):
             section = other.data.tags.get("pipeline.section", "")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, one_line
-from ..json_file import read_json
+from ..files import read_json
 
 #: Ids that say where something runs or lies, and nothing about the masks.
 _PLACES = {"bundle_root", "dataset_dir", "output_dir", "ckpt_path", "device"}
@@ -84,9 +84,9 @@ def read_model(
     """
     from monai.bundle import ConfigParser
 
-    from ..engines.inference_config import inference_config
-    from ..engines.settings import check_settings
-    from ..tracking.provenance import file_sha256
+    from ..bundle.configs import inference_config
+    from ..bundle.settings import check_settings
+    from ..files import sha256
 
     configs = bundle / "configs"
     config = read_json(configs / "inference.json", "give --bundle, the folder of a bundle.")
@@ -138,7 +138,7 @@ def read_model(
             f"{dimensions}D ones; give the bundle that it was trained with."
         )
     check_settings(config, option="--set {}=...")
-    sha256 = file_sha256(weights)
+    sha256 = sha256(weights)
     about = {
         "bundle": {
             "path": str(bundle.resolve()),

@@ -6,14 +6,8 @@ import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..datasets.dicom import as_nifti, read_series
-from ..datasets.volume_checks import (
-    UnfitVolume,
-    Volume,
-    grid_problems,
-    read_volume,
-    value_problems,
-)
+from ..datasets.dicom.series import as_nifti, read_series
+from ..datasets.volume_checks import UnfitVolume, Volume, grid_problems, read_volume, value_problems
 from ..errors import InputError, one_line
 from .bundle import Model
 from .cohort import Cohort, writing
@@ -23,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from nibabel import Nifti1Image
 
-    from ..engines.predictor import Predictor
+    from ..bundle.predictor import Predictor
 
 
 def outputs(case: Case, model: Model) -> dict[str, str]:
@@ -129,7 +123,7 @@ def _measure(
         return {"volume_ml": {name: round(count * ml, 4) for name, count in voxels.items()}}
     measured: dict[str, Any] = {"area_px": voxels}
     if {"optic_disc", "optic_cup"} <= voxels.keys():
-        from ..evaluation import vertical_cdr
+        from ..evaluation.metrics import vertical_cdr
 
         disc, cup = (
             np.isin(mask, values[model.regions.index(name) :])

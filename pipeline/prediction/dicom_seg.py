@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..datasets.dicom import Series
+from ..datasets.dicom.series import Series
 from ..errors import InputError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..datasets.dicom import Series, find_series
-from ..datasets.dicom_folder import patient_of
+from ..datasets.dicom.prepare import patient_of
+from ..datasets.dicom.series import Series, find_series
 from ..errors import InputError
 
 VOLUMES = (".nii.gz", ".nii")

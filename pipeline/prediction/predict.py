@@ -225,7 +225,7 @@ class Work:
     def loaded(self) -> Any:
         """The network, built when the first case needs it."""
         if self.predictor is None:
-            from ..engines.predictor import Predictor
+            from ..bundle.predictor import Predictor
 
             with warnings.catch_warnings():
                 # MONAI tries all its readers, and tells of a decoder for GPUs that is not there.

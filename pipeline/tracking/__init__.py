@@ -1,5 +1,10 @@
-"""MLflow tracking of a run."""
+"""MLflow: a run, its delivery to a store, and runs after the fact."""
 
-from .mlflow_run import MlflowRun
+from ..lazy import lazy
 
-__all__ = ["MlflowRun"]
+__getattr__, __all__ = lazy(
+    __name__,
+    {
+        "mlflow_run": ["MlflowRun"],
+    },
+)

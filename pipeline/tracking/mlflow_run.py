@@ -18,7 +18,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from ..engines.same import cases_digest
+from ..bundle.cases import cases_digest
 from .delivery import RUN_KEY
 from .journal import FOLDER
 from .provenance import (
@@ -72,7 +72,7 @@ class MlflowRun:
         datalist: the datalist file; where there is none, as on a server that lists the cases
             itself, the datasets are known by their cases alone.
         datasets: datasets by context (``training``, ...), each with a list of cases as ``data``.
-        bundle: what ``pipeline.engines.running_bundle`` gives.
+        bundle: what ``pipeline.bundle.running_bundle`` gives.
         cost: metrics of the network that are known beforehand, such as ``model/parameters``.
         register: a name in MLflow's model registry for the network of a finished training. Its
             alias ``champion`` goes to the version with the best ``best/<key metric>``, and only

@@ -74,7 +74,7 @@ class SegmentationModel:
     """The network of an inference config, as MLflow calls it."""
 
     def __init__(self, folder: Path) -> None:
-        from ..engines.predictor import Predictor
+        from ..bundle.predictor import Predictor
 
         config = json.loads((folder / "inference.json").read_text())
         self.predictor = Predictor(config, folder / "model.pt")

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..files import sha256
 from .delivery import RUN_KEY
 from .journal import JOURNAL, Journal
 from .store import without_password
@@ -97,17 +98,11 @@ def environment() -> dict[str, Any]:
     }
 
 
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def datalist_tags(datalist: str) -> dict[str, str]:
     """Where the datalist is, and its digest."""
     return {
         "pipeline.datalist": str(Path(datalist).resolve()),
-        "pipeline.datalist_sha256": file_sha256(datalist),
+        "pipeline.datalist_sha256": sha256(datalist),
     }
 
 
@@ -116,7 +111,7 @@ def checkpoint_tags(checkpoint: Path) -> dict[str, str]:
 
     The run has an id in every store that it is delivered to; the delivery finds it by the key.
     """
-    tags = {"pipeline.checkpoint_sha256": file_sha256(checkpoint)}
+    tags = {"pipeline.checkpoint_sha256": sha256(checkpoint)}
     if first := Journal(checkpoint.parent / JOURNAL, append=False).first:
         tags["pipeline.training_key"] = first["tags"][RUN_KEY]
     return tags

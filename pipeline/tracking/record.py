@@ -99,7 +99,7 @@ class Record:
 
     def tidy(self) -> None:
         """Mark this experiment's runs that died without a word."""
-        from .lifecycle import mark_dead_runs
+        from .tidy import mark_dead_runs
 
         try:
             client = self.delivery.client

@@ -7,7 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, one_line
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def store_uri(tracking_uri: str | None, *, offline: bool = False) -> str:
@@ -19,10 +24,37 @@ def store_uri(tracking_uri: str | None, *, offline: bool = False) -> str:
     return tracking_uri or mlflow.get_tracking_uri()
 
 
-def limit_waiting() -> None:
-    """One more try and 10 s a request, since MLflow's own patience is minutes long."""
+def connect(tracking_uri: str = "") -> MlflowClient:
+    """A client of an MLflow store that exists; MLflow itself would make an empty one.
+
+    Args:
+        tracking_uri: of the store; empty for ``MLFLOW_TRACKING_URI`` or else MLflow's default.
+
+    Raises:
+        InputError: there is no such store, or it does not answer. No password is shown.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    limit_waiting(30)
+    uri = store_uri(tracking_uri)
+    file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    if uri.startswith("sqlite:") and not file.is_file():
+        raise InputError(f"tracking_uri {uri}: there is no file {file}; give --tracking-uri")
+    try:
+        client = mlflow.MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        reason = without_password(f"{uri}: {one_line(error, None)}")
+        raise InputError(f"tracking_uri {reason[:300]}; give --tracking-uri") from error
+    return client
+
+
+def limit_waiting(seconds: int = 10) -> None:
+    """One more try, and so many seconds a request: MLflow's own patience is minutes long."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(seconds))
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def experiment_id(client: Any, name: str) -> str:

@@ -1,29 +1,23 @@
-"""Transforms that MONAI does not have: nested regions, whole batches, large volumes."""
+"""Transforms that MONAI lacks: nested regions, whole batches, large volumes."""
 
-from .augment import RandAffineBatchd, RandBlurBatchd, RandColourBatchd, RandIlluminationBatchd
-from .largest import KeepLargestInBoxd
-from .nifti_writer import NiftiWriter
-from .radial import RandRadialBatchd
-from .read import ReadImaged, as_rgb
-from .regions import LabelToRegionsd, NestRegionsd, RegionsToLabeld
-from .restore_grid import RestoreGridd
-from .same_grid import SameGridd
-from .volume import RandAffineVolumeBatchd
+from ..lazy import lazy
 
-__all__ = [
-    "KeepLargestInBoxd",
-    "LabelToRegionsd",
-    "NestRegionsd",
-    "NiftiWriter",
-    "RandAffineBatchd",
-    "RandAffineVolumeBatchd",
-    "RandBlurBatchd",
-    "RandColourBatchd",
-    "RandIlluminationBatchd",
-    "RandRadialBatchd",
-    "ReadImaged",
-    "RegionsToLabeld",
-    "RestoreGridd",
-    "SameGridd",
-    "as_rgb",
-]
+__getattr__, __all__ = lazy(
+    __name__,
+    {
+        "augment": [
+            "RandAffineBatchd",
+            "RandBlurBatchd",
+            "RandColourBatchd",
+            "RandIlluminationBatchd",
+        ],
+        "largest": ["KeepLargestInBoxd"],
+        "nifti_writer": ["NiftiWriter"],
+        "radial": ["RandRadialBatchd"],
+        "read": ["ReadImaged", "as_rgb"],
+        "regions": ["LabelToRegionsd", "NestRegionsd", "RegionsToLabeld"],
+        "restore_grid": ["RestoreGridd"],
+        "same_grid": ["SameGridd"],
+        "volume": ["RandAffineVolumeBatchd"],
+    },
+)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 
-from pipeline.datasets.ct_phantoms import write_ct_phantoms
-from pipeline.datasets.phantoms import write_fundus_phantoms
+from pipeline.datasets.phantoms.ct import write_ct_phantoms
+from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 FUNDUS, PANCREAS = "fundus_disc_cup_segmentation", "pancreas_ct_segmentation"

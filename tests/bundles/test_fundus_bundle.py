@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.datasets.phantoms import write_fundus_phantoms
+from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
 CONFIGS = BUNDLE / "configs"

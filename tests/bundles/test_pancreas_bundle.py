@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.datasets.ct_phantoms import write_ct_phantoms
+from pipeline.datasets.phantoms.ct import write_ct_phantoms
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "pancreas_ct_segmentation" / "configs"
 SMALL = {

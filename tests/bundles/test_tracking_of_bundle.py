@@ -17,7 +17,7 @@ pytest.importorskip("mlflow", reason="mlflow is not installed")
 import mlflow
 
 from pipeline.cli import main
-from pipeline.datasets.phantoms import write_fundus_phantoms
+from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 
 CONFIGS = Path(__file__).parents[2] / "bundles/fundus_disc_cup_segmentation/configs"
 TINY = {"roi_size": [64, 64], "patch_size": [64, 64], "channels": [4, 8], "strides": [2]}

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets.datalist import assign_folds, new_folder, read_datalist, write_datalist
+from pipeline.datasets.datalist import assign_folds, read_datalist, write_datalist
+from pipeline.files import new_folder
 
 
 @given(st.sets(st.text(min_size=1), max_size=60), st.integers(2, 7), st.integers(0, 99))
@@ -82,7 +83,7 @@ def test_overwrite_replaces_only_what_was_made(tmp_path_factory, first, own, sec
 def test_a_folder_of_another_origin_is_never_overwritten(tmp_path):
     _write(tmp_path / "mine", ["images/a.png", "datalist.json"])
     with (
-        pytest.raises(FileExistsError, match=r"datalist\.json; images, which was not made here"),
+        pytest.raises(FileExistsError, match=r"datalist\.json, images, which was not made here"),
         new_folder(tmp_path / "mine", overwrite=True),
     ):
         pass

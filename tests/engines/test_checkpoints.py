@@ -7,8 +7,7 @@ import torch
 from ignite.engine import Engine
 from monai.optimizers import WarmupCosineSchedule
 
-from pipeline.engines import Checkpoints
-from pipeline.engines.checkpoints import get_state, load_state
+from pipeline.engines.checkpoints import Checkpoints, get_state, load_state
 from pipeline.errors import InputError
 
 

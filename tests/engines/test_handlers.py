@@ -11,13 +11,9 @@ import torch
 from ignite.engine import Events
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
-from pipeline.engines import (
-    AugmentedBatch,
-    ClipGradients,
-    EpochSummary,
-    PeriodicValidation,
-    RegionDice,
-)
+from pipeline.engines.batch import AugmentedBatch
+from pipeline.engines.handlers import ClipGradients, EpochSummary, PeriodicValidation
+from pipeline.engines.metrics import RegionDice
 from pipeline.errors import InputError
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from pipeline.engines import AutocastInferer, inferer
-from pipeline.networks import AttentionUnet
+from pipeline.engines import inferer
+from pipeline.engines.inferer import AutocastInferer
+from pipeline.networks.attention_unet import AttentionUnet
 
 
 class Recorder(torch.nn.Module):

@@ -8,7 +8,9 @@ import pytest
 import torch
 from monai.transforms import Compose, RandSpatialCropd
 
-from pipeline.engines import SeedTransforms, cases_that_fit, free_memory, memory
+from pipeline.engines import memory
+from pipeline.engines.handlers import SeedTransforms
+from pipeline.engines.memory import cases_that_fit, free_memory
 
 
 @pytest.fixture

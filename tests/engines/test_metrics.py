@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from ignite.engine import Engine
 from monai.metrics import compute_dice
 
-from pipeline.engines import RegionDice
+from pipeline.engines.metrics import RegionDice
 
 REGIONS = ["optic_disc", "optic_cup"]
 

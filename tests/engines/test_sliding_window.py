@@ -14,11 +14,12 @@ from monai.inferers import sliding_window_inference
 from monai.networks.nets import AttentionUnet as MonaiAttentionUnet
 from torch import nn
 
-from pipeline.engines import SlidingWindow, sliding_window
-from pipeline.engines.sliding_window import fitted
+from pipeline.engines import sliding_window
+from pipeline.engines.sliding_window import SlidingWindow, fitted
 from pipeline.errors import InputError
-from pipeline.networks import AttentionUnet, UnetPlusPlus
+from pipeline.networks.attention_unet import AttentionUnet
 from pipeline.networks.folding import folded
+from pipeline.networks.unet_plus_plus import UnetPlusPlus
 
 
 def unet(dims: int) -> nn.Module:

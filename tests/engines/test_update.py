@@ -3,7 +3,9 @@ import torch
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ValidationHandler
 
-from pipeline.engines import Checkpoints, RegionDice, UpdateModel
+from pipeline.engines.checkpoints import Checkpoints
+from pipeline.engines.metrics import RegionDice
+from pipeline.engines.update import UpdateModel
 
 # The best network says 1 for positive voxels: a weight above 0. Its label is that of a square.
 IMAGE = torch.tensor([[[1.0, 1.0], [-1.0, -1.0]]])

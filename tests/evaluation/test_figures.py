@@ -9,9 +9,13 @@ from monai.data import MetaTensor
 from monai.transforms import SaveImage
 from PIL import Image
 
-from pipeline.evaluation import attention_figure, comparison_figure, overlay_page
-from pipeline.evaluation.display import as_picture, case_view
-from pipeline.evaluation.panels import RED, YELLOW, region_colours
+from pipeline.evaluation.figures.display import as_picture, case_view
+from pipeline.evaluation.figures.panels import RED, YELLOW, region_colours
+from pipeline.evaluation.figures.photographs import (
+    attention_figure,
+    comparison_figure,
+    overlay_page,
+)
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 REGIONS = ["optic_disc", "optic_cup"]

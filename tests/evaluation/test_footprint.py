@@ -7,8 +7,8 @@ import torch
 from monai.engines import SupervisedEvaluator
 from monai.inferers import SlidingWindowInferer
 
-from pipeline.engines import SlidingWindow
-from pipeline.evaluation import Footprint
+from pipeline.engines.sliding_window import SlidingWindow
+from pipeline.evaluation.footprint import Footprint
 
 
 class Slow(torch.nn.Conv2d):

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from pipeline.evaluation import read_mask, write_mask
-from pipeline.evaluation.masks import from_index, to_index
+from pipeline.evaluation.masks import from_index, read_mask, to_index, write_mask
 
 NESTED, DISJOINT = [[1, 2], [2]], [[1], [2]]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pipeline.evaluation import case_metrics, overlap, vertical_cdr, vertical_cdr_error
+from pipeline.evaluation.metrics import case_metrics, overlap, vertical_cdr, vertical_cdr_error
 
 
 @given(arrays.arrays(bool, st.tuples(st.just(2), *[st.integers(1, 6)] * 3)))

@@ -22,7 +22,8 @@ from monai.transforms import (
 )
 from PIL import Image
 
-from pipeline.evaluation import CaseReport, case_metrics, vertical_cdr
+from pipeline.evaluation.metrics import case_metrics, vertical_cdr
+from pipeline.evaluation.report import CaseReport
 
 REGIONS = ["optic_disc", "optic_cup"]
 WIDTH, HEIGHT = 96, 64

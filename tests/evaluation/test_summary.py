@@ -8,13 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation import (
-    bootstrap_interval,
-    case_metrics,
-    summarise,
-    write_cases,
-    write_summary,
-)
+from pipeline.evaluation.metrics import case_metrics
+from pipeline.evaluation.summary import bootstrap_interval, summarise, write_cases, write_summary
 
 VALUES = st.one_of(
     st.lists(st.floats(0, 1), min_size=2, max_size=12),

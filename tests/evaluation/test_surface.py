@@ -14,7 +14,7 @@ from monai.metrics import (
     compute_surface_dice,
 )
 
-from pipeline.evaluation import hd95, surface_metrics
+from pipeline.evaluation.surface import hd95, surface_metrics
 
 SHAPES = st.one_of(
     st.tuples(st.integers(1, 12), st.integers(1, 12)),

@@ -8,11 +8,11 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from pipeline.evaluation.case_figures import volume_attention
 from pipeline.evaluation.cases import Case, pack
-from pipeline.evaluation.panels import RED, YELLOW
-from pipeline.evaluation.volume_figures import scores, volume_page
-from pipeline.evaluation.volume_view import AXIAL, CORONAL, SAGITTAL, front_view, volume_view
+from pipeline.evaluation.figures.cases import volume_attention
+from pipeline.evaluation.figures.panels import RED, YELLOW
+from pipeline.evaluation.figures.view import AXIAL, CORONAL, SAGITTAL, front_view, volume_view
+from pipeline.evaluation.figures.volumes import scores, volume_page
 
 SHAPE, STEP = (40, 36, 20), np.array([1.0, 1.5, 3.0])  # in RAS
 # A gland towards the patient's left, front and head, in RAS; a tumour in its left end.

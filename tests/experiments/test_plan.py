@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
+from pipeline.experiments.cells import cells, check_settings
 from pipeline.experiments.plan import Categorical, read_plan
-from pipeline.experiments.plan_cells import cells, check_settings
-from pipeline.experiments.run_cell import as_argument, evaluation, last_words, training
+from pipeline.experiments.work import as_argument, evaluation, last_words, training
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "fundus_disc_cup_segmentation"

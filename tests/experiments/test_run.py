@@ -13,15 +13,15 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from pipeline.datasets.phantoms import write_fundus_phantoms
+from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.errors import InputError
+from pipeline.experiments.cells import cells
+from pipeline.experiments.clusters import Local
+from pipeline.experiments.jobs import Resources, run_all
 from pipeline.experiments.plan import read_plan
-from pipeline.experiments.plan_cells import cells
+from pipeline.experiments.progress import Board
 from pipeline.experiments.run import again, begin, check_begun, run_plan
-from pipeline.experiments.run_cell import Step, Work
-from pipeline.experiments.run_clusters import Local
-from pipeline.experiments.run_jobs import Resources, run_all
-from pipeline.experiments.run_progress import Board
+from pipeline.experiments.work import Step, Work
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
 
@@ -115,7 +115,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_run import stand_in, run_all, Resources
-from pipeline.experiments.run_clusters import Local, Slurm
+from pipeline.experiments.clusters import Local, Slurm
 works = [stand_in(Path(sys.argv[1]) / str(i), float(sys.argv[2])) for i in range(2)]
 run_all({cluster}, (w for w in works if not w.done),
         watch=lambda job, running: None, ended=lambda job: None, interval=0.1)
@@ -164,8 +164,8 @@ def test_a_killed_start_is_not_repeated_while_its_trainings_live(tmp_path):
 
 def test_each_job_has_its_own_gpus_and_its_share_of_the_cores(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("pipeline.experiments.run_clusters.visible_gpus", lambda: ["3", "5", "6"])
-    monkeypatch.setattr("pipeline.experiments.run_clusters.cores", lambda: 12)
+    monkeypatch.setattr("pipeline.experiments.clusters.visible_gpus", lambda: ["3", "5", "6"])
+    monkeypatch.setattr("pipeline.experiments.clusters.cores", lambda: 12)
     cluster = Local(Resources())
     assert (cluster.limit, cluster.threads) == (3, 4)
     pairs = Local(Resources(gpus=2))

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.experiments import run_jobs, search
+from pipeline.experiments import jobs as run_jobs
+from pipeline.experiments import search
+from pipeline.experiments.cells import cells
+from pipeline.experiments.jobs import Job, Resources
 from pipeline.experiments.plan import Search, read_plan
-from pipeline.experiments.plan_cells import cells
-from pipeline.experiments.run_jobs import Job, Resources
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
 EPOCHS = 12

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.phantoms import write_fundus_phantoms
+from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
+from pipeline.experiments.clusters import Slurm, queued
+from pipeline.experiments.jobs import Resources, run_all
 from pipeline.experiments.run import run_plan
-from pipeline.experiments.run_clusters import Slurm, queued
-from pipeline.experiments.run_jobs import Resources, run_all
 
 # Stand-ins for trainings: each notes when it begins, ends, or closes because it was told to.
 HERE = Path(__file__).parent

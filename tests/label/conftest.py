@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.datasets.ct_phantoms import write_ct_phantoms
-from pipeline.datasets.phantoms import write_fundus_phantoms
-from pipeline.engines.predictor import Predictor
+from pipeline.bundle.predictor import Predictor
+from pipeline.datasets.phantoms.ct import write_ct_phantoms
+from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.packaging.archive import write_archive
 from pipeline.packaging.build import contents
 from pipeline.packaging.configs import merged

@@ -17,9 +17,8 @@ import numpy as np
 import pydicom
 import pytest
 import requests
+from ct_dicom import write_dicom_series
 from PIL import Image
-
-from pipeline.datasets._ct_dicom import write_dicom_series
 
 from .conftest import CT, dice, free_port, start
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from monai.losses import DeepSupervisionLoss, DiceCELoss
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.networks import AttentionUnet
+from pipeline.networks.attention_unet import AttentionUnet
 
 ALL_OPTIONS = {"gate_transform": True, "gating_conv": True, "deep_supervision": True}
 CASES = {

@@ -9,7 +9,8 @@ import torch
 from monai.networks.utils import convert_to_torchscript
 from torch import nn
 
-from pipeline.networks import AttentionUnet, UnetPlusPlus
+from pipeline.networks.attention_unet import AttentionUnet
+from pipeline.networks.unet_plus_plus import UnetPlusPlus
 
 ALL_OPTIONS = {"gate_transform": True, "gating_conv": True, "deep_supervision": True}
 IN, OUT = 2, 3

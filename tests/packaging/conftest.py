@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import mlflow
 import pytest
 
-from pipeline.datasets.phantoms import write_fundus_phantoms
+from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
 SMALL = {

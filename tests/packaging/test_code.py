@@ -10,19 +10,22 @@ from pipeline.packaging.code import FOLDER, renamed, scripts
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parent for path in (ROOT / "bundles").glob("*/configs"))
+NETWORK = ("__init__", "attention_unet", "padding")
 TRAIN = [json.loads((bundle / "configs/train.json").read_text()) for bundle in BUNDLES]
 
 
 def test_what_travels_is_what_is_needed_and_nothing_above_it():
     files = scripts(TRAIN)
     assert {name.split("/")[1] for name in files} == {
-        *("__init__.py", "errors.py", "json_file.py"),
-        *("engines", "networks", "tracking", "transforms"),
+        *("__init__.py", "errors.py", "files.py", "lazy.py"),
+        *("bundle", "engines", "networks", "tracking", "transforms"),
     }
     for name, content in files.items():
         assert (FOLDER / name.removeprefix("scripts/")).read_bytes() == content
     networks = scripts(["pipeline.networks.AttentionUnet"])
-    assert {name.split("/")[1] for name in networks} == {"__init__.py", "networks"}
+    assert networks.keys() == {
+        f"scripts/{name}.py" for name in ("__init__", "lazy", *(f"networks/{n}" for n in NETWORK))
+    }
 
 
 def test_renaming_reaches_every_component_and_no_other_word():

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pipeline.errors import InputError
-from pipeline.networks import AttentionUnet, UnetPlusPlus
+from pipeline.networks.attention_unet import AttentionUnet
+from pipeline.networks.unet_plus_plus import UnetPlusPlus
 from pipeline.packaging.check import traces
 from pipeline.packaging.exports import (
     as_onnx,

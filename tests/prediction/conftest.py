@@ -1,12 +1,6 @@
 """Small networks of the two bundles."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for small_cases
-
 from small_cases import training
 
 

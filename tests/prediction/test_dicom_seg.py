@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ct_dicom import write_dicom_series
 from scipy.spatial.transform import Rotation
 
-from pipeline.datasets._ct_dicom import write_dicom_series
-from pipeline.datasets.dicom import read_series, select_series
+from pipeline.datasets.dicom.series import read_series, select_series
 from pipeline.errors import InputError
 from pipeline.prediction.dicom_seg import write_dicom_seg
 

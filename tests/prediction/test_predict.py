@@ -8,12 +8,12 @@ import subprocess
 import nibabel
 import numpy as np
 import pytest
+from ct_dicom import write_dicom_series
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 from small_cases import EYE, PANCREAS, ct, ct_volume, photograph, predict, report, statuses
 
-from pipeline.datasets._ct_dicom import write_dicom_series
-from pipeline.datasets.dicom import write_nifti
+from pipeline.datasets.dicom.series import write_nifti
 
 
 def masks_of_the_bundle(bundle, training, images, output):

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for tiny_training, here and in new processes
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tiny_training", "mlflow", "torch._dynamo"])
 

@@ -74,7 +74,7 @@ def test_after_sigkill_the_next_start_or_tidy_marks_the_dead_run_and_no_living_o
 ):
     from mlflow import MlflowClient
 
-    from pipeline.tracking.lifecycle import mark_dead_runs
+    from pipeline.tracking.tidy import mark_dead_runs
 
     living = training("living", tracking_uri=store, epochs=1000, seconds=0.02)
     dead = [training(name, tracking_uri=store, epochs=1000, seconds=0.02) for name in ("b", "c")]

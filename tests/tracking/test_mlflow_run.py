@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 
 from pipeline.errors import InputError
-from pipeline.tracking import MlflowRun
+from pipeline.tracking.mlflow_run import MlflowRun
 from pipeline.tracking.store import without_password
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")

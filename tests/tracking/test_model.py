@@ -13,8 +13,8 @@ import torch
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
-from pipeline.engines.inference_config import inference_config
-from pipeline.networks import AttentionUnet
+from pipeline.bundle.configs import inference_config
+from pipeline.networks.attention_unet import AttentionUnet
 from pipeline.tracking.model import save_model
 from pipeline.tracking.registry import log_model, register_model
 

@@ -16,7 +16,7 @@ pytest.importorskip("mlflow", reason="mlflow is not installed")
 from mlflow import MlflowClient
 
 from pipeline.cli import main
-from pipeline.datasets.phantoms import write_fundus_phantoms
+from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.tracking.delivery import PARENT_KEY, PARENT_NAME, RUN_KEY
 from pipeline.tracking.journal import Journal
 

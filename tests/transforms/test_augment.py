@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from pipeline.transforms import (
+from pipeline.transforms import augment
+from pipeline.transforms.augment import (
     RandAffineBatchd,
     RandBlurBatchd,
     RandColourBatchd,
     RandIlluminationBatchd,
-    augment,
 )
 
 STILL = {"prob": 0.0, "flip": (0.0, 0.0), "shift": 0.0, "focus": 0.0}

@@ -10,7 +10,7 @@ from hypothesis import given
 from monai.data import MetaTensor
 from monai.transforms import KeepLargestConnectedComponentd
 
-from pipeline.transforms import KeepLargestInBoxd
+from pipeline.transforms.largest import KeepLargestInBoxd
 
 grids = st.one_of(hnp.array_shapes(min_dims=n, max_dims=n, max_side=8) for n in (2, 3))
 masks = hnp.arrays(np.uint8, grids.map(lambda grid: (2, *grid)), elements=st.integers(0, 1))

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pipeline.transforms import RandRadialBatchd
+from pipeline.transforms.radial import RandRadialBatchd
 
 
 def eye(size: tuple[int, int], disc: tuple[float, float], cup: float) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ from monai.data import PILReader
 from PIL import Image
 
 from pipeline.errors import InputError
-from pipeline.transforms import ReadImaged, as_rgb
+from pipeline.transforms.read import ReadImaged, as_rgb
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16", "I", "F"])

@@ -11,7 +11,7 @@ from hypothesis import given
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, Resized, SpatialPadd
 
-from pipeline.transforms import LabelToRegionsd, RegionsToLabeld
+from pipeline.transforms.regions import LabelToRegionsd, RegionsToLabeld
 
 to_regions = LabelToRegionsd("label", [[1, 2], [2]])
 to_label = RegionsToLabeld("label", [1, 2])

@@ -25,7 +25,7 @@ from nibabel import orientations
 from scipy.spatial.transform import Rotation
 
 from pipeline.errors import InputError
-from pipeline.transforms import RestoreGridd
+from pipeline.transforms.restore_grid import RestoreGridd
 
 AXES = ["".join(code) for code in ("RAS", "LPS", "LAI", "SPL", "PIR", "ASL")]
 spacings = st.tuples(*[st.floats(0.5, 4)] * 3)

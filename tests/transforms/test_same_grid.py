@@ -7,8 +7,7 @@ from monai.transforms import Compose, LoadImaged, Orientationd, Spacingd
 from PIL import Image
 
 from pipeline.errors import InputError
-from pipeline.transforms import SameGridd
-from pipeline.transforms.same_grid import corner_shift
+from pipeline.transforms.same_grid import SameGridd, corner_shift
 
 AFFINE = np.array([[-0.8, 0, 0.1, 90], [0, 0.8, 0, -40], [0.1, 0, 2.5, 7], [0, 0, 0, 1]])
 LOAD = Compose(

@@ -6,7 +6,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from pipeline.transforms import RandAffineVolumeBatchd, RandBlurBatchd, RandColourBatchd, volume
+from pipeline.transforms import volume
+from pipeline.transforms.augment import RandBlurBatchd, RandColourBatchd
+from pipeline.transforms.volume import RandAffineVolumeBatchd
 
 SPACING = (1.0, 1.5, 2.5)
 SIZE = (60, 48, 32)

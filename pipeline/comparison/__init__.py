@@ -1,0 +1,1 @@
+"""From evaluations in MLflow to a report."""

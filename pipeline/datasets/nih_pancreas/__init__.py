@@ -1,0 +1,1 @@
+"""NIH Pancreas-CT."""

@@ -1,0 +1,1 @@
+"""Images and exact masks, drawn by code."""

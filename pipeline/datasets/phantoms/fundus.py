@@ -1,0 +1,114 @@
+"""Drawn fundus photographs with an exact disc and cup: data for tests and for a first run.
+
+They are no medical data. They hold what makes the real task hard: vessels that cross disc and
+cup, a cup without a sharp border, haze, uneven light, and bright things that are not the disc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..datalist import DISC_CUP_LABELS
+from .folder import write_phantoms
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def fundus_phantom(seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one fundus photograph of a left or right eye.
+
+    Args:
+        seed: one number or several, such as ``(seed, index)``; the same on every machine.
+
+    Returns:
+        The photograph, uint8 ``(H, W, 3)``, and its label, uint8 ``(H, W)``: 0 background,
+        1 disc rim, 2 cup. W is 420 to 640, H 0.8 to 1 times W; the vertical cup-to-disc ratio
+        0.3 to 0.85; the cup lies inside the disc.
+    """
+    import numpy as np
+    from scipy.ndimage import gaussian_filter
+
+    from . import fundus_scene as draw
+    from .fundus_vessels import vessels
+
+    rng = np.random.Generator(np.random.PCG64(seed))
+    scene = draw.new_scene(rng)
+    u, v = scene.ellipse(0.035)
+    from_disc = np.sqrt(u * u + v * v)
+    ratio = scene.between(0.3, 0.84)
+    from_cup = draw.from_cup(scene, u, v, ratio)
+    label = np.where(from_disc < 1, 1 + (from_cup < 1), 0).astype(np.uint8)
+    u, from_disc, from_cup = (part.astype(np.float32) for part in (u, from_disc, from_cup))
+
+    picture = draw.background(scene)
+    picture = draw.atrophy(scene, picture, from_disc, u)
+    picture = draw.nerve_head(scene, picture, from_disc, from_cup)
+    picture = draw.bright_distractors(scene, picture, from_disc)
+    # vessels come out in the nasal part of the cup
+    start = (scene.disc[0], scene.disc[1] - scene.temporal * scene.size * scene.between(0, 0.3))
+    veins, arteries = vessels(scene, start)
+    for mask, colour in ((arteries, (0.20, 0.52, 0.50)), (veins, (0.42, 0.68, 0.58))):
+        picture *= 1 - mask[..., None] * np.float32(scene.between(0.7, 1.05)) * np.float32(colour)
+    picture *= draw.illumination(scene)[..., None]
+
+    if scene.chance(0.5):  # haze of the lens: grey light is added, contrast is lost
+        haze = np.float32(scene.between(0.05, 0.35))
+        grey = picture.mean((0, 1)) * np.float32((0.9, 1.05, 1.25))
+        picture = picture * (1 - haze) + haze * grey
+    blur = scene.between(0.4, 1.0) if scene.chance(0.7) else scene.between(1.0, 2.2)
+    picture = gaussian_filter(picture, (blur, blur, 0))
+    grain = rng.standard_normal((*label.shape, 3), dtype=np.float32)
+    picture += grain * np.float32(scene.between(0.004, 0.016))
+    picture = np.clip(picture, 0, 1) ** np.float32(scene.between(0.85, 1.2))
+    seen = draw.field_of_view(scene)[..., None]
+    picture = seen * picture + (1 - seen) * np.float32(0.012)
+    return np.rint(picture * 255).astype(np.uint8), label
+
+
+def write_fundus_phantoms(
+    output: str | Path,
+    *,
+    count: int = 60,
+    seed: int = 0,
+    testing: float = 0.2,
+    overwrite: bool = False,
+) -> Path:
+    """Write ``images/``, ``labels/`` and ``datalist.json`` of drawn photographs.
+
+    Args:
+        output: folder to make.
+        count: how many, 10 at least, so that no fold is empty.
+        seed: photograph ``i`` is drawn from ``(seed, i)``, whatever the count.
+        testing: share of the photographs, the last ones, that become the test split.
+        overwrite: replace what was made in ``output`` before.
+
+    Returns:
+        The path of the datalist.
+
+    Raises:
+        ValueError: ``count``, ``seed`` or ``testing`` is out of range.
+        FileExistsError: ``output`` has content and ``overwrite`` is off.
+    """
+    from PIL import Image
+
+    def draw_case(index: int, image_path: Path, label_path: Path) -> None:
+        image, label = fundus_phantom((seed, index))
+        Image.fromarray(image).save(image_path, compress_level=3)
+        Image.fromarray(label).save(label_path)
+
+    return write_phantoms(
+        output,
+        draw_case,
+        stem="phantom",
+        suffix=".png",
+        title="Fundus phantoms",
+        labels=DISC_CUP_LABELS,
+        progress="Drawing phantoms",
+        count=count,
+        seed=seed,
+        testing=testing,
+        overwrite=overwrite,
+    )

@@ -1,0 +1,151 @@
+"""The MLflow run that the cells of an experiment, or the trials of a search, belong to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, one_line
+from ..tracking.delivery import PARENT_KEY, PARENT_NAME, PARENT_TAG, RUN_KEY
+from .cells import Cell
+from .plan import Plan
+
+logger = logging.getLogger(__name__)
+
+
+class ParentRun:
+    """A run that is made once and opened again by every later start.
+
+    Args:
+        kind: ``experiment`` or ``search``.
+        plan: its parts become parameters; the file itself an artifact.
+        path: the plan's file.
+        cell: any cell, which tells the store; one that is not recorded has no parent either.
+        folder: keeps the run's id.
+
+    Raises:
+        InputError: when the store cannot be reached.
+    """
+
+    def __init__(self, kind: str, plan: Plan, path: Path, cell: Cell, folder: Path) -> None:
+        self.id, self.key, self.name = "", "", plan.name
+        self.recorded = bool(cell.value("log_to_mlflow", True))
+        if not self.recorded:
+            return
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        from ..tracking.store import limit_waiting, store_uri, without_password
+
+        limit_waiting()
+        offline = bool(cell.value("tracking_offline"))
+        uri = store_uri(cell.value("tracking_uri"), offline=offline)
+        self.client = mlflow.MlflowClient(tracking_uri=uri)
+        shown = without_password(uri)
+        # What a later command needs to find the run.
+        self.options = "" if uri == mlflow.get_tracking_uri() else f" --tracking-uri {shown}"
+        record = folder / "mlflow.json"
+        known = json.loads(record.read_text()) if record.exists() else {}
+        try:
+            if known.get("tracking_uri") == shown and self._reopen(known["run_id"]):
+                self.id = known["run_id"]
+            else:
+                self.id = self._create(kind, plan, cell, folder)
+                record.write_text(json.dumps({"tracking_uri": shown, "run_id": self.id}, indent=4))
+            self.key = self.client.get_run(self.id).data.tags.get(RUN_KEY, "")
+            self.client.log_text(self.id, without_password(path.read_text()), path.name)
+        except (MlflowException, ValueError, OSError) as error:
+            reason = without_password(one_line(error, None))[:300]
+            raise InputError(
+                f"tracking_uri {shown}: {reason}; start the MLflow server, or give another "
+                "tracking_uri in the plan's overrides."
+            ) from error
+
+    def _reopen(self, run_id: str) -> bool:
+        """False when the store does not have the run any more."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.update_run(run_id, "RUNNING")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
+
+    def _create(self, kind: str, plan: Plan, cell: Cell, folder: Path) -> str:
+        from mlflow.entities import Param
+
+        from ..tracking.store import experiment_id, one_process_at_a_time, without_password
+
+        metadata = json.loads((cell.bundle / "configs" / "metadata.json").read_text())
+        tags = {
+            RUN_KEY: uuid.uuid4().hex,
+            "pipeline.kind": kind,
+            "pipeline.bundle": cell.bundle.resolve().name,
+            "pipeline.bundle_version": metadata["version"],
+            "pipeline.output_dir": str(folder.resolve()),
+            "mlflow.note.content": plan.description,
+        }
+        with one_process_at_a_time(self.client.tracking_uri):
+            experiment = experiment_id(self.client, str(cell.value("experiment_name")))
+        run = self.client.create_run(experiment, tags=tags, run_name=plan.name)
+        content = plan.model_dump(exclude={"name", "description"}, exclude_none=True)
+        params = [
+            Param(name, without_password(json.dumps(value))[:6000])
+            for name, value in content.items()
+        ]
+        self.client.log_batch(run.info.run_id, params=params)
+        return run.info.run_id
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What makes a run a child of this one, also in another store."""
+        if not self.recorded:
+            return {}
+        elsewhere = {PARENT_KEY: self.key, PARENT_NAME: self.name} if self.key else {}
+        return {PARENT_TAG: self.id, **elsewhere}
+
+    def log(self, *, metrics: Mapping[str, float] | None = None, step: int = 0) -> None:
+        """Record numbers; a store that has gone costs a warning."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        entries = [Metric(name, value, now, step) for name, value in (metrics or {}).items()]
+        self._try(lambda: self.client.log_batch(self.id, metrics=entries))
+
+    def artifact(self, path: Path) -> None:
+        """Keep a file with the run."""
+        self._try(lambda: self.client.log_artifact(self.id, str(path)))
+
+    def tag_child(self, name: str, tags: Mapping[str, str]) -> None:
+        """Add tags to the child run of that name."""
+
+        def tag() -> None:
+            experiment = self.client.get_run(self.id).info.experiment_id
+            found = self.client.search_runs(
+                [experiment],
+                f"tags.`mlflow.parentRunId` = '{self.id}' and attributes.run_name = '{name}'",
+            )
+            for run in found:
+                for key, value in tags.items():
+                    self.client.set_tag(run.info.run_id, key, value)
+
+        self._try(tag)
+
+    def end(self, status: str) -> None:
+        """Close the run: FINISHED, FAILED or KILLED."""
+        self._try(lambda: self.client.set_terminated(self.id, status))
+
+    def _try(self, send: Any) -> None:
+        if not self.recorded:
+            return
+        try:
+            send()
+        except Exception as error:
+            logger.warning(f"MLflow did not record all: {' '.join(str(error).split())[:200]}")

@@ -1,0 +1,54 @@
+"""Runs that died without a word: found and marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .delivery import RUN_KEY, Delivery
+from .journal import Journal
+from .provenance import HOST, PROCESS, is_dead
+from .sync import journals
+
+
+def mark_dead_runs(client: Any, experiment_ids: Sequence[str]) -> list[Any]:
+    """Set runs to KILLED that say RUNNING while their process, on this host, is gone.
+
+    What such a run's journal still holds is delivered first: its end may be in it.
+
+    Returns:
+        the runs that were marked.
+    """
+    marked = []
+    for run in client.search_runs(
+        list(experiment_ids), "attributes.status = 'RUNNING'", max_results=1000
+    ):
+        if not is_dead(run.data.tags):
+            continue
+        journal = journal_of(run.data.tags)
+        if journal is not None:
+            Delivery(journal, client.tracking_uri).deliver()
+        if client.get_run(run.info.run_id).info.status == "RUNNING":
+            mark(client, run, "its process is gone")
+            marked.append(run)
+    return marked
+
+
+def mark(client: Any, run: Any, reason: str) -> None:
+    """Set a run to KILLED, as of its last metric."""
+    tags = run.data.tags
+    ended = [metric.timestamp for metric in run.data._metric_objs] or [run.info.start_time]
+    process = f"{tags.get(PROCESS, 'unknown process')} on {tags.get(HOST, 'unknown host')}"
+    client.set_tag(run.info.run_id, "pipeline.error", f"{reason}: {process}")
+    client.set_terminated(run.info.run_id, "KILLED", end_time=max(ended))
+
+
+def journal_of(tags: dict[str, str]) -> Journal | None:
+    """The journal of a run, if it is on this machine."""
+    for path in journals([Path(tags.get("pipeline.output_dir", ""))]):
+        journal = Journal(path, append=False)
+        first = journal.first
+        if first is not None and first["tags"][RUN_KEY] == tags.get(RUN_KEY):
+            return journal
+    return None

@@ -1,0 +1,126 @@
+"""Which images a run takes, and what is said of those that it cannot."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from pipeline.bundle.cases import cases_digest, find_images, select_cases
+from pipeline.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    """A folder with a datalist of seven training cases in three folds and two testing cases."""
+    root = tmp_path / "data"
+    root.mkdir()
+    lists: dict[str, list] = {"training": [], "testing": []}
+    for number in range(9):
+        case = {"image": f"{number}.png", "label": f"{number}_mask.png", "patient": number}
+        for key in ("image", "label"):
+            (root / case[key]).touch()
+        if number < 7:
+            lists["training"].append({**case, "fold": number % 3})
+        else:
+            lists["testing"].append(case)
+    (root / "datalist.json").write_text(json.dumps(lists))
+    return root
+
+
+def patients(dataset: Path, section: str, fold: int = 0) -> list[int]:
+    cases = select_cases(str(dataset / "datalist.json"), str(dataset), section, fold=fold)
+    assert all(case.keys() == {"image", "label"} for case in cases)
+    assert all(Path(path).is_file() for case in cases for path in case.values())
+    return [int(Path(case["image"]).stem) for case in cases]
+
+
+def test_sections_and_folds_are_disjoint_and_complete(dataset):
+    for fold in range(3):
+        parts = [patients(dataset, each, fold) for each in ("training", "validation", "testing")]
+        assert sorted(chain(*parts)) == list(range(9))
+        assert parts[2] == [7, 8]
+    validated = [patients(dataset, "validation", fold) for fold in range(3)]
+    assert sorted(chain(*validated)) == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("content", "change", "words"),
+    [
+        (None, {"dataset_dir": "nowhere"}, ["dataset_dir nowhere", "no such folder"]),
+        (None, {"datalist": "none.json"}, ["datalist none.json", "no such file"]),
+        (None, {"datalist": "data"}, ["datalist data", "no such file"]),
+        (None, {"fold": 3}, ["fold 3", "[0, 1, 2]"]),
+        (None, {"section": "test"}, ["section test", "testing"]),
+        ("{broken", {}, ["datalist.json", "not JSON"]),
+        ("[]", {}, ["datalist.json", "'training' is missing or empty"]),
+        ('{"training": []}', {}, ["datalist.json", "'training' is missing or empty"]),
+        ('{"training": ["0.png"]}', {}, ["datalist.json", "0.png", "lacks an image"]),
+        ('{"training": [{"image": "0.png", "fold": 0}]}', {}, ["0.png", "or a label"]),
+        (
+            '{"training": [{"image": "gone.png", "label": "1.png"}, '
+            '{"image": "0.png", "label": "0.png", "fold": 0}]}',
+            {},
+            ["image data/gone.png", "datalist.json", "no such file"],
+        ),
+        (
+            '{"training": [{"image": "0.png", "label": "0.png", "fold": 0}]}',
+            {},
+            ["no case is left for training of fold 0"],
+        ),
+    ],
+)
+def test_a_fault_of_the_data_names_the_file_and_what_to_do(dataset, content, change, words):
+    if content is not None:
+        (dataset / "datalist.json").write_text(content)
+    arguments = {
+        "datalist": "data/datalist.json",
+        "dataset_dir": "data",
+        "section": "training",
+        "fold": 0,
+    } | change
+    with pytest.raises(InputError) as error:
+        select_cases(**arguments)
+    assert all(word in str(error.value) for word in words)
+    assert "\n" not in str(error.value)
+
+
+def test_every_process_has_a_case_to_validate(dataset, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert len(patients(dataset, "training")) == 4
+    assert len(patients(dataset, "validation")) == 3
+    with pytest.raises(InputError, match=r"2 cases for testing .* 3 processes; start 2 at most"):
+        patients(dataset, "testing")
+
+
+def test_two_images_never_share_a_mask(tmp_path):
+    for name in ("a.png", "b.jpg", ".c.png", "._a.png"):
+        (tmp_path / name).touch()
+    assert [Path(case["image"]).name for case in find_images(str(tmp_path))] == ["a.png", "b.jpg"]
+    (tmp_path / "A.tif").touch()
+    with pytest.raises(InputError, match=r"masks of A\.tif and a\.png would be one file"):
+        find_images(str(tmp_path))
+    assert len(find_images(str(tmp_path), suffixes=[".png"])) == 1
+    for name in ("x.nii", "x.nii.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"x\.nii and x\.nii\.gz"):
+        find_images(str(tmp_path), suffixes=[".nii", ".nii.gz"])
+
+
+def test_other_cases_or_folds_have_another_digest(dataset):
+    path = dataset / "datalist.json"
+    first = cases_digest(str(path))
+    lists = json.loads(path.read_text())
+    path.write_text(json.dumps(lists | {"name": "x", "testing": []}, indent=4))
+    assert cases_digest(str(path)) == first != ""
+    lists["training"][0]["fold"] += 1
+    path.write_text(json.dumps(lists))
+    assert cases_digest(str(path)) not in (first, "")
+    assert cases_digest("nowhere.json") == ""

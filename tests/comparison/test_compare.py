@@ -1,0 +1,374 @@
+"""Comparisons through the command line, of evaluations in a real MLflow store."""
+
+import base64
+import csv
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.cli import main
+from pipeline.comparison.tables import number
+
+
+def run(store, *arguments):
+    """Exit status of ``compare`` on a store."""
+    uri = store.client.tracking_uri
+    with pytest.raises(SystemExit) as exit_:
+        main(["compare", "--tracking-uri", uri, *map(str, arguments)])
+    return exit_.value.code
+
+
+def read_csv(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def plan(new_store, tmp_path_factory):
+    """Three networks, two folds, two seeds, one parent; the gated one is better."""
+    store = new_store(20)
+    rng = np.random.default_rng(0)
+    store.parent = store.run("experiment", "plan")
+    store.evaluations = {}
+    for network, shift in (("unet", 3.0), ("attention_unet", 1.5), ("unet++|x", 3.0)):
+        for fold in (0, 1):
+            for seed in (0, 1):
+                options = {"fold": fold, "seed": seed, "parent": store.parent}
+                training = store.training(network, epochs=5 + fold, **options)
+                run_id = store.evaluation(
+                    network,
+                    shift=lambda _, shift=shift: shift + rng.normal(),
+                    cases=sorted(store.cases)[fold::2],
+                    section="validation",
+                    training=training,
+                    **options,
+                )
+                store.evaluations[network, fold, seed] = run_id
+    store.evaluation("unet", shift=lambda _: 0, section="validation", status="FAILED")
+    return store
+
+
+@pytest.fixture(scope="module")
+def report(plan, tmp_path_factory):
+    output = tmp_path_factory.mktemp("report") / "comparison"
+    assert run(plan, "--experiment", plan.experiment, "--output", output) == 0
+    return output
+
+
+class Page(HTMLParser):
+    """The page's tables as lists of fields, its images, and every attribute."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.images, self.tags, self.attributes = {}, [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.attributes += attributes
+        known = dict(attributes)
+        if tag == "table":
+            self.rows = self.tables[known["id"]] = []
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append([])
+        elif tag == "img":
+            self.images.append(known["src"])
+
+    def handle_data(self, data):
+        if data.strip() and getattr(self, "rows", None) and self.rows[-1]:
+            self.rows[-1][-1].append(data.strip())
+
+
+def test_the_numbers_are_those_of_the_cases(plan, report):
+    """Means, differences and pairs from the evaluations' own tables, averaged over seeds here."""
+    dice = {}
+    for (network, _, _), run_id in plan.evaluations.items():
+        for row in read_csv(plan.folder / "artifacts" / run_id / "artifacts" / "cases.csv"):
+            dice.setdefault(network, {}).setdefault(row["case"], []).append(
+                float(row["dice/optic_cup"])
+            )
+    means = {n: {case: np.mean(v) for case, v in own.items()} for n, own in dice.items()}
+    assert {len(v) for own in dice.values() for v in own.values()} == {2}
+
+    metrics = {(r["metric"], r["network"]): r for r in read_csv(report / "tables/metrics.csv")}
+    for network, own in means.items():
+        record = metrics["dice/optic_cup", network]
+        assert int(record["n"]) == len(own) == 20
+        assert float(record["value"]) == pytest.approx(np.mean(list(own.values())))
+        assert float(record["low"]) < float(record["value"]) < float(record["high"])
+    differences = read_csv(report / "tables/differences.csv")
+    gain = next(r for r in differences if r["metric"] == "dice/optic_cup")
+    pairs = [means["attention_unet"][case] - means["unet"][case] for case in means["unet"]]
+    assert (gain["network"], gain["baseline"]) == ("attention_unet", "unet")
+    assert float(gain["value"]) == pytest.approx(np.mean(pairs))
+    assert float(gain["p"]) < float(gain["p_holm"]) < 0.05
+    cases = read_csv(report / "tables/cases.csv")
+    assert len(cases) == 60
+    small = read_csv(report / "tables/small_structures.csv")
+    assert {int(r["smallest"]) for r in small} == {6}
+    cost = {r["network"]: r for r in read_csv(report / "tables/footprint.csv")}
+    assert cost["unet"] == {
+        "network": "unet",
+        "parameters": "2.095061",
+        "gflops": "11.5",
+        "train_minutes": "13.0",  # 12.5 and 13.5 of the two seeds
+        "ms_per_image": "25.0",
+        "peak_memory_mb": "2048.0",
+    }
+
+
+def test_html_markdown_and_csv_say_the_same(report):
+    html = Page((report / "report.html").read_text()).tables
+    lines = (report / "report.md").read_text().replace(r"\|", "&vert;").splitlines()
+    markdown = [[field.strip() for field in line.strip("| ").split(" | ")] for line in lines]
+    compared = 0
+    for name, signed in (("metrics", False), ("differences", True)):
+        records = read_csv(report / f"tables/{name}.csv")
+        networks = list(dict.fromkeys(r["network"] for r in records))
+        head, *body = html[name]
+        assert ["".join(field) for field in head[1:]] == networks
+        for place, row in enumerate(body):
+            own = records[place * len(networks) : (place + 1) * len(networks)]
+            label = row[0][0]
+            line = next(fields for fields in markdown if fields[0] == label)
+            assert len({r["metric"] for r in own}) == 1
+            if name == "metrics":
+                markdown.remove(line)  # the differences have the same labels
+            for record, field, text in zip(own, row[1:], line[1:], strict=True):
+                low, value, high = (
+                    number(float(record[key]), sign=signed) for key in ("low", "value", "high")
+                )
+                assert field[:2] == [value, f"{low} to {high}"]
+                assert text.replace("*", "").startswith(f"{value} ({low} to {high}")
+                compared += 1
+    assert compared == 12 * 3 + 12 * 2
+    assert "unet++|x" in str(html["footprint"])
+    assert any(fields[0] == "unet++&vert;x" for fields in markdown)
+
+
+def test_the_page_is_one_file_for_any_screen(report):
+    text = (report / "report.html").read_text()
+    page = Page(text)
+    assert not page.tags & {"script", "link", "iframe", "object"}
+    outside = [v for k, v in page.attributes if k in ("src", "href") and not v.startswith("data:")]
+    assert outside == []
+    assert "url(" not in text
+    assert "@import" not in text
+    assert ("name", "viewport") in page.attributes
+    inside = [base64.b64decode(source.split(",")[1]) for source in page.images]
+    files = {path.read_bytes() for path in (report / "figures").iterdir()}
+    assert set(inside) == files
+    names = {path.name for path in (report / "figures").iterdir()}
+    assert names == {
+        "images.png", "cases.png", "small_structures.png", "learning_curves.png",
+        "attention_attention_unet.png",
+    }  # fmt: skip
+    for data in inside:
+        assert np.asarray(Image.open(io.BytesIO(data)).convert("L")).std() > 5
+    for where in re.findall(r"!\[.*\]\((.*)\)", (report / "report.md").read_text()):
+        assert (report / where).is_file()
+
+
+def test_the_report_says_how_it_was_made(report):
+    text = " ".join((report / "report.md").read_text().split())
+    for said in (
+        "20 cases (validation section of fundus), 12 evaluations",
+        "averaged over its 2 evaluations",
+        "evaluation of unet-0-0", "is FAILED and left out",
+        "22 tests of this table",
+        "In the 6 cases with the smallest optic cup, Dice of attention_unet minus that of unet",
+        "The cases where unet is worst, median and best",
+    ):  # fmt: skip
+        assert said in text
+
+
+def test_the_parent_keeps_the_report(plan, report):
+    kept = {each.path for each in plan.client.list_artifacts(plan.parent, "comparison")}
+    assert {"comparison/report.html", "comparison/tables", "comparison/figures"} <= kept
+
+
+def test_a_report_is_replaced_only_when_asked(plan, tmp_path, capsys):
+    query = ["--experiment", plan.experiment, "--output", tmp_path / "out"]
+    assert run(plan, *query) == 0
+    report = tmp_path / "out/report.html"
+    report.write_text("old")
+    (tmp_path / "out/notes.txt").write_text("mine")
+    assert run(plan, *query) == 1
+    assert "is not empty" in capsys.readouterr().err
+    assert report.read_text() == "old"
+    assert run(plan, *query, "--overwrite") == 0
+    assert "<html" in report.read_text()
+    assert (tmp_path / "out/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("given", ["parent", "trainings", "filter"])
+def test_ways_to_ask_for_the_same(given, plan, tmp_path):
+    cells = [("unet", 0, 0), ("attention_unet", 0, 0)]
+    trainings = [
+        plan.client.get_run(plan.evaluations[cell]).data.tags["pipeline.training_run_id"]
+        for cell in cells
+    ]
+    query = {
+        "parent": ["--parent", plan.parent],
+        "trainings": [word for run_id in trainings for word in ("--run", run_id)],
+        "filter": ["--filter", "tags.pipeline.network != 'unet' and params.seed = '1'",
+                   "--experiment", plan.experiment],
+    }[given]  # fmt: skip
+    assert run(plan, *query, "--output", tmp_path) == 0
+    found = {r["evaluation"] for r in read_csv(tmp_path / "tables/runs.csv")}
+    wanted = {
+        "parent": set(plan.evaluations.values()),
+        "trainings": {plan.evaluations[cell] for cell in cells},
+        "filter": {v for (n, _, s), v in plan.evaluations.items() if n != "unet" and s == 1},
+    }[given]
+    assert found == wanted
+
+
+def test_any_tag_or_parameter_can_be_compared(plan, tmp_path):
+    query = ["--experiment", plan.experiment, "--filter", "tags.pipeline.network = 'unet'"]
+    seeds = [*query, "--by", "seed", "--baseline", "1", "--output", tmp_path / "seeds"]
+    assert run(plan, *seeds) == 0
+    runs = read_csv(tmp_path / "seeds/tables/runs.csv")
+    assert [(r["network"], r["fold"]) for r in runs] == [(s, f) for s in "01" for f in "01"]
+    query = ["--experiment", plan.experiment, "--by", "mlflow.runName", "--filter"]
+    query += ["tags.pipeline.network LIKE 'unet%' and params.seed = '0' and params.fold = '0'"]
+    assert run(plan, *query, "--output", tmp_path / "names") == 0
+    names = {r["network"] for r in read_csv(tmp_path / "names/tables/metrics.csv")}
+    assert names == {"unet-0-0", "unet++|x-0-0"}
+
+
+def pair(new_store, count=5, **second):
+    """A store with one evaluation of each of two networks; ``second`` are options of the other."""
+    store = new_store(count)
+    store.evaluation("a", shift=lambda _: 2, predictions=False)
+    options = {"shift": lambda _: 1, "predictions": False} | second
+    store.evaluation("b", **options)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"cases": ["eye_00", "eye_03"]}, "b lacks eye_01, eye_02, eye_04; give --common"),
+        ({"digest": "d2"}, "different datalists: d1 in evaluation of a-0-0"),
+        ({"section": "validation"}, "different sections: testing in evaluation of a-0-0"),
+        ({"seed": 1}, "a lacks fold 0 seed 1; b lacks fold 0 seed 0; evaluate what is missing"),
+        ({"fold": 2}, "a lacks fold 2 seed 0; b lacks fold 0 seed 0"),
+        ({"unit": "mm"}, "different units: hd95 mm in evaluation of b-0-0"),
+        ({"grown": 3}, "the true area/optic_disc of eye_00 is"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_compared_is_refused(second, message, new_store, tmp_path, capsys):
+    store = pair(new_store, **second)
+    assert run(store, "--experiment", store.experiment, "--output", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fold_that_the_network_was_trained_on_is_refused(new_store, tmp_path, capsys):
+    store = new_store(5)
+    training = store.training("a", fold=1)
+    store.evaluation("a", shift=lambda _: 1, section="validation", training=training, fold=0)
+    assert run(store, "--experiment", store.experiment, "--output", tmp_path / "out") == 1
+    assert "measured fold 0, on which its network was trained: fold 1" in capsys.readouterr().err
+
+
+def test_two_evaluations_of_one_cell(new_store, tmp_path, capsys):
+    store = pair(new_store, checkpoint="c1")
+    query = ["--experiment", store.experiment, "--output", tmp_path / "out"]
+    newest = store.evaluation("b", shift=lambda _: 3, checkpoint="c1", predictions=False)
+    assert run(store, *query) == 0  # the same checkpoint again: the newest counts
+    runs = {r["evaluation"] for r in read_csv(tmp_path / "out/tables/runs.csv")}
+    assert newest in runs
+    assert len(runs) == 2
+    store.evaluation("b", shift=lambda _: 3, checkpoint="c2", predictions=False)
+    assert run(store, *query, "--overwrite") == 1
+    assert "b has two evaluations of fold 0, seed 0" in capsys.readouterr().err
+
+
+def test_over_what_all_share(new_store, tmp_path):
+    store = pair(new_store, count=6, cases=["eye_01", "eye_02", "eye_04"], digest="d2")
+    store.evaluation("b", shift=lambda _: 1, seed=1, predictions=False)
+    query = ["--experiment", store.experiment, "--output", tmp_path, "--common"]
+    assert run(store, *query) == 0
+    cases = read_csv(tmp_path / "tables/cases.csv")
+    assert [r["case"] for r in cases] == ["eye_01", "eye_02", "eye_04"] * 2
+    text = (tmp_path / "report.md").read_text()
+    for said in (
+        "The evaluations have 2 different datalists.",
+        "Only what all networks share is compared: fold 0 seed 0 (a lacks fold 0 seed 1).",
+        "Only cases that all networks share are compared; left out: eye_00, eye_03, eye_05.",
+        "too few for thirds",
+        "did not keep their predictions",
+    ):
+        assert said in text
+    assert not (tmp_path / "tables/small_structures.csv").exists()
+
+
+def test_images_that_are_gone_are_outlines_on_black(new_store, tmp_path):
+    store = new_store(3)
+    for network, shift in (("a", 2), ("b", 1)):
+        store.evaluation(network, shift=lambda shape, shift=shift: shift + shape[1] / 50)
+    (store.folder / "eye_00.png").unlink()
+    (store.folder / "eye_01.png").unlink()
+    (store.folder / "eye_01_label.png").unlink()
+    query = ["--experiment", store.experiment, "--output", tmp_path]
+    assert run(store, *query) == 0
+    text = (tmp_path / "report.md").read_text()
+    for case in ("eye_00", "eye_01"):
+        assert f"The image of {case} is not at hand" in text
+    assert "The expert's mask of eye_01 is not at hand" in text
+    assert "of eye_02 is not at hand" not in text
+    picture = np.asarray(Image.open(tmp_path / "figures/images.png").convert("RGB"))
+    assert (picture.max(axis=-1) < 5).mean() > 0.2
+
+
+def test_names_that_look_like_numbers_or_nothing_stay_names(new_store, tmp_path):
+    store = new_store(3)
+    for old, new in zip(sorted(store.cases), ("NA", "007", "1e3"), strict=True):
+        store.cases[new] = store.cases.pop(old)
+    for network in ("a", "b"):
+        store.evaluation(network, shift=lambda _: 1)
+    query = ["--experiment", store.experiment, "--output", tmp_path]
+    assert run(store, *query) == 0
+    assert {r["case"] for r in read_csv(tmp_path / "tables/cases.csv")} == {"NA", "007", "1e3"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to compare: give --experiment"),
+        (["--experiment", "eye 0"], "experiment 'eye 0'"),
+        (["--run", "abc"], "run abc: "),
+        (["--parent", "abc"], "run abc: "),
+        (["--filter", "network is unet"], "--filter network is unet: "),
+        (["--filter", "params.fold = '77'"], "no finished evaluation among them"),
+        (["--experiment", "EXPERIMENT", "--baseline", "vnet"], "--baseline vnet: the evaluations"),
+        (["--experiment", "EXPERIMENT", "--by", "depth"], "--by depth: evaluation of"),
+    ],
+)
+def test_what_is_not_there_is_one_line(arguments, message, plan, tmp_path, capsys):
+    given = [plan.experiment if word == "EXPERIMENT" else word for word in arguments]
+    assert run(plan, *given, "--output", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--experiment", "x", "--tracking-uri", f"sqlite:///{tmp_path}/no.db",
+              "--output", str(tmp_path / "out")])  # fmt: skip
+    assert "there is no file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

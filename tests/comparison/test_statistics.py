@@ -1,0 +1,163 @@
+"""The statistics of a comparison, against definitions that are written out."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import rankdata
+
+from pipeline.comparison import statistics as statistics
+from pipeline.comparison.statistics import Results, holm, paired
+from pipeline.comparison.tables import difference_table, metric_table
+
+
+def closed_testing(p):
+    """Holm as the closed test it is a short cut of (Marcus et al. 1976), with Bonferroni's tests.
+
+    A hypothesis is rejected when every set of hypotheses that holds it is.
+    """
+    indices = range(len(p))
+    sets = [s for size in range(1, len(p) + 1) for s in itertools.combinations(indices, size)]
+    return [max(min(1, len(s) * min(p[j] for j in s)) for s in sets if i in s) for i in indices]
+
+
+@given(st.lists(st.floats(0, 1), max_size=7))
+def test_holm_is_the_closed_test(p):
+    assert holm(p) == pytest.approx(closed_testing(p))
+
+
+def test_holm_of_the_textbook():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def signed_rank_p(differences):
+    """Two-sided p of the signed-rank test: the share of all sign patterns as extreme."""
+    ranks = rankdata(np.abs(differences))
+    patterns = np.array(list(itertools.product([-1, 1], repeat=len(ranks))))
+    extreme = np.abs(patterns @ ranks) >= abs(np.sign(differences) @ ranks) - 1e-9
+    return extreme.mean()
+
+
+@given(
+    st.lists(st.integers(-60, 60).filter(bool), min_size=2, max_size=9, unique_by=abs),
+    st.floats(-3, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_test_of_pairs_counts_sign_patterns(differences, level):
+    base = np.full(len(differences), level)
+    record = paired(base + np.array(differences) / 64, base)
+    assert record["p"] == pytest.approx(signed_rank_p(differences))
+    assert record["value"] == pytest.approx(np.mean(differences) / 64)
+    assert record["low"] <= record["value"] <= record["high"]
+    mirrored = paired(base, base + np.array(differences) / 64)
+    assert (mirrored["p"], mirrored["value"]) == pytest.approx((record["p"], -record["value"]))
+
+
+def test_a_network_does_not_differ_from_itself():
+    values = np.array([0.9, np.nan, 0.7, 0.1 + 0.2])
+    # The last bit, in which two averages of the same numbers differ, is no difference.
+    again = values + np.array([0, 0, 1e-16, 6e-17])
+    assert paired(again, values) == {"n": 3, "value": 0, "low": 0, "high": 0, "p": 1}
+
+
+def frames(**columns):
+    """A table of one network: ``dice_cup`` is the column ``dice/cup``."""
+    table = pd.DataFrame({name.replace("_", "/"): value for name, value in columns.items()})
+    return table.set_index(pd.Index([f"c{i}" for i in range(len(table))], name="case"))
+
+
+def test_small_structures():
+    """The network gains 0.1 on the four smallest of twelve cups, and nothing elsewhere."""
+    size = np.array([30, 20, 10, 40, 50, 60, 70, 80, 90, 100, 110, 120.0])
+    small = size <= 40
+    base = 0.5 + size / 1000
+    gain = np.where(small, 0.1, 0)
+    area = {"area_cup": size, "area_image": np.full(12, 1000.0)}
+    found = Results(
+        {
+            "unet": frames(dice_cup=base, **area),
+            "gated": frames(dice_cup=base + gain, **area),
+        }
+    )
+    unet, gated = statistics.size_records(found)
+    assert (unet["rho"], unet["smallest"], unet["largest_of_smallest"]) == (1, 4, 4.0)
+    assert unet["mean_smallest"] == pytest.approx(base[small].mean())
+    assert "p" not in unet
+    assert (gated["value"], gated["p"], gated["p_holm"]) == pytest.approx((0.1, 0.125, 0.125))
+    ranks = rankdata(size), rankdata(gain)
+    assert gated["rho_gain"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
+
+    # A case without the structure has no size to depend on.
+    for table in found.tables.values():
+        table.loc["c2", ["area/cup", "dice/cup"]] = 0
+    assert statistics.size_records(found)[0]["smallest"] == 11 // 3
+
+
+def test_a_case_counts_once_however_often_it_was_evaluated():
+    class One:
+        def __init__(self, network, cases):
+            self.network, self.cases = network, cases
+
+    found = statistics.results(
+        [
+            One("unet", frames(dice_cup=[0.5, 0.7])),
+            One("a", frames(dice_cup=[0.2, 0.4])),
+            One("unet", frames(dice_cup=[0.7, 0.9])),
+            One("unet", frames(dice_cup=[0.6, 0.8])),
+        ],
+        baseline="unet",
+    )
+    assert list(found.tables) == ["unet", "a"]
+    assert found.values("unet", "dice/cup").tolist() == pytest.approx([0.6, 0.8])
+    assert statistics.metric_records(found)[0]["n"] == 2
+
+
+def test_the_pooled_iou_and_its_difference():
+    shared = {"dice_a": [1.0, 1], "union_a": [10.0, 100], "union_b": [10.0, 0]}
+    shared["intersection_b"] = [5.0, 0]
+    found = Results(
+        {
+            "unet": frames(intersection_a=[5.0, 50], **shared),
+            "other": frames(intersection_a=[5.0, 80], **shared),
+        }
+    )
+    pooled = {r["network"]: r["value"] for r in statistics.metric_records(found)[-2:]}
+    assert pooled == {"unet": 60 / 120, "other": 90 / 120}
+    record = statistics.difference_records(found)[-1]
+    assert (record["metric"], record["value"], record["p"]) == ("pooled_iou", 0.25, None)
+    assert "p_holm" not in record
+
+
+def test_the_metrics_of_volumes_are_ranked_by_what_is_good_in_each():
+    """A and B differ in each metric; B is better in all but Dice."""
+    values = {
+        "dice/pancreas": (0.9, 0.8),
+        "asd/pancreas": (2.0, 1.0),
+        "nsd/pancreas": (0.7, 0.8),
+        "volume_error/pancreas": (-9.0, 4.0),
+        "absolute_volume_error/pancreas": (9.0, 4.0),
+    }
+    tables = {
+        name: pd.DataFrame({metric: [pair[k]] * 3 for metric, pair in values.items()}, list("xyz"))
+        for k, name in enumerate("AB")
+    }
+    found = Results(tables)
+    units = {"asd": "mm", "volume_error": "ml", "nsd": "within 2 mm"}
+    shown = metric_table(found, statistics.metric_records(found), units)
+    rows = {str(head).replace("\N{NO-BREAK SPACE}", " "): cells for head, *cells in shown.rows}
+    assert list(rows) == [
+        "Dice, pancreas ↑",
+        "ASD, pancreas (mm) ↓",
+        "NSD, pancreas (within 2 mm) ↑",
+        "Volume error, pancreas (ml) →0",
+        "Absolute volume error, pancreas ↓",
+    ]
+    best = [[cell.bold for cell in cells] for cells in rows.values()]
+    assert best == [[True, False], *[[False, True]] * 4]
+    assert "predicted minus true" in shown.notes[-1]
+    tested = [record["metric"] for record in statistics.difference_records(found)]
+    assert tested == [metric for metric in values if metric != "volume_error/pancreas"]
+    assert len(difference_table(found, statistics.difference_records(found), units).rows) == 4

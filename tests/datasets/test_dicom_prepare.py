@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.cli import main
+from pipeline.datasets.checks import check_datalist
+from pipeline.datasets.datalist import read_datalist
+from pipeline.datasets.dicom.prepare import prepare
+
+nibabel = pytest.importorskip("nibabel")
+pytest.importorskip("SimpleITK")
+
+AFFINE = np.diag([-0.8, -0.7, 2.5, 1])
+REAL = Path(__file__).parents[3] / "shared" / "data" / "ct_totalsegmentator"
+
+
+def _ct(seed):
+    ct = np.random.default_rng(seed).normal(40, 40, (8, 9, 6)).astype(np.int16)
+    ct[:, :2] = -1000
+    return ct
+
+
+@pytest.fixture
+def clinic(write_series, tmp_path):
+    """Patient A with two CTs, B with one and a PET."""
+    folder = tmp_path / "in"
+    write_series(folder / "1", _ct(1), AFFINE, PatientID="A/1", SeriesNumber=2)
+    write_series(folder / "2", _ct(2), AFFINE, PatientID="A/1", SeriesNumber=3)
+    write_series(folder / "3", _ct(3), AFFINE, PatientID="Müller 7")
+    write_series(folder / "4", _ct(4), AFFINE, PatientID="Müller 7", Modality="PT")
+    return folder
+
+
+NAMES = {"A_1_2": 1, "A_1_3": 2, "Müller_7": 3}
+
+
+def test_cts_without_labels_are_converted(clinic, tmp_path):
+    path, notes = prepare(clinic, tmp_path / "out")
+    assert path == tmp_path / "out/images"
+    assert sorted(item.name for item in path.iterdir()) == [f"{name}.nii.gz" for name in NAMES]
+    (note,) = notes
+    assert note.startswith("left out series ")
+    assert note.endswith("its modality is PT, not CT")
+    for name, seed in NAMES.items():
+        assert np.array_equal(nibabel.load(path / f"{name}.nii.gz").dataobj, _ct(seed))
+
+
+def test_labels_in_any_order_of_axes_make_a_sound_dataset(clinic, tmp_path):
+    path, _ = prepare(clinic, tmp_path / "images")
+    mask = np.zeros((8, 9, 6), np.uint8)
+    mask[2:4, 4:6, 1:3], mask[4, 4, 3] = 1, 2
+    (tmp_path / "labels").mkdir()
+    for name in NAMES:
+        affine = nibabel.load(path / f"{name}.nii.gz").affine
+        drawn = nibabel.as_closest_canonical(nibabel.Nifti1Image(mask, affine))
+        nibabel.save(drawn, tmp_path / f"labels/{name}.nii.gz")
+    datalist, _ = prepare(clinic, tmp_path / "out", labels=tmp_path / "labels")
+    assert check_datalist(datalist) == []
+    cases = read_datalist(datalist)["training"]
+    assert [case["patient"] for case in cases] == ["A_1", "A_1", "Müller_7"]
+    assert cases[0]["fold"] == cases[1]["fold"]
+    for name in NAMES:
+        assert np.array_equal(nibabel.load(tmp_path / f"out/labels/{name}.nii.gz").dataobj, mask)
+
+    label = tmp_path / "labels/A_1_3.nii.gz"
+    drawn = nibabel.load(label)
+    faults = {
+        "is not on the grid": drawn.slicer[1:],
+        "holds 0, 7, 14": nibabel.Nifti1Image(np.asarray(drawn.dataobj) * 7, drawn.affine),
+    }
+    for reason, fault in faults.items():
+        nibabel.save(fault, label)
+        with pytest.raises(ValueError, match=rf"A_1_3\.nii\.gz {reason}"):
+            prepare(clinic, tmp_path / "again", labels=tmp_path / "labels")
+    label.unlink()
+    with pytest.raises(FileNotFoundError, match=r"for A_1_3: .* such as A_1_3\.nii\.gz"):
+        prepare(clinic, tmp_path / "again", labels=tmp_path / "labels")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_broken_ct_stops_all_unless_it_is_left_out(clinic, tmp_path):
+    next((clinic / "2").glob("10*")).unlink()
+    with pytest.raises(ValueError, match=r"1 slice is missing.*--skip-refused"):
+        prepare(clinic, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    path, notes = prepare(clinic, tmp_path / "out", skip_refused=True)
+    assert len(list(path.iterdir())) == 2
+    assert "1 slice is missing" in notes[-1]
+
+
+def test_the_command_refuses_in_one_line(clinic, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["data", "prepare", "dicom", str(clinic / "4"), "--output", str(tmp_path / "out")])
+    assert stopped.value.code == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: no CT below")
+    assert "\n" not in error
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no CT at {REAL}")
+def test_a_real_series_and_its_label_make_a_sound_dataset(tmp_path):
+    label = REAL / "example_ct_dicom_pancreas_derived.nii.gz"
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/example_ct_dicom.nii.gz").symlink_to(label)
+    datalist, notes = prepare(
+        REAL / "example_ct_dicom", tmp_path / "out", labels=tmp_path / "labels"
+    )
+    assert notes == []
+    assert check_datalist(datalist) == []
+    volumes = [
+        nibabel.load(tmp_path / f"out/{kind}s/example_ct_dicom.nii.gz")
+        for kind in ("image", "label")
+    ]
+    ct, mask = (np.asarray(volume.dataobj) for volume in volumes)
+    assert mask.sum() == np.asarray(nibabel.load(label).dataobj).sum()
+    assert np.median(ct[mask == 1]) == pytest.approx(90, abs=40)

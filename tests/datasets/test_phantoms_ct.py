@@ -1,0 +1,225 @@
+import itertools
+import json
+
+import nibabel
+import numpy as np
+import pytest
+from ct_dicom import write_dicom_series
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from pipeline.cli import main
+from pipeline.datasets.checks import check_datalist
+from pipeline.datasets.phantoms.ct import ct_phantom, write_ct_phantoms
+
+SIZE = (80, 80, 32)  # voxels of about 2.2 x 2.2 x 3.5 mm
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    return [ct_phantom((0, index), size=SIZE) for index in range(COUNT)]
+
+
+def spacing(phantom):
+    return np.linalg.norm(phantom.affine[:3, :3], axis=0)
+
+
+def grid(steps, extent=(192, 144, 168), middle=(-10, 40, 10)):
+    """A grid of the patient's own axes around the pancreas."""
+    shape = tuple(int(n) for n in np.array(extent) // steps)
+    affine = np.diag((*steps, 1.0))
+    affine[:3, 3] = middle - affine[:3, :3] @ (np.array(shape) - 1) / 2
+    return affine, shape
+
+
+def test_a_scan_holds_the_whole_gland(phantoms):
+    volumes = []
+    for phantom in phantoms:
+        image, label, affine = phantom
+        assert sorted(image.shape) == sorted(label.shape) == sorted(SIZE)
+        assert (image.dtype, label.dtype) == (np.int16, np.uint8)
+        axes = affine[:3, :3] / spacing(phantom)
+        assert np.allclose(axes.T @ axes, np.eye(3), atol=1e-9)
+        gland = label > 0
+        assert not any(np.take(gland, (0, -1), axis).any() for axis in range(3))
+        parts = np.bincount(ndimage.label(gland, np.ones((3, 3, 3)))[0].ravel())[1:]
+        assert parts.max() > 0.95 * parts.sum()
+        volumes.append(gland.sum() * spacing(phantom).prod() / 1000)
+    assert min(volumes) > 20
+    assert max(volumes) < 300
+    assert np.std(volumes) > 15
+    assert 3 <= sum((phantom.label == 2).any() for phantom in phantoms) <= 9
+    assert len({nibabel.aff2axcodes(phantom.affine) for phantom in phantoms}) >= 3
+    turned = [np.count_nonzero(abs(p.affine[:3, :3]) > 0.01) > 3 for p in phantoms]
+    assert any(turned)
+    assert not all(turned)
+
+
+def test_densities_are_those_of_tissues(phantoms):
+    for image, label, _ in phantoms:
+        assert image.min() >= -1024
+        fat = image[(image > -180) & (image < -40)]
+        assert np.median(fat) == pytest.approx(-100, abs=12)
+        assert np.percentile(image, 99.9) > 250  # bone
+        assert 20 < np.median(image[label == 1]) < 125
+        if (label == 2).any():
+            assert np.median(image[label == 2]) < np.median(image[label == 1])
+
+
+def test_no_threshold_finds_the_pancreas(phantoms):
+    """Not even the window that is best in hindsight, with the noise smoothed away."""
+
+    def largest(mask):
+        parts, count = ndimage.label(mask)
+        return parts == 1 + np.bincount(parts.ravel())[1:].argmax() if count else mask
+
+    overlap = {}
+    for image, label, _ in phantoms:
+        gland = label > 0
+        for smooth in (0, 1):
+            smoothed = ndimage.gaussian_filter(image.astype(np.float32), smooth)
+            for low, width in itertools.product(range(20, 110, 15), (20, 40, 80)):
+                found = largest((smoothed > low) & (smoothed < low + width))
+                dice = 2 * (found & gland).sum() / (found.sum() + gland.sum())
+                overlap.setdefault((smooth, low, width), []).append(dice)
+    assert max(np.mean(values) for values in overlap.values()) < 0.3
+
+
+def test_the_patient_does_not_depend_on_the_voxels():
+    fine = ct_phantom((0, 3), tumour_share=1, grid=grid((1, 1, 1)))
+    for steps in ((1, 1, 4), (2, 2, 2), (3, 3, 6)):
+        coarse = ct_phantom((0, 3), tumour_share=1, grid=grid(steps))
+        for value, tolerance in ((1, 0.03), (2, 0.12)):  # the tumour has 3 ml only
+            share = (coarse.label == value).sum() * np.prod(steps) / (fine.label == value).sum()
+            assert share == pytest.approx(1, abs=tolerance)
+        # a large voxel is the mean of the small ones in it: the partial volume effect
+        blocks = [n for pair in zip(coarse.image.shape, steps, strict=True) for n in pair]
+        means = fine.image.reshape(blocks).mean((1, 3, 5))
+        assert np.median(abs(means - coarse.image)) < 20
+        assert np.corrcoef(means.ravel(), coarse.image.ravel())[0, 1] > 0.98
+
+
+def test_a_tumour_changes_nothing_else():
+    with_tumour, without = (
+        ct_phantom((0, 3), tumour_share=share, grid=grid((2, 2, 4))) for share in (1, 0)
+    )
+    assert not (without.label == 2).any()
+    where = ndimage.binary_dilation(with_tumour.label == 2, iterations=4)
+    outside = ~where & (with_tumour.label == without.label)
+    assert outside.mean() > 0.95
+    assert (with_tumour.image - without.image)[outside].std() < 6
+
+
+def test_same_seed_same_scan(phantoms):
+    again = ct_phantom((0, 2), size=SIZE)
+    assert all(map(np.array_equal, again, phantoms[2]))
+    assert len({phantom.image.tobytes() for phantom in phantoms}) == COUNT
+    # on other machines too, up to rounding
+    counts = [(phantom.label > 0).sum() for phantom in phantoms[:4]]
+    assert counts == pytest.approx([13893, 6817, 9121, 6135], rel=0.002)
+
+
+def test_written_folder_is_a_sound_datalist(tmp_path):
+    size = (48, 48, 16)
+    options = "--kind ct --count 10 --seed 5 --tumour-share 1 --size 48 48 16"
+    with pytest.raises(SystemExit) as end:
+        main(["data", "phantom", str(tmp_path / "a"), *options.split()])
+    assert not end.value.code
+    datalist = tmp_path / "a/datalist.json"
+    content = json.loads(datalist.read_text())
+    assert len(content["training"]) == 8
+    assert len(content["testing"]) == 2
+    assert {case["fold"] for case in content["training"]} == set(range(5))
+    assert check_datalist(datalist) == []
+    drawn = ct_phantom((5, 9), tumour_share=1, size=size)
+    for kind in ("image", "label"):
+        volume = nibabel.load(tmp_path / f"a/{kind}s/ct_0009.nii.gz")
+        assert np.array_equal(np.asanyarray(volume.dataobj), getattr(drawn, kind))
+        assert volume.get_data_dtype() == getattr(drawn, kind).dtype
+        assert np.allclose(volume.affine, drawn.affine, atol=1e-4)
+    with pytest.raises(FileExistsError):
+        write_ct_phantoms(tmp_path / "a", count=10)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"count": 3}, "count is 3"),
+        ({"tumour_share": 2}, "tumour_share is 2"),
+        ({"size": (512, 512, 4)}, "size is (512, 512, 4)"),
+        ({"field_of_view": 30}, "field_of_view is 30"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_drawn(tmp_path, option, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        write_ct_phantoms(tmp_path / "b", **option)
+    assert not (tmp_path / "b").exists()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    angles=st.tuples(*[st.floats(-180, 180)] * 3),
+    steps=st.tuples(*[st.floats(0.3, 6)] * 3),
+    origin=st.tuples(*[st.floats(-900, 900)] * 3),
+    mirrored=st.booleans(),
+    scale=st.sampled_from([(1.0, -1024.0), (0.5, -2000.0), (2.0, -3024.0)]),
+)
+def test_a_series_says_where_each_value_lies(
+    tmp_path_factory, angles, steps, origin, mirrored, scale
+):
+    pydicom = pytest.importorskip("pydicom")
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * steps
+    affine[:3, 2] *= -1 if mirrored else 1
+    affine[:3, 3] = origin
+    image = np.random.default_rng(0).integers(-512, 500, (5, 4, 3), dtype=np.int16) * 2
+    folder = tmp_path_factory.mktemp("series")
+    paths = write_dicom_series(folder, image, affine, slope=scale[0], intercept=scale[1])
+    identifiers = set()
+    for k, path in enumerate(paths):
+        item = pydicom.dcmread(path)
+        identifiers.add(item.SOPInstanceUID)
+        values = item.pixel_array * item.RescaleSlope + item.RescaleIntercept
+        assert np.array_equal(values, image[:, :, k].T)
+        # DICOM PS3.3 C.7.6.2.1.1: x goes to the left, y to the back
+        along_row, along_column = np.reshape(item.ImageOrientationPatient, (2, 3)).astype(float)
+        down, right = map(float, item.PixelSpacing)
+        for row, column in ((0, 0), (3, 0), (0, 4), (2, 3)):
+            place = np.array(item.ImagePositionPatient, float)
+            place += along_row * right * column + along_column * down * row
+            expected = affine @ (column, row, k, 1)
+            assert np.allclose(place * (-1, -1, 1), expected[:3], atol=1e-4)
+    assert len(identifiers) == 3
+    with pytest.raises(FileExistsError, match="series number"):
+        write_dicom_series(folder, image, affine)
+
+
+def test_another_reader_takes_a_series_as_it_is(tmp_path, phantoms):
+    sitk = pytest.importorskip("SimpleITK")
+    for number, phantom in enumerate(phantoms[:3], 1):
+        write_dicom_series(tmp_path, phantom.image, phantom.affine, number=number)
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(tmp_path))
+    assert len(series) == 3
+    read = {}
+    for uid in series:
+        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path), uid)
+        read[files[0][-15:-9]] = sitk.ReadImage(files)
+    for (_, volume), phantom in zip(sorted(read.items()), phantoms, strict=False):
+        for index in np.ndindex(3, 3, 3):
+            index = (np.array(index) * (np.array(phantom.image.shape) - 1) // 2).tolist()
+            place = np.diag((-1, -1, 1, 1)) @ phantom.affine @ (*index, 1)
+            there = volume.TransformPhysicalPointToIndex(place[:3].tolist())
+            assert volume[there] == phantom.image[tuple(index)]
+
+
+def test_a_skewed_volume_makes_no_series(tmp_path):
+    skewed = np.eye(4)
+    skewed[0, 2] = 0.3
+    with pytest.raises(ValueError, match="right angles"):
+        write_dicom_series(tmp_path / "a", np.zeros((4, 4, 4)), skewed)
+    with pytest.raises(ValueError, match="slope and intercept"):
+        write_dicom_series(tmp_path / "a", np.full((4, 4, 4), -2000), np.eye(4))
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,82 @@
+"""What a training leaves of the two bundles, small; images for them; and the command."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from pipeline.cli import main
+from pipeline.networks.attention_unet import AttentionUnet
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+EYE, PANCREAS = BUNDLES / "fundus_disc_cup_segmentation", BUNDLES / "pancreas_ct_segmentation"
+SMALL = {"channels": [4, 8], "strides": [2], "deep_supervision": False, "device": "cpu"}
+
+
+def training(folder: Path, *, dimensions: int, **ids) -> Path:
+    """The folder of a training whose random network marks about half of an image."""
+    torch.manual_seed(1)
+    network = AttentionUnet(
+        spatial_dims=dimensions,
+        in_channels=3 if dimensions == 2 else 1,
+        out_channels=2,
+        channels=[4, 8],
+        strides=[2],
+        gates=1,
+    )
+    with torch.no_grad():
+        image = torch.rand(1, 3 if dimensions == 2 else 1, *[16] * dimensions)
+        network.final.bias -= network.eval()(image).flatten(2).median(dim=2).values[0]
+    folder.mkdir()
+    torch.save(network.state_dict(), folder / "model.pt")
+    (folder / "config.json").write_text(json.dumps({**SMALL, **ids}))
+    return folder
+
+
+def photograph(path: Path, *, size=(50, 40), seed: int = 0) -> Path:
+    """Noise of ``size``, (width, height)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def ct_volume(seed: int = 0, shape=(22, 20, 18)) -> tuple[np.ndarray, np.ndarray]:
+    """A body of noise in air, HU, and an oblique affine with some axes turned round."""
+    random = np.random.default_rng(seed)
+    grid = np.indices(shape).T  # (Z, Y, X, 3)
+    inside = (((grid - np.divide(shape, 2)) / np.multiply(shape, 0.45)) ** 2).sum(-1).T < 1
+    hu = np.where(inside, random.normal(50, 80, shape), -1000).astype(np.int16)
+    affine = np.eye(4)
+    turn = Rotation.from_euler("xyz", (3, -5, 8), degrees=True).as_matrix()
+    affine[:3, :3] = turn @ np.diag([-4.1, -3.9, 5.3])
+    affine[:3, 3] = random.normal(0, 100, 3)
+    return hu, affine
+
+
+def ct(path: Path, *, seed: int = 0, **kwargs) -> Path:
+    """The same as a NIfTI."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(*ct_volume(seed, **kwargs)), path)
+    return path
+
+
+def predict(*arguments, code: int = 0) -> None:
+    """The command, which has to end with this exit status."""
+    with pytest.raises(SystemExit) as end:
+        main(["predict", *map(str, arguments)])
+    assert (end.value.code or 0) == code
+
+
+def report(folder: Path) -> dict:
+    """The newest report."""
+    return json.loads(sorted(folder.glob("report-*.json"))[-1].read_text())
+
+
+def statuses(folder: Path) -> dict:
+    return {case["name"]: case["status"] for case in report(folder)["cases"]}

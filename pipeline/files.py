@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,26 +16,26 @@ from typing import Any
 from .errors import InputError
 
 _STAGE, _MADE = ".part-", ".made.json"  # what `new_folder` keeps in a folder
-_NOT_MADE = "which was not made here and is not replaced: give another folder"
+_NOT_MADE = "which this command did not make and does not replace: give another folder"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"two of {next(name for name in names if names.count(name) > 1)!r}")
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is there twice")
     return found
 
 
 def read_json(path: Path, fix: str = "give the path of a JSON file.") -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read the object in a JSON file.
 
     Args:
         path: of the file.
         fix: the end of an error's message: what the user can do.
 
     Raises:
-        InputError: there is no such file, it cannot be read, or no JSON object is in it.
+        InputError: the file does not exist, cannot be read, or does not hold a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
@@ -45,7 +46,7 @@ def read_json(path: Path, fix: str = "give the path of a JSON file.") -> dict[st
     except ValueError as error:
         raise InputError(f"{path}: it is not JSON ({error}); {fix}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: it holds a {type(content).__name__}, no JSON object; {fix}")
+        raise InputError(f"{path}: it holds a {type(content).__name__}, not an object; {fix}")
     return content
 
 
@@ -56,17 +57,20 @@ def sha256(path: str | Path) -> str:
 
 
 @contextmanager
-def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
-    """Yield a hidden path beside ``path`` that takes its place at the end.
+def replacing(path: Path, *, sync: bool = False, alone: bool = False) -> Iterator[Path]:
+    """Yield a hidden path beside ``path`` whose file replaces ``path`` at the end.
 
     So ``path`` is the old file or the new one at any moment, and an error leaves the old one.
 
     Args:
         path: the file; its folder is made if need be.
-        sync: wait until the disk has it, so that a power cut leaves one of the two as well.
+        sync: wait until the disk holds the file, so that this is true after a power cut too.
+        alone: no other process writes this file meanwhile. The hidden path is then always the
+            same, so that the next write removes what a killed one left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    writer = "" if alone else f".{secrets.token_hex(4)}"  # host and process id are not unique
+    temporary = path.with_name(f".{path.name}{writer}.tmp")
     try:
         yield temporary
         if sync:
@@ -86,30 +90,37 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON in the place of what was there; what JSON does not know becomes a text."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=4, default=str) + "\n", encoding="utf-8")
+def write_json(path: Path, content: Any, *, alone: bool = False) -> None:
+    """Write a JSON file whole; a value that JSON does not know becomes a text.
+
+    Args:
+        path: of the file.
+        content: what to write.
+        alone: see `replacing`.
+    """
+    text = json.dumps(content, indent=4, default=str) + "\n"
+    with replacing(path, alone=alone) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def new_folder(
     output: str | Path, *, sources: Iterable[str | Path] = (), overwrite: bool = False
 ) -> Iterator[Path]:
-    """Yield a hidden folder beside ``output`` whose files take their place if all went well.
+    """Yield a hidden folder whose files move to ``output`` if all went well.
 
-    An interrupted or failed command thus leaves what was there before, and nothing half done.
-    ``output`` keeps a list of the files that were made. With ``overwrite`` these are replaced, and
-    no other file is removed or changed: neither a user's own nor one that he added later.
+    An interrupted or failed command leaves what was there before, and nothing half done.
+    ``output`` keeps a list of the files that were made. ``overwrite`` replaces these and leaves
+    all other files as they are.
 
     Args:
         output: folder to make.
-        sources: files and folders that are read, none of which may lie in ``output``.
+        sources: files and folders that are read; none may lie in ``output``.
         overwrite: replace the files that were made in ``output`` before.
 
     Raises:
-        FileExistsError: ``output`` is a file, or a folder with content and ``overwrite`` is off,
-            or one with files that were not made here or are on another disk.
+        FileExistsError: ``output`` is a file, or is not empty and ``overwrite`` is off, or holds
+            files that were not made here or are on another disk.
         ValueError: one of ``sources`` lies in ``output``.
     """
     output = Path(output)
@@ -131,12 +142,12 @@ def new_folder(
     for item in there:
         if item.is_dir() and item.stat().st_dev != output.stat().st_dev:
             raise FileExistsError(
-                f"{item} is on another disk than {output}, so that they cannot be replaced "
-                "together: give another folder"
+                f"{item} is on another disk than {output}, so they cannot be replaced together: "
+                "give another folder"
             )
     place = output.resolve()  # also where a link leads to another disk
     place.parent.mkdir(parents=True, exist_ok=True)
-    inside = place if place.exists() else place.parent  # another disk may begin at ``place``
+    inside = place if place.exists() else place.parent  # ``place`` may be a mounted disk
     stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=inside))
     try:
         yield stage
@@ -162,7 +173,7 @@ def new_folder(
 
 
 def _made(folder: Path) -> set[str] | None:
-    """The files of a folder that `new_folder` has made; None if it made none."""
+    """The files that `new_folder` made in a folder; None if it made none."""
     listing = folder / _MADE
     if not listing.is_file():
         return None
@@ -182,6 +193,6 @@ def _is_file(path: Path) -> bool:
 
 
 def some(names: Sequence[str], *, shown: int = 5) -> str:
-    """The first few of a list, and how many more there are."""
+    """Join the first few names of a list, and say how many more there are."""
     rest = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + rest

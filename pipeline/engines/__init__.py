@@ -1,4 +1,4 @@
-"""Parts of a trainer and an evaluator that MONAI and ignite lack."""
+"""Parts of trainers and evaluators that MONAI and ignite lack."""
 
 from ..lazy import lazy
 

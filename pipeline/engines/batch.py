@@ -1,4 +1,4 @@
-"""How a batch reaches the network."""
+"""Prepare a batch for the network."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ class AugmentedBatch(PrepareBatch):
 
 
 def as_plain(tensor: torch.Tensor) -> torch.Tensor:
-    """A MetaTensor without its meta data, which costs time in every operation."""
+    """Drop the metadata of a MetaTensor, which cost time in every operation."""
     return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor

@@ -1,9 +1,8 @@
-"""A training's weights and state on disk, and going on from them."""
+"""Write a training's weights and state to disk, and resume it from them."""
 
 from __future__ import annotations
 
 import logging
-import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +17,9 @@ from monai.handlers import EarlyStopHandler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..bundle.as_trained import difference, shown
+from ..bundle.as_trained import find_difference, shorten
 from ..errors import InputError, one_line
+from ..files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -30,23 +30,23 @@ class Checkpoints:
     """Ignite handler that writes a training's files, and resumes it from them.
 
     ``model.pt`` holds the weights of the epoch with the best key metric, ``model_final.pt`` those
-    of the last epoch, and ``checkpoint.pt``, after every epoch, all that it takes to go on as if
-    nothing had happened: the parts' states, the random generators, the best metric, the epoch.
-    Each is written under another name, synced and renamed, so that a kill at any moment leaves the
-    last good one. Stands last in the list of handlers. In a distributed training the first process
-    writes, and every process goes on with its own random generators.
+    of the last epoch. ``checkpoint.pt``, written after every epoch, holds all that it takes to go
+    on as if nothing had happened: the states of the parts, the random generators, the best metric
+    and the epoch. A kill at any moment leaves the last good files. In a distributed training the
+    first process writes, and every process goes on with its own random generators. This handler
+    has to be the last in the list.
 
     Args:
-        output_dir: the folder.
+        output_dir: folder of these files.
         model: the network whose weights are ``model.pt``.
-        state: what else has a state: networks, optimiser, schedule, an EMA handler, MONAI's
-            early-stop handler.
-        validator: the evaluator whose key metric tells which epoch is best.
+        state: all parts that have a state, by name: networks, optimiser, schedule, an EMA handler,
+            MONAI's early-stop handler.
+        validator: the evaluator whose key metric decides which epoch is best.
         same: settings that a resumed training cannot change, by name.
-        resume: go on from ``checkpoint.pt`` in ``output_dir``; without one, from the start.
+        resume: go on from ``checkpoint.pt`` in ``output_dir``; without one, begin at the start.
 
     Raises:
-        InputError: when the checkpoint does not fit the training.
+        InputError: the checkpoint does not fit the training.
     """
 
     def __init__(
@@ -70,44 +70,46 @@ class Checkpoints:
     def attach(self, engine: Engine) -> None:
         path = self.folder / CHECKPOINT
         if self.resume and path.exists():
-            # Ignite wants to know the epoch before it starts; the parts need not exist before.
+            # Ignite needs the epoch before it starts; the parts may be made later.
             self.checkpoint = self.load(path, engine.state.max_epochs)
             engine.state.epoch = self.checkpoint["epoch"]
             engine.state.iteration = self.checkpoint["epoch"] * engine.state.epoch_length
             engine.add_event_handler(Events.STARTED, self.restore)
         elif self.resume:
-            logger.info(f"{self.folder} holds no {CHECKPOINT} to resume from: this is the start")
+            logger.info(
+                f"{self.folder / CHECKPOINT} does not exist: the training begins at the start"
+            )
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
         engine.add_event_handler(Events.TERMINATE, self.save_final)  # stopped early
 
     def load(self, path: Path, max_epochs: int) -> dict[str, Any]:
-        """The checkpoint, checked against the training."""
+        """Read the checkpoint and check it against the training."""
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             same, epoch = checkpoint["same"], checkpoint["epoch"]
         except Exception as error:  # a torn file may hold anything
             reason = one_line(error)
             raise InputError(
-                f"{path}: it is no checkpoint of a training, or is torn; start another training "
-                f"with --pretrained {BEST} ({reason})."
+                f"{path}: it is not a training's checkpoint, or it is broken ({reason}); start "
+                f"another training with --pretrained {BEST}."
             ) from None
         for name, value in self.same.items():
-            if found := difference(value, same.get(name, value), name):
+            if found := find_difference(value, same.get(name, value), name):
                 place, now, before = found
                 raise InputError(
-                    f"{place} is {shown(now)} and {path} was written with {shown(before)}: resume "
-                    f"with that (--{place}), or start another training with --pretrained."
+                    f"{place} is {shorten(now)}, but {path} was written with {shorten(before)}: "
+                    f"give that --{place}, or start another training with --pretrained."
                 )
         early, patience = checkpoint["state"].get("early_stop"), self.parts.get("early_stop")
         if checkpoint.get("stopped") and early and early["counter"] >= patience.patience:
             raise InputError(
-                f"{path}: this training was stopped after {epoch} epochs, since {early['counter']} "
-                "validations were no better; give more --patience to train on."
+                f"{path}: this training stopped after {epoch} epochs, since {early['counter']} "
+                "validations were not better; give a larger --patience to train on."
             )
         if epoch >= max_epochs:
             raise InputError(
-                f"{path}: this training has had its {epoch} epochs; give more "
-                f"--epochs than that to train on."
+                f"{path}: this training has run all its {epoch} epochs; give a larger --epochs to "
+                "train on."
             )
         return checkpoint
 
@@ -119,8 +121,8 @@ class Checkpoints:
         except (KeyError, RuntimeError, ValueError) as error:
             reason = one_line(error)
             raise InputError(
-                f"{self.folder / CHECKPOINT}: its {name} does not fit this training; give the "
-                f"overlays and options that it began with ({reason})."
+                f"{self.folder / CHECKPOINT}: its {name} does not fit this training ({reason}); "
+                "give the overlays and options that the training began with."
             ) from error
         self.validator.state.best_metric = checkpoint["best_metric"]
         self.validator.state.best_metric_epoch = checkpoint["best_metric_epoch"]
@@ -128,16 +130,16 @@ class Checkpoints:
         if len(generators) == idist.get_world_size():
             set_generators(generators[idist.get_rank()])
         else:
-            logger.warning("resumed with another number of processes: the random draws differ")
+            logger.warning("resumed with another number of processes: the random draws will differ")
         logger.info(f"resumed after epoch {checkpoint['epoch']} of {engine.state.max_epochs}")
 
     def save(self, engine: Engine) -> None:
         state, validated = engine.state, self.validator.state
-        generators = gathered(get_generators())
+        generators = gather(get_generators())
         if idist.get_rank() > 0:
             return
         if validated.epoch == state.epoch == validated.best_metric_epoch:
-            write(self.folder / BEST, self.weights())
+            write_checkpoint(self.folder / BEST, self.weights())
         if state.epoch == state.max_epochs or engine.should_terminate:
             self.save_final(engine)
         checkpoint = {
@@ -149,49 +151,37 @@ class Checkpoints:
             "generators": generators,
             "same": self.same,
         }
-        write(self.folder / CHECKPOINT, checkpoint)
+        write_checkpoint(self.folder / CHECKPOINT, checkpoint)
 
     def save_final(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
-            write(self.folder / FINAL, self.weights())
+            write_checkpoint(self.folder / FINAL, self.weights())
 
     def weights(self) -> dict[str, torch.Tensor]:
         model = self.model
         return (model.module if isinstance(model, DistributedDataParallel) else model).state_dict()
 
 
-def write(path: Path, content: Any) -> None:
-    """``torch.save`` so that ``path`` is, at any moment, the old file or the new one.
+def write_checkpoint(path: Path, content: Any) -> None:
+    """``torch.save``, by which ``path`` is the old file or the new one at any moment.
 
     Raises:
-        InputError: when it cannot be written.
+        InputError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch's own words for a full disk
+        with replacing(path, sync=True, alone=True) as temporary:
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:  # torch raises this on a full disk
         raise InputError(
             f"{path}: it cannot be written ({one_line(error)}); make room, and go on with "
             "--resume True."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the renaming itself
-    finally:
-        os.close(folder)
 
 
 def get_state(part: Any) -> Any:
-    """The state of a part of the training; EMA's includes how far its warm-up is."""
+    """Get the state of a part of the training; that of EMA says how far its warm-up is."""
     if isinstance(part, EMAHandler):
-        schedule = getattr(part, "momentum_scheduler", None)  # there once it is attached
+        schedule = getattr(part, "momentum_scheduler", None)  # exists once it is attached
         return {
             "model": part.ema_model.state_dict(),
             "iterations": schedule.event_index if schedule else 0,
@@ -202,7 +192,7 @@ def get_state(part: Any) -> Any:
 
 
 def load_state(part: Any, state: Any) -> None:
-    """The reverse of ``get_state``."""
+    """Reverse ``get_state``."""
     if isinstance(part, EMAHandler):
         part.ema_model.load_state_dict(state["model"])
         if state["iterations"]:
@@ -210,7 +200,7 @@ def load_state(part: Any, state: Any) -> None:
     elif isinstance(part, EarlyStopHandler):
         part._handler.load_state_dict(state)
     elif isinstance(part, LRScheduler):
-        # How long it lasts is this training's, which may have more epochs.
+        # Its length is that of this training, which may have more epochs.
         own = ("t_total", "warmup_steps")
         part.load_state_dict({k: v for k, v in state.items() if k not in own})
     else:
@@ -218,7 +208,7 @@ def load_state(part: Any, state: Any) -> None:
 
 
 def get_generators() -> dict[str, Any]:
-    """The states of this process's random generators."""
+    """Get the states of this process's random generators."""
     kind, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -229,7 +219,7 @@ def get_generators() -> dict[str, Any]:
 
 
 def set_generators(states: Mapping[str, Any]) -> None:
-    """The reverse of ``get_generators``."""
+    """Reverse ``get_generators``."""
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
@@ -237,8 +227,8 @@ def set_generators(states: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def gathered(value: Any) -> list[Any]:
-    """The value of every process, in the order of their ranks."""
+def gather(value: Any) -> list[Any]:
+    """Collect a value from every process, in the order of their ranks."""
     values = [value] * idist.get_world_size()
     if idist.get_world_size() > 1:
         torch.distributed.all_gather_object(values, value)

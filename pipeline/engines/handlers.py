@@ -1,11 +1,10 @@
-"""What MONAI's trainer lacks: clipped gradients, seeds, a last validation, a line every epoch."""
+"""Handlers that MONAI lacks: clipped gradients, seeds, a last validation, a line an epoch."""
 
 from __future__ import annotations
 
 import csv
 import logging
 import math
-import os
 import re
 import sys
 import time
@@ -19,6 +18,7 @@ from monai.engines.utils import IterationEvents
 from monai.handlers import ValidationHandler
 
 from ..errors import InputError
+from ..files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class ClipGradients:
     """Clip the norm of all gradients before each optimiser step.
 
     Args:
-        max_norm: largest L2 norm; 0 switches clipping off.
+        max_norm: largest L2 norm; 0 turns clipping off.
     """
 
     def __init__(self, max_norm: float) -> None:
@@ -44,7 +44,7 @@ class ClipGradients:
 class SeedTransforms:
     """Seed a dataset's random transforms anew in every epoch, from torch's generator.
 
-    MONAI's transforms have generators of their own, which no checkpoint holds; torch's is saved
+    MONAI's transforms have their own generators, which no checkpoint holds, but torch's is saved
     and restored. So a resumed training draws what it would have drawn.
 
     Args:
@@ -62,10 +62,10 @@ class SeedTransforms:
 
 
 class PeriodicValidation(ValidationHandler):
-    """MONAI's ``ValidationHandler``, which validates the last epoch too, whatever the interval.
+    """MONAI's ``ValidationHandler``, which always validates the last epoch too.
 
-    So the end of a schedule is measured, and a training of few epochs has a best one. What the
-    training draws does not depend on when it validates.
+    So the end of a schedule is measured, and a short training has a best epoch. The random draws
+    of the training do not depend on when it validates.
 
     Args:
         validator: the evaluator.
@@ -87,14 +87,14 @@ class PeriodicValidation(ValidationHandler):
 
 
 class EpochSummary:
-    """Average the loss on the device, stop on a loss that is not finite, log one line an epoch.
+    """Average the loss on the device, stop if it is not finite, and log one line an epoch.
 
     The line holds the epoch, the mean loss, the validation metrics when they are new, the best
-    Dice so far, the epoch's time in s (validation included) and the time left. The same goes
-    into ``history.csv``, a row an epoch; a resumed training goes on with the rows that it has.
-    Sets ``state.metrics``: ``loss``, ``lr``, ``minutes`` (of all epochs so far) and
-    ``peak_memory_mb`` (of the GPU, or else of the process). Stands after the
-    ``PeriodicValidation`` in the list of handlers, and before those that log metrics.
+    Dice so far, the epoch's time in s (with validation) and the time left. ``history.csv`` gets
+    the same as a row; a resumed training goes on with the rows that it has. ``state.metrics``
+    gets ``loss``, ``lr``, ``minutes`` (of all epochs so far) and ``peak_memory_mb`` (of the GPU,
+    or else of the process). In the list of handlers it has to come after ``PeriodicValidation``
+    and before those that log metrics.
 
     Args:
         output_dir: the folder of ``history.csv``; None for no file.
@@ -131,7 +131,7 @@ class EpochSummary:
         """Log the epoch.
 
         Raises:
-            InputError: when the mean loss is not finite.
+            InputError: the mean loss is not finite.
         """
         state = engine.state
         loss = idist.all_reduce(float(self.total) / self.count) / idist.get_world_size()
@@ -159,19 +159,19 @@ class EpochSummary:
         row = {"epoch": state.epoch, "lr": state.metrics["lr"], "seconds": seconds, **numbers}
         self.rows.append(row)
         if self.path is not None:
-            self.write()
+            self.write_history()
 
-    def write(self) -> None:
-        """Write all rows; a column that comes later is added to those before."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+    def write_history(self) -> None:
+        """Write all rows; a column that comes later is added to the rows before."""
         columns = list(dict.fromkeys(name for each in self.rows for name in each))
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
         try:
-            with temporary.open("w", newline="") as file:
+            with (
+                replacing(self.path, alone=True) as temporary,
+                temporary.open("w", newline="") as file,
+            ):
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
                 writer.writerows(self.rows)
-            os.replace(temporary, self.path)
         except OSError as error:
             raise InputError(
                 f"{self.path}: it cannot be written ({error}); make room, and go on with "
@@ -180,7 +180,7 @@ class EpochSummary:
 
 
 def peak_memory_mb() -> float:
-    """The most memory that was in use at once so far, in MB: of the GPU, or of this process."""
+    """Read the peak memory so far in MB: of the GPU, or else of this process."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 1e6
     status = Path("/proc/self/status")

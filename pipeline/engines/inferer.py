@@ -1,4 +1,4 @@
-"""Mixed precision by the device's own autocast."""
+"""Mixed precision by the autocast of the device."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ logger = logging.getLogger(__name__)
 class AutocastInferer(Inferer):
     """Run another inferer under ``torch.autocast`` of the input's device, and return float32.
 
-    MONAI's engines know autocast for CUDA alone; this serves CPU and CUDA, training and
+    MONAI's engines use autocast on CUDA only; this works on CPU and CUDA, in training and
     evaluation, with bfloat16, which needs no gradient scaler. Losses and metrics stay in float32.
-    A device that can only emulate bfloat16, slower than float32, runs in float32.
-    A training of small volumes on a CPU may have to, see `has_thin_convolution`; a line says so.
-    A MetaTensor is unwrapped first: the network gains nothing from it and runs faster without.
+    A device that only emulates bfloat16, slower than float32, runs in float32. So does a training
+    of small volumes on a CPU where it has to, see `has_thin_convolution`; a line says so. A
+    MetaTensor is unwrapped first, since the network runs faster without.
 
     Args:
         amp: False runs in float32.
-        inferer: what runs the network, by default MONAI's ``SimpleInferer``.
+        inferer: runs the network; by default MONAI's ``SimpleInferer``.
     """
 
     def __init__(self, *, amp: bool = True, inferer: Inferer | None = None) -> None:
@@ -56,20 +56,20 @@ class AutocastInferer(Inferer):
             if self.thin[shape]:
                 logger.warning(
                     f"patches of {' x '.join(map(str, shape[1:]))} voxels become too thin in the "
-                    "network for bfloat16 on a CPU: float32 is used; larger ones are faster."
+                    "network for bfloat16 on a CPU: float32 is used; larger patches are faster."
                 )
         return self.thin[shape]
 
 
 @torch.no_grad()
 def has_thin_convolution(network: nn.Module, inputs: torch.Tensor) -> bool:
-    """Whether a 3D convolution sees a volume that is thinner than its kernel along the first axis.
+    """Whether a 3D convolution gets a volume that is thinner than its kernel along the first axis.
 
-    Of 2 voxels under a kernel of 3, say. In bfloat16 oneDNN 3.12 (PyTorch 2.13, on AVX512-BF16)
-    then gives gradients of the weights that are no number, or just wrong.
+    One of 2 voxels for a kernel of 3, for example. In bfloat16 oneDNN 3.12 (PyTorch 2.13, on
+    AVX512-BF16) then gives gradients of the weights that are NaN or wrong.
 
     Args:
-        network: run once, in float32 and as in evaluation, so that nothing of it changes.
+        network: run once, in float32 and as in evaluation, so that it does not change.
         inputs: (1, C, X, Y, Z).
     """
     network = getattr(network, "_orig_mod", network)  # of torch.compile

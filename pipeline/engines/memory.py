@@ -1,4 +1,4 @@
-"""Memory that is free, and what of a dataset fits into it."""
+"""How much memory is free, and how many cases fit into it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def free_memory(device: str | torch.device = "cpu") -> int:
-    """Bytes that a device can still give to this process; what caches hold counts as free."""
+    """Count the bytes that this process can still get from a device, caches included."""
     device = torch.device(device)
     if device.type == "cuda":
         reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -27,7 +27,7 @@ def free_memory(device: str | torch.device = "cpu") -> int:
         lines = Path("/proc/meminfo").read_text().splitlines()
         fields = dict(line.split(":") for line in lines)
         amounts.append(int(fields["MemAvailable"].split()[0]) * 1024)
-        amounts += group_limits()
+        amounts += read_group_limits()
     except (OSError, KeyError, ValueError):
         if not amounts:
             import psutil
@@ -36,13 +36,13 @@ def free_memory(device: str | torch.device = "cpu") -> int:
     return max(0, min(amounts))
 
 
-def group_limits(
+def read_group_limits(
     root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> Iterator[int]:
-    """Bytes that are left of the limits of a container or a Slurm job.
+    """Read how many bytes the limits of a container or a Slurm job leave.
 
-    The machine's figures do not show them. A limit stands at this process's control group, of
-    version 1 or 2, or any above it; what a group holds of files is given back when need be.
+    The figures of the machine do not show them. A limit may be set at the control group of this
+    process (version 1 or 2) or at any above it. Cached files count as free.
     """
     for line in own.read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -74,23 +74,23 @@ def cases_that_fit(
     bytes_per_voxel: int = 3,
     least: Sequence[int] = (1, 1, 1),
 ) -> int:
-    """How many cases a cache can hold, told in a line before it is filled.
+    """Count the cases that a cache can hold, and log it before the cache is filled.
 
-    The size follows from the headers: voxels after resampling, without the crop to the body, so
-    that it errs to the large side. Cases beyond are read anew in every epoch: slower, but no
-    kill for lack of memory.
+    The sizes follow from the headers: the voxels after resampling, without the crop to the body,
+    so they are rather too large. Cases that do not fit are read anew in every epoch: slower, but
+    nothing runs out of memory.
 
     Args:
         cases: each with the path of its ``image``, NIfTI.
         spacing: of the cached voxels, in mm, right-left, back-front, down-up.
-        device: where the cache lies.
-        share: of the free memory that the cache may take; that of the machine is shared with the
-            other processes that ``torchrun`` has started on it.
-        bytes_per_voxel: 2 of an image in float16 and 1 of each region.
-        least: voxels that a smaller case is padded to.
+        device: that holds the cache.
+        share: of the free memory that the cache may take. The processes that ``torchrun`` started
+            on this machine share its memory.
+        bytes_per_voxel: 2 for an image in float16 and 1 for each region.
+        least: size in voxels that smaller cases are padded to.
 
     Raises:
-        InputError: an image is no NIfTI.
+        InputError: an image cannot be read as NIfTI.
     """
     import nibabel
 
@@ -104,7 +104,7 @@ def cases_that_fit(
                 lengths[axis] = count * step
         except Exception as error:  # nibabel raises about anything on a broken file
             raise InputError(
-                f"{case['image']}: it is no NIfTI that can be read ({one_line(error)}); "
+                f"{case['image']}: it cannot be read as NIfTI ({one_line(error)}); "
                 "`python -m pipeline data check` lists every such file."
             ) from None
         voxels = (math.ceil(length / step) for length, step in zip(lengths, spacing, strict=True))
@@ -119,8 +119,8 @@ def cases_that_fit(
     text = f"cache of {len(sizes)} cases on {device}: {total / 1e9:.2f} GB of {room / 1e9:.2f} GB"
     if count < len(sizes):
         logger.warning(
-            f"{text}; {count} of them fit, the others are read anew in every epoch. Give a larger "
-            "--spacing, or --cache_device cpu where the GPU's memory is the smaller one."
+            f"{text}; {count} of them fit, and the others are read anew in every epoch. Give a "
+            "larger --spacing, or --cache_device cpu if the GPU has less memory than the machine."
         )
     else:
         logger.info(text)

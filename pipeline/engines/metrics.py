@@ -1,4 +1,4 @@
-"""Validation metrics of nested regions, cheap enough for every epoch."""
+"""Validation metrics of regions, cheap enough for every epoch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from monai.utils import evenly_divisible_all_gather
 class RegionDice(Metric):
     """Mean Dice over cases and regions, on the network's grid.
 
-    Attached under the name ``dice`` it also sets ``dice/<region>`` (mean over cases) and
-    ``pooled_iou``: the intersections over the unions, both summed over all cases and regions.
-    A region that is empty in truth and prediction has a Dice of 1. Nothing leaves the device
-    before the epoch's end.
+    Attached as ``dice``, it also sets ``dice/<region>``, the mean over cases, and ``pooled_iou``,
+    the intersections divided by the unions, both summed over all cases and regions. A region that
+    is empty in truth and prediction has a Dice of 1. Nothing leaves the device before the epoch
+    ends.
 
     Args:
         regions: the names of the channels.
-        threshold: a voxel belongs to a region where the network's output lies above; 0 for logits.
+        threshold: a voxel whose output is larger belongs to the region; 0 for logits.
         output_transform: takes (prediction, truth), each (B, R, *spatial), from the engine's
             output; by default the entries ``pred`` and ``label``.
     """
@@ -38,7 +38,7 @@ class RegionDice(Metric):
         super().__init__(output_transform=output_transform)
 
     def reset(self) -> None:
-        # Each (B, 3, R): intersection, prediction, truth. A process may get no case at all.
+        # Each (B, 3, R): intersection, prediction, truth. A process may get no cases.
         self.sums = [torch.zeros(0, 3, len(self.regions), dtype=torch.int64)]
 
     def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -69,7 +69,7 @@ class RegionDice(Metric):
         }
 
     def completed(self, engine: Engine, name: str) -> None:
-        """Set scalars only: MONAI compares the key metric, and trackers log the rest."""
+        """Set scalars: MONAI compares the key metric, and trackers log the rest."""
         values = self.compute()
         engine.state.metrics.update(values)
         engine.state.metrics[name] = values["dice"]

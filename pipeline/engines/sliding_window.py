@@ -1,4 +1,4 @@
-"""Inference on volumes of any size, window by window, in the memory that is free."""
+"""Inference on volumes of any size, window by window, in the free memory."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _STEP = 16  # voxels by which a window is stretched: what networks with four poo
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a volume is cut into windows, and where these are put together."""
+class Tiling:
+    """How a volume is cut into windows, and on which device these are put together."""
 
     roi_size: tuple[int, ...]
     batch_size: int
     device: torch.device  # of the sum
 
-    def smaller(self) -> Plan | None:
-        """What needs less memory: fewer windows, the sum on the CPU, or smaller windows."""
+    def shrink(self) -> Tiling | None:
+        """Use less memory: fewer windows at a time, the sum on the CPU, or smaller windows."""
         if self.batch_size > 1:
             return replace(self, batch_size=self.batch_size // 2)
         if self.device.type != "cpu":
@@ -57,28 +57,28 @@ class Plan:
 class SlidingWindow(Inferer):
     """Logits (B, R, *spatial) of volumes (B, C, *spatial), blended from overlapping windows.
 
-    MONAI's ``sliding_window_inference`` with Gaussian weights, and with what fits the machine:
+    This is MONAI's ``sliding_window_inference`` with Gaussian weights, fitted to the machine:
 
-    - How many windows at a time, and on which device they are put together, follow from the free
-      memory. Where even one window does not fit, smaller ones are used, and a line says so.
+    - The free memory decides how many windows are computed at a time, and on which device they
+      are put together. Where even one window does not fit, smaller ones are used, and a line says
+      so.
     - In evaluation the batch norms are folded into the convolutions.
     - With ``stretch`` the windows may be longer than ``roi_size`` where fewer voxels are then
-      computed: an axis of 100 voxels takes one window of 112, and not two of 96.
-    - On a CPU a window of one value throughout, such as air, is computed once for all of them.
+      computed: an axis of 100 voxels takes one window of 112 instead of two of 96.
+    - On a CPU, windows that hold one value throughout, such as air, are computed once.
 
-    The logits equal MONAI's with windows of that size within rounding, for 2D images as for
-    volumes.
+    Within rounding, the logits are MONAI's with windows of the same size, in 2D and 3D.
 
     Args:
-        roi_size: of the window, in voxels; -1 is all of an axis.
+        roi_size: size of the window in voxels; -1 is the whole axis.
         overlap: share of a window that the next one covers again, 0 or more and below 1.
-        stretch: share of ``roi_size`` by which an axis of the window may be longer; the memory of
-            a window grows with it.
+        stretch: share of ``roi_size`` by which the window may be longer along an axis; it then
+            takes more memory.
         mirror: average over the flips of all spatial axes: eight times the work in 3D.
 
     Raises:
         ValueError: ``overlap`` or ``stretch`` is out of range.
-        InputError: not even the sum of the windows fits into memory.
+        InputError: the sum of the windows does not fit into memory.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class SlidingWindow(Inferer):
             raise ValueError(f"stretch is {stretch}; give 0 for windows of roi_size, or 0.5.")
         self.roi_size, self.overlap = roi_size, overlap
         self.stretch, self.mirror = stretch, mirror
-        self.told: set[Plan] = set()
+        self.told: set[Tiling] = set()
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
@@ -109,24 +109,24 @@ class SlidingWindow(Inferer):
         def predict(windows: torch.Tensor) -> torch.Tensor:
             return self._mirrored(windows, lambda x: network(x, *args, **kwargs)).float()
 
-        plan = self._plan(inputs, predict, network)
+        tiling = self._choose_tiling(inputs, predict, network)
         while True:
             try:
                 return sliding_window_inference(
                     inputs,
-                    plan.roi_size,
-                    plan.batch_size,
-                    Remembered(predict) if inputs.device.type == "cpu" else predict,
+                    tiling.roi_size,
+                    tiling.batch_size,
+                    CachedPredictor(predict) if inputs.device.type == "cpu" else predict,
                     overlap=self.overlap,
                     mode="gaussian",
-                    device=plan.device,
+                    device=tiling.device,
                 )
             except torch.OutOfMemoryError:
-                plan = plan.smaller()
-                if plan is None:
+                tiling = tiling.shrink()
+                if tiling is None:
                     raise
                 torch.cuda.empty_cache()
-                logger.warning(f"sliding window: out of memory; goes on with {plan}.")
+                logger.warning(f"sliding window: out of memory; it goes on with {tiling}.")
 
     def _mirrored(
         self, windows: torch.Tensor, run: Callable[[torch.Tensor], torch.Tensor]
@@ -135,20 +135,22 @@ class SlidingWindow(Inferer):
             return run(windows)
         axes = range(2, windows.ndim)
         flips = [f for n in range(len(axes) + 1) for f in itertools.combinations(axes, n)]
-        # Added up one by one, so that the memory is that of one.
+        # Added up one by one, which takes the memory of one.
         total = run(windows).float()
         for flip in flips[1:]:
             total = total + run(windows.flip(flip)).float().flip(flip)
         return total / len(flips)
 
-    def _plan(self, inputs: torch.Tensor, predict: Callable, network: Callable[..., Any]) -> Plan:
-        """The windows that fit into the memory that is free."""
+    def _choose_tiling(
+        self, inputs: torch.Tensor, predict: Callable, network: Callable[..., Any]
+    ) -> Tiling:
+        """Choose windows that fit into the free memory."""
         shape, device = inputs.shape[2:], inputs.device
         roi_size = tuple(
-            fitted(roi, length, self.overlap, self.stretch)
+            fit_window(roi, length, self.overlap, self.stretch)
             for roi, length in zip(fall_back_tuple(self.roi_size, shape), shape, strict=True)
         )
-        per_voxel, channels = probe(inputs, roi_size, predict, network)
+        per_voxel, channels = measure_memory(inputs, roi_size, predict, network)
         padded = math.prod(map(max, shape, roi_size))
         # The sum, its weights, and the volume once more if it has to be padded.
         total = 4 * padded * (len(inputs) * channels + 1)
@@ -158,38 +160,39 @@ class SlidingWindow(Inferer):
         # On a CPU several windows at a time are not faster.
         wanted = 1 if device.type == "cpu" else _BATCH
         windows = math.ceil(padded / math.prod(roi_size)) * len(inputs)
-        plan = Plan(roi_size, max(1, min(wanted, windows)), device)
+        tiling = Tiling(roi_size, max(1, min(wanted, windows)), device)
         if device.type != "cpu" and total + window > room:
-            plan = replace(plan, device=torch.device("cpu"))
-        if plan.device.type == "cpu":
+            tiling = replace(tiling, device=torch.device("cpu"))
+        if tiling.device.type == "cpu":
             left = _SHARE * free_memory("cpu")
             if total > left:
                 raise InputError(
                     f"the sliding window needs {total / 1e9:.1f} GB to put {padded / 1e6:.0f} "
-                    f"million voxels together, {left / 1e9:.1f} GB are free; give a larger spacing."
+                    f"million voxels together, but {left / 1e9:.1f} GB are free; give a larger "
+                    "spacing."
                 )
-        if plan.device == device:
+        if tiling.device == device:
             room -= total
-        first = plan
-        while (need := plan.batch_size * per_voxel * math.prod(plan.roi_size)) > room:
+        first = tiling
+        while (need := tiling.batch_size * per_voxel * math.prod(tiling.roi_size)) > room:
             # The place of the sum is settled above.
-            fewer = replace(plan, device=torch.device("cpu")).smaller()
+            fewer = replace(tiling, device=torch.device("cpu")).shrink()
             if fewer is None:
                 break
-            plan = replace(fewer, device=plan.device)
-        if plan.roi_size != first.roi_size:
+            tiling = replace(fewer, device=tiling.device)
+        if tiling.roi_size != first.roi_size:
             logger.warning(
-                f"sliding window: a window takes {window / 1e9:.1f} GB, {room / 1e9:.1f} GB are "
-                f"free; goes on with {plan}, {need / 1e9:.1f} GB."
+                f"sliding window: a window takes {window / 1e9:.1f} GB, but {room / 1e9:.1f} GB "
+                f"are free; it goes on with {tiling}, which take {need / 1e9:.1f} GB."
             )
-        elif plan not in self.told:  # not again for every case of every validation
-            logger.info(f"sliding window: {plan}.")
-            self.told.add(plan)
-        return plan
+        elif tiling not in self.told:  # not again for every case of every validation
+            logger.info(f"sliding window: {tiling}.")
+            self.told.add(tiling)
+        return tiling
 
 
-def fitted(roi: int, length: int, overlap: float, stretch: float) -> int:
-    """The window along an axis, from ``roi`` up, that computes the fewest voxels."""
+def fit_window(roi: int, length: int, overlap: float, stretch: float) -> int:
+    """Find the window length from ``roi`` up that computes the fewest voxels of an axis."""
 
     def computed(window: int) -> int:
         step = max(1, int(window * (1 - overlap)))  # as in MONAI
@@ -198,8 +201,8 @@ def fitted(roi: int, length: int, overlap: float, stretch: float) -> int:
     return min(range(roi, int(roi * (1 + stretch)) + 1, _STEP), key=computed)
 
 
-class Remembered:
-    """A network whose answer to a window of one value is computed once."""
+class CachedPredictor:
+    """A network that answers a window of one value from memory."""
 
     def __init__(self, predict: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.predict = predict
@@ -215,12 +218,12 @@ class Remembered:
 
 
 @torch.no_grad()
-def probe(
+def measure_memory(
     inputs: torch.Tensor, roi_size: Sequence[int], predict: Callable, network: Callable[..., Any]
 ) -> tuple[float, int]:
-    """Bytes that a network takes per voxel of a window, and its output channels.
+    """Measure the bytes that a network takes per voxel of a window, and its output channels.
 
-    The largest feature map of a small window tells how many channels there are at full size.
+    They follow from the largest feature map of a small window.
     """
     largest = 0
 

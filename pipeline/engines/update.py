@@ -1,15 +1,15 @@
-"""A retrained network in the place of the weights it started from, if it is better."""
+"""Replace the weights that a training started from, if the new ones are better."""
 
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from pathlib import Path
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
+from ..files import replacing
 from .checkpoints import BEST, FINAL
 
 logger = logging.getLogger(__name__)
@@ -18,15 +18,13 @@ logger = logging.getLogger(__name__)
 class UpdateModel:
     """Ignite handler that ends a training by replacing the weights that a server serves.
 
-    Before the first epoch the validator scores the weights that the training starts from. Only an
-    epoch with a better key metric counts as the best from then on, so that ``path`` gets weights
-    that do better on the validation cases, or stays as it is. Without a validation case it gets
-    those of the last epoch. It is replaced in one step: a reader finds the old file or the new one.
-
-    Stands last in the list of handlers.
+    Before the first epoch the validator scores the weights that the training starts from. Only a
+    better epoch counts as the best from then on. So ``path`` gets weights that do better on the
+    validation cases, or stays as it is. Without a validation case it gets the weights of the last
+    epoch. A reader finds the old file or the new one. This handler has to be the last in the list.
 
     Args:
-        path: the weights, which the network has already loaded.
+        path: file of the weights, which the network has already loaded.
         output_dir: where ``Checkpoints`` writes ``model.pt`` and ``model_final.pt``.
         validator: the evaluator that the training validates with.
     """
@@ -47,21 +45,17 @@ class UpdateModel:
         self.validator.run()
         state.epoch = state.best_metric_epoch = 0
         if state.metrics:
-            logger.info(f"{self.path} has the score {state.best_metric:.4f} before the training")
+            logger.info(f"{self.path} scores {state.best_metric:.4f} before the training")
 
     def replace(self, engine: Engine) -> None:
         state = self.validator.state
         if idist.get_rank() > 0:
             return
         if state.metrics and not state.best_metric_epoch:
-            logger.info(f"{self.path} stays: no epoch did better than its {state.best_metric:.4f}")
+            logger.info(f"{self.path} stays: no epoch scored more than its {state.best_metric:.4f}")
             return
         new = self.folder / (BEST if state.metrics else FINAL)
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        try:
+        with replacing(self.path, alone=True) as temporary:
             shutil.copyfile(new, temporary)
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        score = f"of epoch {state.best_metric_epoch}, score {state.best_metric:.4f}"
-        logger.info(f"{self.path} now holds the weights {score if state.metrics else 'at the end'}")
+        best = f"epoch {state.best_metric_epoch}, which scores {state.best_metric:.4f}"
+        logger.info(f"{self.path} now holds the weights of {best if state.metrics else 'the end'}")

@@ -35,5 +35,5 @@ def test_a_torn_checkpoint_is_one_line(tmp_path):
     handler = Checkpoints(
         output_dir=str(tmp_path), model=network, state={}, validator=None, resume=True
     )
-    with pytest.raises(InputError, match=r"checkpoint.pt: it is no checkpoint .*, or is torn"):
+    with pytest.raises(InputError, match=r"checkpoint\.pt"):
         handler.attach(Engine(lambda *_: None))

@@ -56,12 +56,12 @@ def test_limits_of_a_job_count_but_not_the_files_that_it_has_read(tmp_path):
     job = root / "slurm/job_7"
     (job / "step_0").mkdir(parents=True)
     own.write_text("0::/slurm/job_7/step_0\n")
-    assert list(memory.group_limits(root, own)) == []
+    assert list(memory.read_group_limits(root, own)) == []
     for folder, limit in ((job, "8000"), (root / "slurm", "max")):
         (folder / "memory.max").write_text(f"{limit}\n")
     (job / "memory.current").write_text("7000\n")
     (job / "memory.stat").write_text("anon 2000\ninactive_file 4000\nactive_file 1000\n")
-    assert list(memory.group_limits(root, own)) == [6000]
+    assert list(memory.read_group_limits(root, own)) == [6000]
 
 
 def test_limits_of_version_1_count_too(tmp_path):
@@ -74,7 +74,7 @@ def test_limits_of_version_1_count_too(tmp_path):
     (job / "memory.stat").write_text(
         "inactive_file 1\nactive_file 1\ntotal_inactive_file 4000\ntotal_active_file 1000\n"
     )
-    assert list(memory.group_limits(root, own)) == [6000]
+    assert list(memory.read_group_limits(root, own)) == [6000]
 
 
 def test_free_memory_is_a_sane_number():

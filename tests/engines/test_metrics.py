@@ -62,7 +62,7 @@ def test_it_is_a_validators_key_metric_and_forgets_the_epoch_before():
 
 
 def test_channels_and_regions_must_agree():
-    with pytest.raises(ValueError, match="2 channels for the 1 regions"):
+    with pytest.raises(ValueError, match="optic_disc"):
         RegionDice(["optic_disc"]).update(cases(1, seed=0))
 
 

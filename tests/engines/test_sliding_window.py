@@ -15,7 +15,7 @@ from monai.networks.nets import AttentionUnet as MonaiAttentionUnet
 from torch import nn
 
 from pipeline.engines import sliding_window
-from pipeline.engines.sliding_window import SlidingWindow, fitted
+from pipeline.engines.sliding_window import SlidingWindow, fit_window
 from pipeline.errors import InputError
 from pipeline.networks.attention_unet import AttentionUnet
 from pipeline.networks.folding import folded
@@ -85,7 +85,7 @@ def test_a_stretched_window_saves_voxels(length, overlap, stretch):
         )
         return len(starts) * window
 
-    window = fitted(96, length, overlap, stretch)
+    window = fit_window(96, length, overlap, stretch)
     assert 96 <= window <= 96 * (1 + stretch)
     assert computed(window) <= computed(96)
 
@@ -93,7 +93,7 @@ def test_a_stretched_window_saves_voxels(length, overlap, stretch):
 @torch.no_grad()
 def test_the_logits_are_those_of_monai_with_a_stretched_window():
     network, image = NETWORKS[3], torch.rand(1, 1, 32, 30, 29)
-    assert [fitted(16, n, 0.25, 1.0) for n in image.shape[2:]] == [32, 32, 32]
+    assert [fit_window(16, n, 0.25, 1.0) for n in image.shape[2:]] == [32, 32, 32]
     expected = sliding_window_inference(image, (32, 32, 32), 2, network, 0.25, mode="gaussian")
     result = SlidingWindow(roi_size=16, overlap=0.25, stretch=1.0)(image, network)
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
@@ -139,7 +139,7 @@ def test_windows_shrink_to_the_free_memory_and_a_line_says_so(monkeypatch, caplo
     assert "32 x 32 x 32" in caplog.text
     assert small.shape == whole.shape
     monkeypatch.setattr(sliding_window, "free_memory", lambda _: 1e6)
-    with pytest.raises(InputError, match="free; give a larger spacing"):
+    with pytest.raises(InputError, match="spacing"):
         infer(image, network)
 
 
@@ -147,9 +147,9 @@ def test_windows_shrink_to_the_free_memory_and_a_line_says_so(monkeypatch, caplo
 def test_a_full_device_gets_fewer_windows_at_a_time(monkeypatch, caplog):
     """As a GPU that others fill up meanwhile."""
     image, network = torch.rand(1, 1, 16, 16, 16), Counting(most=1)
-    plan = sliding_window.Plan((8, 8, 8), 8, torch.device("cpu"))
+    tiling = sliding_window.Tiling((8, 8, 8), 8, torch.device("cpu"))
     infer = SlidingWindow(roi_size=(8, 8, 8), overlap=0.0)
-    monkeypatch.setattr(infer, "_plan", lambda *_: plan)
+    monkeypatch.setattr(infer, "_choose_tiling", lambda *_: tiling)
     result = infer(image, network)
     assert len(caplog.records) == 3  # 4, 2 and 1 at a time
     expected = sliding_window_inference(image, (8, 8, 8), 1, network, 0.0, mode="gaussian")

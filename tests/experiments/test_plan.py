@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.experiments.cells import cells, check_settings
+from pipeline.experiments.cells import cells, check_unchanged
 from pipeline.experiments.plan import Categorical, read_plan
 from pipeline.experiments.work import as_argument, evaluation, last_words, training
 
@@ -137,10 +137,10 @@ def test_settings_notice_a_file_that_has_changed(read, tmp_path):
     (cell,) = cells(read(configs=[str(overlay)], overrides={"device": "cpu"}))
     before = cell.settings()
     (moved,) = cells(read(configs=[str(overlay)], overrides={"device": "cuda:1"}))
-    check_settings(moved, before, moved.settings(), tmp_path)  # where it runs is no setting
+    check_unchanged(moved, before, moved.settings(), tmp_path)  # where it runs is no setting
     overlay.write_text('{"lr": 0.2}')
     with pytest.raises(InputError, match=r"begun with another mine\.json"):
-        check_settings(cell, before, cell.settings(), tmp_path)
+        check_unchanged(cell, before, cell.settings(), tmp_path)
 
 
 def test_settings_notice_overlays_in_another_order(read, tmp_path):
@@ -149,14 +149,14 @@ def test_settings_notice_overlays_in_another_order(read, tmp_path):
     for number, path in enumerate(names):
         path.write_text(f'{{"lr": {number}}}')
     (first,), (other,) = (cells(read(configs=[*map(str, each)])) for each in (names, names[::-1]))
-    check_settings(first, first.settings(), first.settings(), tmp_path)
+    check_unchanged(first, first.settings(), first.settings(), tmp_path)
     with pytest.raises(InputError, match=r"begun with overlays .*a\.json', 'b\.json"):
-        check_settings(other, first.settings(), other.settings(), tmp_path)
+        check_unchanged(other, first.settings(), other.settings(), tmp_path)
 
 
 def test_two_of_one_name_are_not_one(tmp_path):
     (tmp_path / "plan.json").write_text('{"networks": {"unet": {}, "unet": {}}}')
-    with pytest.raises(InputError, match=r"plan.json: it is not JSON \(two of 'unet'\)"):
+    with pytest.raises(InputError, match=r"plan.json: .*'unet'"):
         read_plan(tmp_path / "plan.json")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """A fault in what the user gave: its message says what was received and what to do.
@@ -13,3 +16,10 @@ class InputError(ValueError):
 def one_line(error: BaseException, limit: int | None = 300) -> str:
     """The message of an error, which may be empty or of many lines, up to ``limit`` characters."""
     return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The known name that was probably meant, or all of them, as the end of an error."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}."

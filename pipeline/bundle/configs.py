@@ -1,55 +1,169 @@
-"""The inference config that fits one training."""
+"""The config of a bundle: its files laid over each other, and what follows from them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
-# What inference does in its own way, whatever the training did.
-OWN = {
-    "imports",
-    "bundle_root",
-    "dataset_dir",
-    "output_dir",
-    "device",
-    "network",
-    "initialize",
-    "run",
-}
+from ..errors import InputError, one_line, suggestion
+from ..files import read_json
+from .ids import READ_BY_MONAI, Role, of_role
+
+_REFERENCE = re.compile(r"@(\w+)")  # of an expression to a top-level id
+_NESTED = re.compile(r"#|::")  # between an id and one inside it
 
 
-def inference_config(inference: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
-    """``inference.json`` with the ids that it shares with a training as they were there.
+class Config:
+    """The ids of a bundle and their values.
 
-    So the network's overlay, its widths and the preprocessing are those of the training, and what
-    these refer to comes along.
-
-    Args:
-        inference: the content of ``inference.json``.
-        training: the merged config of the training.
+    Attributes:
+        content: values as JSON holds them, expressions and references included.
     """
-    shared = {name: value for name, value in training.items() if name in inference.keys() - OWN}
-    config = {**inference, **shared}
-    while missing := (references(shared) & training.keys()) - config.keys():
-        shared = {name: training[name] for name in missing}
-        config |= shared
-    return config
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self.content = deepcopy(dict(content))
+
+    @classmethod
+    def read(cls, *paths: Path, fix: str = "give the path of a JSON file.") -> Config:
+        """Files, each laid over those before it, as ``monai.bundle run`` does.
+
+        Raises:
+            InputError: names the file that is missing or malformed.
+        """
+        config = cls({})
+        for path in paths:
+            config = config.with_changes(read_json(path, fix), source=str(path))
+        return config
+
+    def with_changes(self, changes: Mapping[str, Any], *, source: str = "") -> Config:
+        """The config with other values: an overlay's, or those of a command line.
+
+        Args:
+            changes: values by id; ``a#b`` is ``b`` inside ``a``, and ``+a`` adds to ``a``.
+            source: file or option that they come from, for the error.
+
+        Raises:
+            InputError: an id has no place in the config.
+        """
+        from monai.bundle import ConfigParser
+        from monai.bundle.utils import merge_kv
+
+        if not any(_NESTED.search(name) or name.startswith("+") for name in changes):
+            return Config(self.content | dict(changes))
+        parser = ConfigParser(deepcopy(self.content))
+        for name, value in changes.items():
+            try:
+                merge_kv(parser, name, deepcopy(value))
+            except Exception as error:  # MONAI raises about anything
+                raise InputError(
+                    f"{source or 'the config'}: {name} {value!r} has no place in the config "
+                    f"({one_line(error)})."
+                ) from None
+        return Config({name: v for name, v in parser.get().items() if name != "_meta_" or v})
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a top-level id, expressions as they stand."""
+        return self.content.get(name, default)
+
+    def built(self, name: str) -> Any:
+        """A value with its expressions and references resolved, and its components built.
+
+        Raises:
+            InputError: names the id and the first cause; a component may raise about anything.
+        """
+        from monai.bundle import ConfigParser
+
+        try:
+            return ConfigParser(deepcopy(self.content)).get_parsed_content(name)
+        except Exception as error:
+            raise InputError(f"{name}: {one_line(first_cause(error), 500)}") from error
+
+    def with_references(self, names: Iterable[str]) -> dict[str, Any]:
+        """The values of some ids, and of all ids that they refer to."""
+        found: dict[str, Any] = {}
+        left = list(names)
+        while left:
+            name = left.pop()
+            if name in self.content and name not in found:
+                found[name] = self.content[name]
+                left += references(found[name])
+        return found
+
+    def as_trained(self, training: Mapping[str, Any]) -> Config:
+        """The config with all that decides the model as it was in a training.
+
+        So the network's overlay, its widths and the preprocessing are those of the training, and
+        what these refer to comes along.
+
+        Args:
+            training: the merged config of the training; empty for the config as it is.
+        """
+        new = of_role(self.content.keys() & training.keys(), Role.MODEL)
+        content = dict(self.content)
+        while new:
+            content |= {name: training[name] for name in new}
+            referred = references([training[name] for name in new])
+            new = (referred & training.keys()) - content.keys()
+        return Config(content)
+
+    def check_ids(self, given: Mapping[str, Any], *, where: str = "--") -> None:
+        """Refuse ids that nothing in the config reads: MONAI accepts any id in silence.
+
+        Args:
+            given: values by id that a user sets.
+            where: what stands before the id in an error.
+
+        Raises:
+            InputError: names the id and the nearest one.
+        """
+        read = self.content.keys() & (references(self.content) | READ_BY_MONAI)
+        for name, value in given.items():
+            if top_level(name) not in read:
+                hint = suggestion(name, read)
+                raise InputError(
+                    f"{where}{name} {value}: nothing in the bundle reads this id; {hint}"
+                )
 
 
 def references(content: Any) -> set[str]:
-    """The top-level ids that a config refers to."""
-    return set(re.findall(r"@(\w+)", json.dumps(content, default=str)))
+    """The top-level ids that a part of a config refers to."""
+    return {name for text in texts(content) for name in _REFERENCE.findall(text)}
 
 
 def texts(node: Any) -> Iterator[str]:
-    """Every string in a config."""
+    """Every text in a config."""
     if isinstance(node, str):
         yield node
-    elif isinstance(node, dict):
-        for value in node.values():
+    elif isinstance(node, Mapping | Sequence):
+        for value in node.values() if isinstance(node, Mapping) else node:
             yield from texts(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from texts(value)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is a number, a text that is not an expression, null, or a list of such."""
+    if isinstance(value, list):
+        return all(is_plain(each) for each in value)
+    if isinstance(value, str):
+        return not value.startswith(("$", "@", "%"))
+    return isinstance(value, bool | int | float) or value is None
+
+
+def top_level(name: str) -> str:
+    """``train`` of ``train#trainer`` or ``+train``."""
+    return _NESTED.split(name.lstrip("+"))[0]
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON keeps it: what JSON does not know becomes a text."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The ``InputError`` among the causes of an error, else the first cause."""
+    while not isinstance(error, InputError) and (cause := error.__cause__ or error.__context__):
+        error = cause
+    return error

@@ -7,7 +7,6 @@ bundle is in this file, and `tests/bundle/test_running.py` fails where MONAI cha
 from __future__ import annotations
 
 import inspect
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,41 +15,27 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow, create_workflow
 from monai.bundle import run as bundle_run
-from monai.bundle.properties import InferProperties, TrainProperties
-from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
-from .configs import inference_config
-
-# Ids that MONAI itself reads, so a config need not refer to them.
-READ_BY_MONAI = {
-    *("_meta_", "imports", "initialize", "run", "finalize", "displayable_configs"),
-    *(p["id"].split(ID_SEP_KEY)[0] for p in (*TrainProperties.values(), *InferProperties.values())),
-    *(name for tool in DEFAULT_EXP_MGMT_SETTINGS.values() for name in tool["configs"]),
-}
+from ..files import read_json
+from .configs import Config
 
 
 def running_config() -> dict[str, Any]:
-    """The config of the bundle that is being run, overrides and overlays merged.
-
-    An expression in a config cannot see the config it stands in, so this looks up the stack for
-    the MONAI workflow that evaluates the expression. Empty outside of one.
-    """
-    for frame in stack():
-        if is_workflow(frame):
-            return frame.f_locals["self"].parser.config
-    return {}
+    """The merged config of the bundle that is being run; empty outside of a run."""
+    workflow = _workflow()
+    return workflow.parser.config if workflow else {}
 
 
 def overrides() -> dict[str, Any]:
-    """The ids that were given to ``monai.bundle run``, with their values, found up the stack.
+    """The ids that were given to ``monai.bundle run``, with their values.
 
-    The merged config does not tell them from the ids of the files, of which some may rest: one
-    that reads ``epochs`` may itself be overridden, or dropped by an overlay.
+    The merged config does not tell them from the ids of the files.
     """
     own = inspect.signature(ConfigWorkflow).parameters
-    # Their names, in MONAI's functions that run the ids ``initialize`` and ``run``.
+    # The local names that hold them in MONAI's functions, while these run the ids ``initialize``
+    # and ``run``.
     names = {create_workflow.__code__: "_args", bundle_run.__code__: "override"}
-    for frame in stack():
+    for frame in _stack():
         if frame.f_code in names:
             given = frame.f_locals[names[frame.f_code]]
             return {name: value for name, value in given.items() if name not in own}
@@ -58,35 +43,35 @@ def overrides() -> dict[str, Any]:
 
 
 def running_bundle() -> dict[str, Any]:
-    """The bundle that is being run, for its record: config, overrides, tags, files."""
-    config = running_config()
+    """The bundle that is being run, for its record: config, overrides, tags, files, inference."""
+    config, workflow = running_config(), _workflow()
     bundle = {"config": config, "overrides": overrides(), "tags": {}, "files": []}
-    root = next((f.f_locals["self"].config_root_path for f in stack() if is_workflow(f)), None)
-    if root is not None:
-        root = Path(root)
-        inference = root / "inference.json"
-        if inference.exists():
-            bundle["inference"] = inference_config(json.loads(inference.read_text()), config)
-        metadata = root / "metadata.json"
-        version = json.loads(metadata.read_text())["version"] if metadata.exists() else "unknown"
-        network = str(config.get("network_def", {}).get("_target_", "unknown")).split(".")[-1]
-        names = ("metadata.json", "logging.conf", "inference.json")
-        bundle["files"] = [
-            str(path.resolve()) for path in map(root.joinpath, names) if path.exists()
-        ]
-        bundle["tags"] = {
-            "pipeline.bundle": (root.parent if root.name == "configs" else root).resolve().name,
-            "pipeline.bundle_version": version,
-            "pipeline.network": network,
-        }
+    if workflow is None:
+        return bundle
+    root = Path(workflow.config_root_path)
+    names = ("metadata.json", "logging.conf", "inference.json")
+    there = [path for path in map(root.joinpath, names) if path.exists()]
+    metadata = root / "metadata.json"
+    version = read_json(metadata)["version"] if metadata in there else "unknown"
+    network = str(config.get("network_def", {}).get("_target_", "unknown")).split(".")[-1]
+    if (inference := root / "inference.json") in there:
+        bundle["inference"] = Config.read(inference).as_trained(config).content
+    bundle["files"] = [str(path.resolve()) for path in there]
+    bundle["tags"] = {
+        "pipeline.bundle": (root.parent if root.name == "configs" else root).resolve().name,
+        "pipeline.bundle_version": version,
+        "pipeline.network": network,
+    }
     return bundle
 
 
-def is_workflow(frame: FrameType) -> bool:
-    return isinstance(frame.f_locals.get("self"), ConfigWorkflow)
+def _workflow() -> ConfigWorkflow | None:
+    """MONAI's workflow that evaluates the expression which led here."""
+    held = (frame.f_locals.get("self") for frame in _stack())
+    return next((each for each in held if isinstance(each, ConfigWorkflow)), None)
 
 
-def stack() -> Iterator[FrameType]:
+def _stack() -> Iterator[FrameType]:
     """The calls that led here, the innermost first."""
     frame = sys._getframe(1)
     while frame is not None:

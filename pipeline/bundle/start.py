@@ -1,10 +1,8 @@
-"""What must be right before a bundle run starts, each fault ended by one clear line."""
+"""What a bundle run checks and loads before it starts; a fault ends it in one line."""
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,37 +15,37 @@ import torch
 
 from ..errors import InputError, one_line
 from ..networks.weights import load_weights
-from .configs import texts
-from .running import READ_BY_MONAI, overrides, running_config
+from .as_trained import check_as_trained
+from .configs import Config, is_plain
+from .running import overrides, running_config
 from .settings import check_settings
+from .trained import CHECKPOINT, HISTORY, check_file
 
 
 def check_run() -> None:
     """Refuse what the running bundle cannot run with, before any work.
 
-    MONAI accepts any new top-level id in silence, so a mistyped override would train with the
-    default. Called in the config's ``initialize``; from then on an ``InputError`` that ends the
-    program is printed as one line instead of a traceback.
+    Called first in a config's ``initialize``. From then on an ``InputError`` that ends the program
+    is printed as one line instead of a traceback.
 
     Raises:
-        InputError: names an override that nothing reads, such as ``--epohcs 1``, and its nearest
-            neighbour; a JSON word that stays a text; a value that cannot be, see
-            ``check_settings``; or how to start several processes.
+        InputError: an override is not read by anything, such as ``--epohcs 1``, or is a word of
+            JSON that the command line does not know; a value is out of range, see
+            ``check_settings``; or several processes would not work together.
     """
     show_input_errors_as_one_line()
     config = running_config()
-    read = config.keys() & (READ_BY_MONAI | set(re.findall(r"@(\w+)", " ".join(texts(config)))))
-    for name, value in overrides().items():
+    given = overrides()
+    Config(config).check_ids(given)
+    for name, value in given.items():
         if value in ("true", "false", "null"):
-            # The command line would pass on the text, which counts as true.
+            # The command line passes them on as texts, and any text counts as true.
             as_python = {"true": "True", "false": "False", "null": "'$None'"}[value]
-            raise InputError(f"--{name} {value}: here it is a text; write --{name} {as_python}.")
-        if re.split("#|::", name.lstrip("+"))[0] not in read:
-            near = difflib.get_close_matches(name, read, n=1, cutoff=0.5)
-            hint = f"did you mean --{near[0]}?" if near else f"it has {', '.join(sorted(read))}."
-            raise InputError(f"--{name} {value}: nothing in the bundle reads this id; {hint}")
-        if isinstance(value, str) and "#" in value and value[0] not in "$@%":
-            raise InputError(f"--{name} {value}: MONAI takes the # for a part of an id; rename it.")
+            raise InputError(f"--{name} {value}: this is a text; write --{name} {as_python}.")
+        if isinstance(value, str) and "#" in value and is_plain(value):
+            raise InputError(
+                f"--{name} {value}: MONAI reads what follows # as a part of an id; rename it."
+            )
     check_settings(config)
     check_processes(config)
 
@@ -91,43 +89,62 @@ def show_input_errors_as_one_line() -> None:
     sys.excepthook = hook
 
 
-def existing_file(path: str, what: str, fix: str) -> str:
-    """``path`` itself.
-
-    Raises:
-        InputError: when there is no such file.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"{what} {path}: there is no such file; {fix}")
-    return path
-
-
 def load_pretrained(network: torch.nn.Module, path: str) -> None:
-    """Load the weights of an earlier training into ``network``; an empty path loads nothing.
+    """Load the weights that a training starts from; an empty path loads nothing.
 
     Raises:
-        InputError: when there is no such file, or it holds another network.
+        InputError: there is no such file, or it holds another network's weights.
     """
-    if not path:
-        return
-    existing_file(path, "pretrained", "give --pretrained, the model.pt of an earlier training.")
-    fix = "give the overlays and the channels, strides and gates that it was trained with"
-    load_weights(network, path, option="pretrained", fix=fix)
+    if path:
+        missing = "give --pretrained, the model.pt of an earlier training."
+        weights = check_file(path, option="pretrained", fix=missing)
+        fix = "give the overlays and the channels, strides and gates that it was trained with"
+        load_weights(network, weights, option="pretrained", fix=fix)
 
 
-def unused_folder(path: str, holds: Sequence[str], *, resume: bool = False) -> str:
-    """``path`` itself, a folder for a run's files.
+def load_trained(
+    network: torch.nn.Module,
+    ckpt_path: str,
+    *,
+    section: str = "",
+    fold: int | None = None,
+    datalist: str = "",
+) -> None:
+    """Load a trained network for an evaluation or inference with the settings of its training.
 
     Args:
-        path: the folder.
-        holds: names of files that an earlier run would have left, with ``*`` for any letters.
-        resume: the earlier run goes on from its ``checkpoint.pt``, and may have them.
+        network: of the running bundle.
+        ckpt_path: the checkpoint.
+        section: of the cases; in ``"validation"`` the fold and the datalist must be the training's
+            too, or the network would be measured on cases that it was trained on.
+        fold: that is validated.
+        datalist: that lists the cases.
 
     Raises:
-        InputError: when it holds a file of an earlier run, which would be overwritten, or cannot
-            be written to.
+        InputError: there is no such file, it holds another network's weights, or it was trained
+            with other settings.
     """
-    above = next(each for each in (Path(path), *Path(path).resolve().parents) if each.exists())
+    missing = "give --ckpt_path, the model.pt that a training wrote into its output_dir."
+    weights = check_file(ckpt_path, option="ckpt_path", fix=missing)
+    same_cases = {"fold": fold, "datalist": datalist} if section == "validation" else {}
+    check_as_trained(weights, running_config(), **same_cases)
+    fix = "give the overlays and options that it was trained with"
+    load_weights(network, weights, option="ckpt_path", fix=fix)
+
+
+def check_output_dir(path: str, holds: Sequence[str], *, resume: bool = False) -> None:
+    """Refuse a folder that a run cannot write to, or whose files it would overwrite.
+
+    Args:
+        path: the folder, which need not exist.
+        holds: patterns of the names of files that an earlier run would have left.
+        resume: the earlier run may go on from its ``checkpoint.pt``.
+
+    Raises:
+        InputError: names the folder and what it holds.
+    """
+    folder = Path(path)
+    above = next(each for each in (folder, *folder.resolve().parents) if each.exists())
     try:
         with TemporaryFile(dir=above):  # the folder is made when there is something to write
             pass
@@ -136,15 +153,15 @@ def unused_folder(path: str, holds: Sequence[str], *, resume: bool = False) -> s
         raise InputError(
             f"output_dir {path}: it cannot be written to ({reason}); give another --output_dir."
         ) from None
-    found = sorted(each.name for name in holds for each in Path(path).glob(name))
-    goes_on = (Path(path) / "checkpoint.pt").exists()
-    # One that was cut off in its first epoch, between its model and its checkpoint, begins again.
-    history = Path(path) / "history.csv"
-    begun = history.exists() and len(history.read_text().splitlines()) <= 2
-    if found and not (resume and (goes_on or begun)):
+    found = sorted(each.name for pattern in holds for each in folder.glob(pattern))
+    goes_on = (folder / CHECKPOINT).exists()
+    # A training that was cut off in its first epoch, after its model and before its checkpoint,
+    # starts again.
+    history = folder / HISTORY
+    starts_again = history.exists() and len(history.read_text().splitlines()) <= 2
+    if found and not (resume and (goes_on or starts_again)):
         fix = ", or go on with --resume True" if goes_on else ""
-        none = ", and no checkpoint.pt to go on from" if resume else ""
+        none = f", and no {CHECKPOINT} to go on from" if resume else ""
         raise InputError(
             f"output_dir {path}: it holds {found[0]}{none}; give another --output_dir{fix}."
         )
-    return path

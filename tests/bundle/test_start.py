@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow, create_workflow
 
-from pipeline.bundle.as_trained import check_as_trained
-from pipeline.bundle.cases import find_images
+from bundles import declared_configs
 from pipeline.bundle.running import running_bundle
-from pipeline.bundle.settings import check_settings
-from pipeline.bundle.start import (
-    check_processes,
-    existing_file,
-    load_pretrained,
-    unused_folder,
-)
+from pipeline.bundle.start import check_output_dir, check_processes, load_pretrained, load_trained
 from pipeline.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
 
-BUNDLES = Path(__file__).parents[2] / "bundles"
 CHECK = {"_target_": "pipeline.bundle.check_run"}
 TINY = {
     "epochs": 5,
@@ -70,13 +60,13 @@ def input_error(error: BaseException) -> str:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ({"epohcs": 1}, ["--epohcs 1", "did you mean --epochs?"]),
-        ({"zzz": 1}, ["--zzz 1", "it has", "epochs", "lr"]),
+        ({"epohcs": 1}, ["--epohcs 1", "mean epochs?"]),
+        ({"zzz": 1}, ["--zzz 1", "epochs", "lr"]),
         ({"rests": 1}, ["--rests 1"]),  # in the file, but it would change nothing
         ({"epochs": 1, "trainer#steps": 2}, ["--epochs 1"]),
-        ({"lr": "false"}, ["write --lr False"]),  # fire makes a text of JSON's false
-        ({"bundle_root": "a#b"}, ["--bundle_root a#b", "rename it"]),
-        ({"epochs": 0}, ["epochs is 0: give a whole number, 1 or more (--epochs)"]),
+        ({"lr": "false"}, ["--lr False"]),  # fire makes a text of JSON's false
+        ({"bundle_root": "a#b"}, ["--bundle_root a#b"]),
+        ({"epochs": 0}, ["epochs is 0", "(--epochs)"]),
     ],
 )
 def test_an_override_that_nothing_reads_is_refused(tiny, override, words):
@@ -104,19 +94,8 @@ def test_an_override_that_the_config_or_monai_reads_is_accepted(tiny, override, 
     assert running_bundle() == {"config": {}, "overrides": {}, "tags": {}, "files": []}
 
 
-def declared_ids() -> list:
-    """Each bundle's own ids: as overrides with train.json, its overlays, or inference.json."""
-    found = []
-    for configs in sorted(BUNDLES.glob("*/configs")):
-        train, inference = configs / "train.json", configs / "inference.json"
-        overlays = {*configs.rglob("*.json")} - {train, inference, configs / "metadata.json"}
-        found += [[path] for path in (train, inference) if path.exists()]
-        found += [[train, path] for path in sorted(overlays)]
-    return found
-
-
 @pytest.mark.parametrize(
-    "paths", declared_ids(), ids=lambda paths: "+".join(path.stem for path in paths)
+    "paths", declared_configs(), ids=lambda paths: "+".join(path.stem for path in paths)
 )
 def test_every_plain_id_of_a_bundles_last_config_can_be_overridden(paths, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")
@@ -143,141 +122,24 @@ def test_a_users_fault_is_one_line_and_any_other_keeps_its_traceback(tiny, capsy
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_files_and_folders_of_a_run(tmp_path):
-    for name in ("b.PNG", "a.jpg", "notes.txt", "model.pt", "checkpoint.pt"):
+def test_a_folder_with_files_of_an_earlier_run_is_refused(tmp_path):
+    for name in ("notes.txt", "model.pt", "checkpoint.pt"):
         (tmp_path / name).touch()
-    assert [Path(case["image"]).name for case in find_images(str(tmp_path))] == ["a.jpg", "b.PNG"]
-    assert existing_file(str(tmp_path / "model.pt"), "ckpt_path", "") == str(tmp_path / "model.pt")
-    assert unused_folder(str(tmp_path / "new"), ["model.pt"]) == str(tmp_path / "new")
-    (tmp_path / "empty").mkdir()
-    for refused, words in [
-        (lambda: find_images("nowhere"), "dataset_dir nowhere: .* --dataset_dir"),
-        (lambda: find_images("empty"), "dataset_dir empty: no image .* .png, .jpg"),
-        (lambda: existing_file("m.pt", "ckpt_path", "train first."), "ckpt_path m.pt: .* train"),
-        (
-            lambda: unused_folder(str(tmp_path), ["model.pt"]),
-            "holds model.pt; give another --output_dir, or go on with --resume True",
-        ),
-    ]:
-        with pytest.raises(InputError, match=words):
-            refused()
-    assert unused_folder(str(tmp_path), ["*.pt"], resume=True) == str(tmp_path)
+    folder, everything = str(tmp_path), ["*.pt"]
+    check_output_dir(str(tmp_path / "new"), everything)
+    assert not (tmp_path / "new").exists()
+    check_output_dir(folder, everything, resume=True)
+    with pytest.raises(InputError, match=r"model\.pt.*--output_dir.*--resume True"):
+        check_output_dir(folder, ["model.pt"])
     (tmp_path / "checkpoint.pt").unlink()  # a training from the start would overwrite the model
-    with pytest.raises(InputError, match=r"model\.pt, and no checkpoint\.pt to go on from; give"):
-        unused_folder(str(tmp_path), ["*.pt"], resume=True)
+    with pytest.raises(InputError, match=r"model\.pt.*checkpoint\.pt.*--output_dir\."):
+        check_output_dir(folder, everything, resume=True)
     (tmp_path / "history.csv").write_text("epoch,loss\n1,0.5\n")  # cut off in its first epoch
-    assert unused_folder(str(tmp_path), ["*.pt"], resume=True) == str(tmp_path)
-    with pytest.raises(InputError, match=r"holds model\.pt"):
-        unused_folder(str(tmp_path), ["*.pth", "m*.pt"])
-    with pytest.raises(
-        InputError, match=r"notes\.txt.*cannot be written to .*another --output_dir"
-    ):
-        unused_folder(str(tmp_path / "notes.txt/out"), ["model.pt"])
-
-
-@pytest.fixture
-def trained(tmp_path) -> str:
-    """A checkpoint, with the config of its training."""
-    config = {
-        "network_def": {"_target_": "Net", "strides": "@strides", "_desc_": "old words"},
-        "strides": [2, 2],
-        "preprocessing": {
-            "transforms": [{"_target_": "LoadImaged"}, {"upper": 99.9, "size": "@roi_size"}]
-        },
-        "roi_size": [64, 64],
-        "regions": "$['a']",
-        "lr": 0.1,
-        "fold": 2,
-    }
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    return str(tmp_path / "model.pt")
-
-
-@pytest.mark.parametrize(
-    ("change", "more", "fault"),
-    [
-        ({}, {"fold": 2}, ""),
-        ({"lr": 0.2, "roi_size": (64, 64), "regions": ["a"]}, {"fold": None, "other": 1}, ""),
-        ({"network_def#_desc_": "new words"}, {}, ""),
-        ({"preprocessing#transforms#0#ct": True}, {}, ""),
-        ({"strides": [4, 2]}, {}, r"strides is \[4, 2\] and .*model.pt was trained with \[2, 2\]"),
-        ({"roi_size": [64, 32]}, {}, "roi_size is"),
-        ({"preprocessing#transforms#1#upper": 50}, {}, "transforms#1#upper is 50 .* with 99.9"),
-        ({"network_def#gates": 1}, {}, "network_def#gates is 1 .* with None"),
-        ({}, {"fold": 0}, "fold is 0 .* with 2"),
-    ],
-)
-def test_what_comes_after_a_training_has_its_settings(trained, tmp_path, change, more, fault):
-    """Also those that the weights do not show."""
-    config = json.loads((tmp_path / "config.json").read_text())
-    ids = ["network_def", "preprocessing", "regions"]
-    check = {
-        "_target_": "pipeline.bundle.check_as_trained",
-        "checkpoint": trained,
-        "ids": ids,
-        **more,
-    }
-    (tmp_path / "later.json").write_text(json.dumps(config | {"initialize": [check], "run": []}))
-    if not fault:
-        workflow(str(tmp_path / "later.json"), **change)
-        return
-    with pytest.raises(RuntimeError) as error:
-        workflow(str(tmp_path / "later.json"), **change)
-    assert re.search(fault, input_error(error.value))
-
-
-def test_of_a_training_that_left_no_config_nothing_is_known(tmp_path):
-    check_as_trained(str(tmp_path / "model.pt"), ["network_def"], fold=1)
-
-
-def bundle_settings(name: str, *overlays: str) -> dict:
-    configs = BUNDLES / name / "configs"
-    files = ["train.json", *overlays]
-    return {k: v for file in files for k, v in json.loads((configs / file).read_text()).items()}
-
-
-FUNDUS = bundle_settings("fundus_disc_cup_segmentation")
-PANCREAS = bundle_settings("pancreas_ct_segmentation")
-
-
-@pytest.mark.parametrize(
-    ("config", "change"),
-    [
-        *[(FUNDUS, {name: 0}) for name in ("epochs", "batch_size", "val_interval", "patience")],
-        *[(FUNDUS, {"epochs": value}) for value in ("abc", 1.5, True, None, -1) if value],
-        *[(FUNDUS, {"lr": value}) for value in (0, -1, "abc", float("nan"), float("inf"))],
-        *[(FUNDUS, {"gates": value}) for value in (3, 3.5, -1)],
-        *[(FUNDUS, {"roi_size": value}) for value in (64, [64], [64, 32], [0, 0], ["a", "a"])],
-        *[(FUNDUS, {"patch_size": value}) for value in (64, [64, 64, 64])],
-        *[(FUNDUS, {"device": value}) for value in ("gpu", "cuda:99", 1.5)],
-        *[(FUNDUS, {"regions": value}) for value in ("a", ["a"], [], [1, 2])],
-        *[(FUNDUS, {"strides": value}) for value in ([2, 2], [2, 2, 2, 2, 2], 2, [], [2, 2, 2, 0])],
-        *[(FUNDUS, {"strides": value}) for value in ([2.0] * 4, [[2, 2], [2, 0], 2, 2])],
-        *[(FUNDUS, {"channels": value}) for value in ([4], ["a", "b"])],
-        *[(FUNDUS, change) for change in ({"fold": True}, {"tags": "foo"}, {"dataset_dir": 2024})],
-        *[(FUNDUS, {"output_dir": value}) for value in (2025, ("my", "data"))],
-        *[(FUNDUS, change) for change in ({"seed": -1}, {"resume": "yes"}, {"channels": 16})],
-        *[(PANCREAS, {"spacing": value}) for value in ([6, 6], [0, 1, 1], 1.5)],
-        *[(PANCREAS, {"overlap": value}) for value in (1, -0.1, "a")],
-        *[(PANCREAS, {"hu_window": value}) for value in ([100], [240, -100], ["a", "b"])],
-        *[(PANCREAS, {"class_ratios": value}) for value in ([1], [1] * 4, [0, 0, 0], [-1, 1, 1])],
-        *[(PANCREAS, {"label_values": value}) for value in ([[1, 2], [2]], [], [1, 2], [[]])],
-    ],
-)
-def test_a_setting_that_cannot_be_is_named_with_what_to_give(config, change):
-    (name,) = change
-    with pytest.raises(InputError, match=rf"{name} .*give .*--{name}\b.*\.$"):
-        check_settings(config | change)
-
-
-def test_the_settings_of_the_bundles_and_their_overlays_can_be():
-    for paths in declared_ids():
-        config: dict = {}
-        for path in paths:
-            config |= json.loads(path.read_text())
-        check_settings(config)
-    check_settings(PANCREAS | {"class_ratios": [1, 3]})  # no patch is centred on a tumour
-    check_settings({"lr": "$@other * 2", "device": "@cache_device", "roi_size": "$[1]"})
+    check_output_dir(folder, everything, resume=True)
+    with pytest.raises(InputError, match=r"model\.pt"):
+        check_output_dir(folder, ["*.pth", "m*.pt"])
+    with pytest.raises(InputError, match=r"notes\.txt/out.*--output_dir"):
+        check_output_dir(str(tmp_path / "notes.txt/out"), everything)
 
 
 @pytest.mark.parametrize(
@@ -302,19 +164,32 @@ def test_processes_form_a_group_or_there_is_one(environ, distributed, words, mon
             check_processes({"distributed": distributed})
 
 
-def test_pretrained_weights_are_loaded_or_refused_by_name(tmp_path):
-    source, target = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+def test_weights_are_loaded_or_refused_by_name(tmp_path):
+    source = torch.nn.Linear(3, 2)
     torch.save(source.state_dict(), tmp_path / "model.pt")
-    load_pretrained(target, "")
-    assert not torch.equal(target.weight, source.weight)
-    load_pretrained(target, str(tmp_path / "model.pt"))
-    assert torch.equal(target.weight, source.weight)
-    with pytest.raises(InputError, match=r"model\.pt: it does not fit the network"):
-        load_pretrained(torch.nn.Linear(3, 4), str(tmp_path / "model.pt"))
-    with pytest.raises(InputError, match=r"gone\.pt: there is no such file"):
-        load_pretrained(target, str(tmp_path / "gone.pt"))
     (tmp_path / "cut.pt").write_bytes(b"")
     torch.save([1, 2], tmp_path / "list.pt")
-    for name in ("cut.pt", "list.pt"):
-        with pytest.raises(InputError, match=f"{name}: it does not fit the network"):
-            load_pretrained(target, str(tmp_path / name))
+    load_pretrained(source, "")
+    for load, option in ((load_pretrained, "pretrained"), (load_trained, "ckpt_path")):
+        target = torch.nn.Linear(3, 2)
+        load(target, str(tmp_path / "model.pt"))
+        assert torch.equal(target.weight, source.weight)
+        other = torch.nn.Linear(3, 4)
+        for network, name in [
+            (other, "model"),
+            (target, "gone"),
+            (target, "cut"),
+            (target, "list"),
+        ]:
+            with pytest.raises(InputError, match=rf"{option} .*{name}\.pt"):
+                load(network, str(tmp_path / f"{name}.pt"))
+
+
+def test_a_validation_has_the_fold_of_the_training(tmp_path):
+    network = torch.nn.Linear(3, 2)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    (tmp_path / "config.json").write_text('{"fold": 2}')
+    for section, fold in [("validation", 2), ("testing", 0), ("", None)]:
+        load_trained(network, str(tmp_path / "model.pt"), section=section, fold=fold)
+    with pytest.raises(InputError, match=r"fold is 0.*model\.pt"):
+        load_trained(network, str(tmp_path / "model.pt"), section="validation", fold=0)

@@ -1,0 +1,49 @@
+"""What a training leaves in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import read_json
+
+BEST = "model.pt"  # weights of the epoch with the best key metric
+FINAL = "model_final.pt"  # weights of the last epoch
+CHECKPOINT = "checkpoint.pt"  # the whole state of the training, to go on from
+CONFIG = "config.json"  # the merged config of the training
+HISTORY = "history.csv"  # a row for each epoch
+# An evaluation leaves these in a folder of its own, ``evaluation-SECTION``.
+CASES, SUMMARY = "cases.csv", "summary.json"
+
+
+def check_file(path: str | Path, *, option: str, fix: str) -> Path:
+    """The path of a file that a user gave.
+
+    Args:
+        path: what the user gave.
+        option: as what the user gave it, for the error.
+        fix: what else to give, for the error.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{option} {path}: there is no such file; {fix}")
+    return Path(path)
+
+
+def find_weights(path: str | Path, *, fix: str) -> Path:
+    """The checkpoint at ``path``, which may be the folder of a training.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path = Path(path)
+    return check_file(path / BEST if path.is_dir() else path, option="checkpoint", fix=fix)
+
+
+def read_config(weights: Path) -> dict[str, Any]:
+    """The config that the training left beside its weights; empty where it left none."""
+    path = weights.with_name(CONFIG)
+    return read_json(path, "move it away, or give another checkpoint.") if path.is_file() else {}

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
-import json
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..bundle.configs import Config, top_level
+from ..bundle.ids import PLACE, RECORD, row
 from ..errors import InputError
 from ..files import read_json, sha256
 from .plan import Evaluate, Ids, Plan
 
-# What a cell gets from elsewhere, and from where.
-NOT_OVERRIDDEN = {
-    "fold": "give the plan's folds",
-    "seed": "give the plan's seeds",
-    "section": "give evaluate.section",
-    "ckpt_path": "give evaluate.checkpoint",
-    "output_dir": "give --output",
-    "run_name": "it is the cell's name",
-    "tags": "they say which cell a run is",
-    "resume": "an interrupted training goes on by itself",
-}
-# Where a cell runs and is recorded, which may change between two starts of an experiment.
-BOOKKEEPING = {"device", "cache_device", "tracking_uri", "tracking_offline", "log_to_mlflow"}
+EVALUATE = "evaluate.json"
 
 
 @dataclass(frozen=True)
@@ -50,10 +37,10 @@ class Cell:
     ids: Ids
     evaluate: Evaluate
 
-    def value(self, name: str, default: Any = None) -> Any:
-        """The value of a plain id of the config, after all overlays and overrides."""
-        layers = [*map(read_json, self.configs), self.ids]
-        return next((layer[name] for layer in reversed(layers) if name in layer), default)
+    @cached_property
+    def config(self) -> Config:
+        """What the training runs with, after all overlays and overrides."""
+        return Config.read(*self.configs).with_changes(self.ids)
 
     def settings(self, *, processes: int = 1) -> dict[str, Any]:
         """All that decides the cell's numbers; a file counts by its content.
@@ -64,10 +51,18 @@ class Cell:
         return {
             "configs": {path.name: sha256(path) for path in self.configs},
             "overlays": [path.name for path in self.configs],  # the last one wins
-            "ids": {name: v for name, v in self.ids.items() if name not in BOOKKEEPING},
+            "ids": that_decide(self.ids),
             "evaluate": self.evaluate.model_dump(),
             "processes": processes,
         }
+
+
+def that_decide(ids: Ids) -> Ids:
+    """The ids that decide numbers: not where a cell runs, nor how it is recorded.
+
+    The others may change between two starts of an experiment.
+    """
+    return {n: v for n, v in ids.items() if row(top_level(n)).role not in (PLACE, RECORD)}
 
 
 def cells(plan: Plan) -> list[Cell]:
@@ -91,8 +86,9 @@ def cells(plan: Plan) -> list[Cell]:
         overlays = ["train.json", *plan.configs, *change.overlays]
         configs = tuple(find_config(bundle, overlay) for overlay in overlays)
         ids = {"experiment_name": plan.name} | plan.overrides | change.overrides | more
-        check_ids(ids, configs, where=f"network {name}")
-        evaluation = (*configs, find_config(bundle, "evaluate.json"))
+        config = Config.read(*configs)
+        check_ids(ids, config, where=f"network {name}")
+        evaluation = config.with_changes(read_json(find_config(bundle, EVALUATE)))
         check_ids(plan.evaluate.overrides, evaluation, where="evaluate")
         found += [
             Cell(
@@ -123,44 +119,37 @@ def find_config(bundle: Path, name: str) -> Path:
     raise InputError(f"config {name}: it is neither in {bundle / 'configs'} nor in {Path.cwd()}.")
 
 
-def check_ids(ids: Ids, configs: Iterable[Path], *, where: str) -> None:
-    """Refuse an override that nothing in the merged config reads.
+def check_ids(ids: Ids, config: Config, *, where: str) -> None:
+    """Refuse an override that a plan cannot set, or that nothing in the config reads.
 
-    MONAI takes any new top-level id in silence. A bundle of this project refuses one when it
-    starts, but that is one cell after another, and this is before the first.
+    A bundle refuses the latter when it starts, but that is one cell after another, and this is
+    before the first.
 
     Raises:
-        InputError: names the nearest id.
+        InputError: names the id, and the nearest one or what to give instead.
     """
-    merged: dict[str, Any] = {}
-    for path in configs:
-        merged |= read_json(path)
-    references = set(re.findall(r"@(\w+)", json.dumps(merged)))
-    known = {
-        name
-        for name, value in merged.items()
-        if name in references or isinstance(value, dict | list)
-    }
     for name, value in ids.items():
-        top = re.split("#|::", name.lstrip("+"))[0]
-        if top in NOT_OVERRIDDEN:
-            raise InputError(f"{where}: {name} {value!r} cannot be set; {NOT_OVERRIDDEN[top]}.")
-        if top not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(known))}."
-            raise InputError(f"{where}: nothing in the bundle reads {name} {value!r}; {hint}")
+        if reason := row(top_level(name)).in_plan:
+            raise InputError(f"{where}: {name} {value!r} cannot be set; {reason}.")
+    config.check_ids(ids, where=f"{where}: ")
 
 
-def check_settings(cell: Cell, earlier: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+def check_unchanged(cell: Cell, earlier: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
     """Refuse to go on with a cell that was begun with other settings.
+
+    Args:
+        cell: the cell.
+        earlier: its settings when it was begun.
+        now: its settings as JSON keeps them.
+        folder: the cell's.
 
     Raises:
         InputError: names the first setting that differs, with both values.
     """
-    if earlier == now:
-        return
-    for part in now:
-        before, after = earlier.get(part), now[part]
+    # What decides numbers today may be less than when the cell was begun.
+    earlier = {**earlier, "ids": that_decide(earlier.get("ids", {}))}
+    for part, after in now.items():
+        before = earlier.get(part)
         if before == after or part not in earlier:
             continue
         if isinstance(before, dict) and isinstance(after, dict):

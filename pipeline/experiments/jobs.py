@@ -94,7 +94,7 @@ def run_all(
     cluster: Cluster,
     works: Iterator[Work],
     *,
-    watch: Callable[[Job, list[Job]], None],
+    watch: Callable[[Job], None],
     ended: Callable[[Job], None],
     interval: float = 1.0,
 ) -> None:
@@ -102,7 +102,7 @@ def run_all(
 
     Args:
         works: asked for a work only when there is room.
-        watch: called for every running job, with all running jobs, each ``interval`` seconds.
+        watch: called for every running job each ``interval`` seconds.
         ended: called once for each job that has ended, whatever has become of it.
 
     Raises:
@@ -130,7 +130,7 @@ def run_all(
                         running.remove(job)
                         ended(job)
                     else:
-                        watch(job, running)
+                        watch(job)
         except BaseException as reason:
             if isinstance(reason, KeyboardInterrupt) or not cluster.outlives:
                 for job in running:

@@ -34,7 +34,7 @@ class ParentRun:
 
     def __init__(self, kind: str, plan: Plan, path: Path, cell: Cell, folder: Path) -> None:
         self.id, self.key, self.name = "", "", plan.name
-        self.recorded = bool(cell.value("log_to_mlflow", True))
+        self.recorded = bool(cell.config.get("log_to_mlflow", True))
         if not self.recorded:
             return
         import mlflow
@@ -43,8 +43,8 @@ class ParentRun:
         from ..tracking.store import limit_waiting, store_uri, without_password
 
         limit_waiting()
-        offline = bool(cell.value("tracking_offline"))
-        uri = store_uri(cell.value("tracking_uri"), offline=offline)
+        offline = bool(cell.config.get("tracking_offline"))
+        uri = store_uri(cell.config.get("tracking_uri"), offline=offline)
         self.client = mlflow.MlflowClient(tracking_uri=uri)
         shown = without_password(uri)
         # What a later command needs to find the run.
@@ -93,7 +93,7 @@ class ParentRun:
             "mlflow.note.content": plan.description,
         }
         with one_process_at_a_time(self.client.tracking_uri):
-            experiment = experiment_id(self.client, str(cell.value("experiment_name")))
+            experiment = experiment_id(self.client, str(cell.config.get("experiment_name")))
         run = self.client.create_run(experiment, tags=tags, run_name=plan.name)
         content = plan.model_dump(exclude={"name", "description"}, exclude_none=True)
         params = [

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, one_line
-from .cells import Cell, cells, check_settings
+from ..bundle.configs import Config
+from ..bundle.settings import check_settings
+from ..errors import InputError
+from ..files import read_json
+from .cells import EVALUATE, Cell, cells, check_unchanged
 from .clusters import make_cluster, queued, slurm_job
 from .jobs import Cluster, Job, Resources, run_all
 from .parent_run import ParentRun
@@ -69,7 +72,7 @@ def carry_out(
     command: str,
 ) -> int:
     """Run the works that are not done, and show how far they are; returns how many failed."""
-    epochs = {cell.name: int(cell.value("epochs", 1)) for cell in every}
+    epochs = {cell.name: int(cell.config.get("epochs", 1)) for cell in every}
     shares = {w.name: 1.0 if w.done else share_done(w.folder, epochs[w.name]) for w in works}
     failed: list[Work] = []
     begun: dict[str, float] = {}  # when those that run were begun
@@ -89,7 +92,7 @@ def carry_out(
                 show()
                 yield work
 
-        def watch(job: Job, running: list[Job]) -> None:
+        def watch(job: Job) -> None:
             board.parts[job.work.name] = share_done(job.work.folder, epochs[job.work.name])
             show()
 
@@ -148,7 +151,7 @@ def check_begun(cell: Cell, folder: Path, resources: Resources, queue: set[str])
     begun = any((folder / "training").glob("*.pt")) or slurm_job(folder) in queue
     if file.exists() and begun:
         now = json.loads(json.dumps(cell.settings(processes=resources.processes)))
-        check_settings(cell, json.loads(file.read_text()), now, folder)
+        check_unchanged(cell, json.loads(file.read_text()), now, folder)
 
 
 def begin(cell: Cell, folder: Path, resources: Resources) -> None:
@@ -164,38 +167,27 @@ def check_configs(every: list[Cell]) -> None:
     Raises:
         InputError: when a cell could not even start, or be evaluated.
     """
-    from monai.bundle import ConfigParser
-
-    from ..bundle.settings import check_settings as check_values
-
     seen = set()
     for cell in every:
-        measured = {**cell.ids, **cell.evaluate.overrides, "section": cell.evaluate.section}
-        evaluated = (*cell.configs, cell.bundle / "configs" / "evaluate.json")
-        for key, configs, ids, section in (
-            (cell.network, cell.configs, cell.ids, "network_def"),
-            (cell.ids["fold"], cell.configs, cell.ids, "train#dataset#data"),
-            (cell.ids["fold"], evaluated, measured, "validate#dataset#data"),
+        measured = {**cell.evaluate.overrides, "section": cell.evaluate.section}
+        overlay = read_json(cell.bundle / "configs" / EVALUATE)
+        evaluated = Config.read(*cell.configs).with_changes(overlay)
+        evaluated = evaluated.with_changes({**cell.ids, **measured})
+        for key, config, part in (
+            (cell.network, cell.config, "network_def"),
+            (cell.ids["fold"], cell.config, "train#dataset#data"),
+            (cell.ids["fold"], evaluated, "validate#dataset#data"),
         ):
-            if (key, section) in seen:
+            if (key, part) in seen:
                 continue
-            seen.add((key, section))
-            parser = ConfigParser()
-            parser.read_config([str(config) for config in configs])
-            parser.update(pairs=ids)
+            seen.add((key, part))
             try:
-                devices = {"device": None, "cache_device": None}  # known where the cell runs
-                check_values(parser.get() | devices, option="overrides: {}")
-                parser.get_parsed_content(section)
-            except Exception as error:
-                raise InputError(f"{cell.name}: {root_cause(error)}") from error
-
-
-def root_cause(error: BaseException) -> str:
-    """The message of an ``InputError`` among the causes, else of the first cause."""
-    while not isinstance(error, InputError) and (cause := error.__cause__ or error.__context__):
-        error = cause
-    return one_line(error, 500)
+                # The devices are known only where the cell runs.
+                devices = {"device": None, "cache_device": None}
+                check_settings(config.content | devices, option="overrides: {}")
+                config.built(part)
+            except InputError as error:
+                raise InputError(f"{cell.name}: {error}") from error
 
 
 def score(folder: Path) -> str:

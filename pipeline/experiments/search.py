@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bundle.configs import Config
 from ..errors import InputError
-from ..files import read_json
-from .cells import Cell, cells, check_ids, check_settings
+from .cells import Cell, cells, check_ids, check_unchanged
 from .clusters import make_cluster
 from .jobs import Job, Resources, run_all
 from .parent_run import ParentRun
@@ -54,7 +54,7 @@ def search_plan(path: Path, *, output: Path | None = None, resources: Resources)
     settings = folder / "settings.json"
     if settings.exists():
         now = json.loads(json.dumps(now))
-        check_settings(cell, json.loads(settings.read_text()), now, folder)
+        check_unchanged(cell, json.loads(settings.read_text()), now, folder)
     check_configs([cell])
     with opened(folder):
         if resources.cluster == "slurm" and resources.jobs is None:
@@ -95,7 +95,7 @@ def searched_cell(plan: Plan, path: Path) -> Cell:
             f"plan {path}: search: network {network} and fold {fold} are not in the plan; it has "
             f"the networks {networks} and the folds {plan.folds}."
         )
-    check_ids(search.space, chosen[0].configs, where="search.space")
+    check_ids(search.space, Config.read(*chosen[0].configs), where="search.space")
     check_metric(search, chosen[0])
     return chosen[0]
 
@@ -106,9 +106,10 @@ def check_metric(search: Search, cell: Cell) -> None:
     Raises:
         InputError: names those that it has.
     """
-    layers = [*map(read_json, cell.configs), cell.ids]
-    regions = cell.value("regions")
-    if any("validate#key_metric" in layer for layer in layers) or not isinstance(regions, list):
+    regions = cell.config.get("regions")
+    metrics = cell.config.get("validate", {}).get("key_metric", {})
+    targets = [metric.get("_target_") for metric in metrics.values()]
+    if targets != ["pipeline.engines.RegionDice"] or not isinstance(regions, list):
         return  # of the user's own, so not known beforehand
     known = ["loss", "dice", *(f"dice/{region}" for region in regions), "pooled_iou"]
     if search.metric not in known:
@@ -131,7 +132,7 @@ class Trials:
     ) -> None:
         self.search, self.cell, self.folder = search, cell, folder
         self.resources, self.parent = resources, parent
-        self.epochs = int(cell.value("epochs", 1))
+        self.epochs = int(cell.config.get("epochs", 1))
         self.study = open_study(search, folder, seed=cell.ids["seed"], epochs=self.epochs)
         self.running: dict[str, Trial] = {}
         self.reported: dict[str, int] = {}
@@ -146,7 +147,7 @@ class Trials:
         with self.board:
             stop = cluster.stop
             run_all(
-                cluster, self.works(), watch=lambda job, _: self.watch(job, stop), ended=self.ended
+                cluster, self.works(), watch=lambda job: self.watch(job, stop), ended=self.ended
             )
 
     def works(self) -> Iterator[Work]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
 import zipfile
 from collections.abc import Mapping
@@ -46,8 +45,6 @@ def write_archive(path: Path, name: str, files: Mapping[str, bytes]) -> None:
             # Weights hardly shrink, and deflated bytes would depend on the version of zlib.
             entry.compress_type = zipfile.ZIP_STORED
             archive.writestr(entry, content[each])
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def read_archive(path: Path) -> tuple[str, dict[str, bytes]]:

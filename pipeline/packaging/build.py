@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bundle.configs import Config
 from ..errors import InputError, one_line
-from ..files import read_json
-from .archive import write_archive
+from ..files import read_json, replacing
+from .archive import WEIGHTS, write_archive
 from .card import packaged_card
 from .code import scripts
-from .configs import WEIGHTS, merged, packaged_inference, packaged_training, plain, training_config
+from .configs import packaged_inference, packaged_training
 from .metadata import packaged_metadata
-from .source import Trained, trained
+from .source import Trained, open_trained
+from .zoo import check_name, large_files
 
 if TYPE_CHECKING:
     import torch
-
-# MONAI Label tells the kind of a model by these parts of its folder's name.
-MISLEADING = ("detection", "classification", "deepedit", "deepgrow")
 
 
 def package(
@@ -45,7 +42,7 @@ def package(
     Args:
         bundle: the bundle's folder.
         output: the archive, ``.zip``.
-        checkpoint: see :func:`pipeline.packaging.source.trained`.
+        checkpoint: see :func:`pipeline.packaging.source.open_trained`.
         name: folder in the archive, by which MONAI Label calls it; None for the bundle's.
         version: of the package; None for the bundle's.
         change: line of the changelog for this version.
@@ -73,27 +70,20 @@ def package(
     for path in [output, *([beside] if weights_url else [])]:
         if path.exists() and not overwrite:
             raise InputError(f"output {path}: it exists; give another, or --overwrite.")
-    with trained(checkpoint, tracking_uri=tracking_uri) as source:
+    with open_trained(checkpoint, tracking_uri=tracking_uri) as source:
         if overlays:
-            source.config = merged([bundle / "configs/train.json", *overlays])
+            source.config = Config.read(bundle / "configs/train.json", *overlays).content
         files, reference = contents(
             bundle, name, source, version=version, change=change, exports=exports
         )
         results = check(files, name, reference=reference)
     weights = files[WEIGHTS]
     if weights_url:
-        from .zoo import large_files
-
         files["large_files.yml"] = large_files({WEIGHTS: files.pop(WEIGHTS)}, weights_url)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.tmp")
-    try:
+    with replacing(output, sync=True) as temporary:
         write_archive(temporary, name, files)
         if weights_url:
             beside.write_bytes(weights)
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
     return results
 
 
@@ -107,19 +97,18 @@ def contents(
     exports: Sequence[str] = (),
 ) -> tuple[dict[str, bytes], tuple[dict[str, Any], Path]]:
     """The files of a package, and the inference config and weights that it is made of."""
-    from ..bundle.configs import inference_config
-
-    configs = {
-        each: read_json(bundle / "configs" / f"{each}.json", "give the folder of a bundle.")
-        for each in ("train", "inference", "metadata", "multi_gpu")
-    }
-    training = training_config(configs["train"], source.config)
-    network, state = fitting(training, source)
-    own = inference_config(configs["inference"], training)
-    inference = packaged_inference(configs["inference"], training)
+    fix = "give the folder of a bundle."
+    train, inference, multi_gpu = (
+        Config.read(bundle / "configs" / f"{name}.json", fix=fix)
+        for name in ("train", "inference", "multi_gpu")
+    )
+    training = train.as_trained(source.config)
+    own = inference.as_trained(training.content)
+    network, state = read_network(training, source)
+    packaged = packaged_inference(own)
     metadata = packaged_metadata(
-        configs["metadata"],
-        inference=inference,
+        read_json(bundle / "configs/metadata.json", fix),
+        inference=Config(packaged),
         training=training,
         source=source,
         version=version,
@@ -136,40 +125,27 @@ def contents(
     jsons = {
         "metadata": metadata,
         "train": packaged_training(training, name),
-        "inference": inference,
+        "inference": packaged,
         # The one name under which MONAI Label looks for it on a machine with several GPUs.
-        "multi_gpu_train": configs["multi_gpu"],
+        "multi_gpu_train": multi_gpu.content,
     }
     files = {f"configs/{each}.json": as_json(content) for each, content in jsons.items()}
     for each in ("configs/logging.conf", "LICENSE", "docs/data_license.txt"):
         files[each] = (bundle / each).read_bytes()
     files["docs/README.md"] = card.encode()
-    files |= scripts([training, own, configs["multi_gpu"], "pipeline.engines.UpdateModel"])
+    files |= scripts(
+        [training.content, own.content, multi_gpu.content, "pipeline.engines.UpdateModel"]
+    )
     files[WEIGHTS] = as_bytes(state)
     if exports:
         from .exports import exported
 
-        files |= exported(network, metadata, inference, kinds=exports)
-    return files, (own, source.weights)
+        files |= exported(network, metadata, Config(packaged), kinds=exports)
+    return files, (own.content, source.weights)
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that MONAI's model zoo would not have, or that misleads MONAI Label.
-
-    Raises:
-        InputError: says which.
-    """
-    if not re.fullmatch(r"[a-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+", name):
-        raise InputError(
-            f"name {name!r}: give words joined by _, such as pancreas_ct_segmentation."
-        )
-    for word in MISLEADING:
-        if word in name.lower():
-            raise InputError(f"name {name!r}: MONAI Label takes {word!r} for the model's kind.")
-
-
-def fitting(
-    training: Mapping[str, Any], source: Trained
+def read_network(
+    training: Config, source: Trained
 ) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
     """The network of a config with the weights in it, and these as plain tensors on the CPU.
 
@@ -181,7 +157,7 @@ def fitting(
     try:
         state = torch.load(source.weights, map_location="cpu", weights_only=True)
         state = {key: each.detach().clone().contiguous() for key, each in state.items()}
-        network = plain(training, "network_def")
+        network = training.built("network_def")
         network.load_state_dict(state)
     except Exception as error:  # a file may hold anything
         reason = one_line(error)

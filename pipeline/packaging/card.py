@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..tracking.values import is_plain
+from ..bundle.configs import Config, is_plain
+from ..bundle.ids import Role, row
 from .code import renamed
-from .configs import ONE_RUN, plain
 from .source import Trained
 
 SECTIONS = (
@@ -28,7 +28,7 @@ def packaged_card(
     *,
     name: str,
     metadata: Mapping[str, Any],
-    training: Mapping[str, Any],
+    training: Config,
     source: Trained,
     parameters: int,
 ) -> str:
@@ -64,22 +64,22 @@ def packaged_card(
     return renamed(re.sub(r"\[([^\]]*)\]\((?:\.\./)+[^)]*\)", r"\1", text)).rstrip() + "\n"
 
 
-def network(metadata: Mapping[str, Any], training: Mapping[str, Any], parameters: int) -> str:
+def network(metadata: Mapping[str, Any], training: Config, parameters: int) -> str:
     image = metadata["network_data_format"]["inputs"]["image"]
     size = " x ".join(map(str, image["spatial_shape"]))
-    kind = training["network_def"]["_target_"]
+    kind = training.get("network_def")["_target_"]
     return (
         f"`{kind}` with {parameters:,} parameters; version {metadata['version']}.\n\n"
         f"### Input\n\n{image['num_channels']} x {size}, {metadata['image_classes']}."
     )
 
 
-def options(training: Mapping[str, Any]) -> str:
+def options(training: Config) -> str:
     """Every plain value that the training had."""
     rows = [
-        f"| `{name}` | `{plain(training, name)}` |"
-        for name, value in training.items()
-        if name not in ONE_RUN and is_plain(value) and value is not None
+        f"| `{name}` | `{training.built(name)}` |"
+        for name, value in training.content.items()
+        if row(name).role is Role.MODEL and is_plain(value) and value is not None
     ]
     return "\n".join(["| option | value |", "|---|---|", *rows])
 

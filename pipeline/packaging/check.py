@@ -15,11 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..bundle.configs import texts
+from ..bundle.configs import Config, texts
 from ..errors import InputError, one_line
-from .archive import manifest, read_archive, unpack
+from .archive import WEIGHTS, manifest, read_archive, unpack
 from .code import FOLDER, PROJECT, TRAVELS_AS
-from .configs import WEIGHTS, missing_ids, plain
+from .configs import missing_ids
 from .zoo import LARGE, check_zoo, too_large
 
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
@@ -175,7 +175,7 @@ def phantom(config: Mapping[str, Any], work: Path) -> dict[str, str]:
     import numpy as np
 
     (work / "images").mkdir()
-    if len(plain(config, "roi_size")) == 2:
+    if len(Config(config).built("roi_size")) == 2:
         from PIL import Image
 
         from ..datasets.phantoms.fundus import fundus_phantom
@@ -216,10 +216,10 @@ def expected(config: Mapping[str, Any], weights: Path, image: Path, work: Path) 
 
     predictor = Predictor({**config, "device": "cpu"}, weights)
     np.save(work / "mask.npy", predictor(str(image)))
-    network = plain(config, "network_def")
+    network = Config(config).built("network_def")
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    channels = plain(config, "network_def#in_channels")
-    size = plain(config, "roi_size")
+    channels = Config(config).built("network_def#in_channels")
+    size = Config(config).built("roi_size")
     given = torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits = network.eval()(given)

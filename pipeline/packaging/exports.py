@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bundle.configs import Config, is_plain
 from ..errors import InputError, one_line
 from .archive import BEFORE_ZIP
-from .configs import plain
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +29,7 @@ ONNX, TORCHSCRIPT = "exports/model.onnx", "exports/model.ts"
 def exported(
     network: torch.nn.Module,
     metadata: Mapping[str, Any],
-    inference: Mapping[str, Any],
+    inference: Config,
     *,
     kinds: Sequence[str],
 ) -> dict[str, bytes]:
@@ -173,9 +173,7 @@ def compare(kind: str, found: Sequence[torch.Tensor], expected: Sequence[torch.T
             )
 
 
-def page(
-    files: Mapping[str, bytes], metadata: Mapping[str, Any], inference: Mapping[str, Any]
-) -> str:
+def page(files: Mapping[str, bytes], metadata: Mapping[str, Any], inference: Config) -> str:
     """What comes before and after the network, from the configs themselves."""
     image = metadata["network_data_format"]["inputs"]["image"]
     labels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
@@ -212,9 +210,8 @@ image's own grid, with the values {labels}:
 """
 
 
-def resolved(inference: Mapping[str, Any], part: str) -> Any:
+def resolved(inference: Config, part: str) -> Any:
     """A part of the config with its plain references in place."""
-    from ..tracking.values import is_plain
 
     def filled(node: Any) -> Any:
         if isinstance(node, dict):
@@ -222,7 +219,7 @@ def resolved(inference: Mapping[str, Any], part: str) -> Any:
         if isinstance(node, list):
             return [filled(value) for value in node]
         if isinstance(node, str) and node.startswith("@") and is_plain(inference.get(node[1:], {})):
-            return plain(inference, node[1:])
+            return inference.built(node[1:])
         return node
 
-    return filled(inference[part])
+    return filled(inference.get(part))

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from importlib import metadata as installed
 from typing import Any
 
+from ..bundle.configs import Config
 from ..errors import InputError
-from .configs import plain
 from .source import Trained
 
 
 def packaged_metadata(
     metadata: Mapping[str, Any],
     *,
-    inference: Mapping[str, Any],
-    training: Mapping[str, Any],
+    inference: Config,
+    training: Config,
     source: Trained,
     version: str | None = None,
     change: str | None = None,
@@ -39,7 +39,7 @@ def packaged_metadata(
     if version not in changelog:
         raise InputError(f"version {version}: say what is new in it with --change.")
     names = labels(metadata, inference=inference, training=training)
-    shape = [int(size) for size in plain(inference, "roi_size")]
+    shape = [int(size) for size in inference.built("roi_size")]
     formats = metadata["network_data_format"]
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
     channels = len(region_values(inference))
@@ -70,9 +70,7 @@ def packaged_metadata(
     }
 
 
-def labels(
-    metadata: Mapping[str, Any], *, inference: Mapping[str, Any], training: Mapping[str, Any]
-) -> dict[str, str]:
+def labels(metadata: Mapping[str, Any], *, inference: Config, training: Config) -> dict[str, str]:
     """The names of the values in an index mask, by value, ``{"0": "background", ...}``.
 
     A region's own part is named in ``post_processed_outputs`` of the bundle's metadata, or else
@@ -81,7 +79,7 @@ def labels(
     outputs = metadata["network_data_format"].get("post_processed_outputs", {})
     named = outputs.get("pred", {}).get("channel_def", {})
     values = region_values(inference)
-    regions = plain(training, "regions")
+    regions = training.built("regions")
     if len(regions) != len(values):
         raise InputError(
             f"regions {regions}: the bundle's masks have the values {values}, not as many; train "
@@ -91,11 +89,11 @@ def labels(
     return {"0": "background", **{str(v): named.get(str(v), region) for v, region in own}}
 
 
-def region_values(inference: Mapping[str, Any]) -> list[int]:
+def region_values(inference: Config) -> list[int]:
     """The value of each region's own part in an index mask, outermost first."""
-    for place, step in enumerate(inference["postprocessing"]["transforms"]):
+    for place, step in enumerate(inference.get("postprocessing")["transforms"]):
         if isinstance(step, Mapping) and str(step.get("_target_")).endswith("RegionsToLabeld"):
-            return list(plain(inference, f"postprocessing#transforms#{place}#values"))
+            return list(inference.built(f"postprocessing#transforms#{place}#values"))
     raise InputError("inference.json: its postprocessing has no RegionsToLabeld; add one.")
 
 

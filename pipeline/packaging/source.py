@@ -12,13 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..bundle.trained import BEST, CONFIG, HISTORY, SUMMARY, find_weights, read_config
 from ..errors import InputError, one_line
-from ..files import read_json
+from ..files import read_json, sha256
 
 RUN = re.compile(r"(?:runs:/)?([0-9a-f]{32})(?:/.*)?")
 VERSION = re.compile(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))")
-FILES = ("model.pt", "config.json", "history.csv")
-BESIDE = "take it away, or train again."
 
 
 @dataclass
@@ -41,8 +40,8 @@ class Trained:
 
 
 @contextmanager
-def trained(source: str, *, tracking_uri: str | None = None) -> Iterator[Trained]:
-    """What a source holds; what had to be fetched is there until the context ends.
+def open_trained(source: str, *, tracking_uri: str | None = None) -> Iterator[Trained]:
+    """What a source holds; downloaded files are kept until the context ends.
 
     Args:
         source: path of a ``model.pt``, or of a training's folder; an MLflow run, ``runs:/ID`` or
@@ -51,73 +50,63 @@ def trained(source: str, *, tracking_uri: str | None = None) -> Iterator[Trained
         tracking_uri: MLflow's store; None for its own choice.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such thing.
     """
-    path = Path(source)
-    if path.exists() or not (RUN.fullmatch(source) or VERSION.fullmatch(source)):
-        path = path / "model.pt" if path.is_dir() else path
-        if not path.is_file():
-            raise InputError(
-                f"checkpoint {source}: there is no such file; give a model.pt, runs:/ID or "
-                "models:/NAME@champion."
-            )
-        yield of_folder(path)
+    if Path(source).exists() or not (RUN.fullmatch(source) or VERSION.fullmatch(source)):
+        fix = "give a model.pt, runs:/ID or models:/NAME@champion."
+        yield read_folder(find_weights(source, fix=fix))
         return
     with TemporaryDirectory() as folder:
-        yield of_mlflow(source, Path(folder), tracking_uri)
+        yield read_run(source, Path(folder), tracking_uri)
 
 
-def of_folder(weights: Path) -> Trained:
+def read_folder(weights: Path) -> Trained:
     """A checkpoint with the files that its training and evaluations left beside it."""
-    from ..files import sha256
-
     folder = weights.parent
-    found = Trained(weights)
-    if (folder / "config.json").is_file():
-        found.config = read_json(folder / "config.json", BESIDE)
-    if (folder / "history.csv").is_file() and weights.name == "model.pt":
-        found.best = best_epoch(folder / "history.csv")
+    found = Trained(weights, read_config(weights))
+    if (folder / HISTORY).is_file() and weights.name == BEST:
+        found.best = read_best_epoch(folder / HISTORY)
     digest = sha256(weights)
-    for path in sorted(folder.glob("evaluation-*/summary.json")):
-        if evaluated(path.parent) == digest:
+    for path in sorted(folder.glob(f"evaluation-*/{SUMMARY}")):
+        if measured_weights(path.parent) == digest:
             section = path.parent.name.removeprefix("evaluation-")
-            found.evaluations[section] = read_json(path, BESIDE)
+            found.evaluations[section] = read_json(path, "remove it, or evaluate again.")
     for state in sorted((folder / "mlflow").glob("delivered-*.json")):
         if run_id := json.loads(state.read_text()).get("run_id"):
             found.origin = {"mlflow_run": run_id}
     return found
 
 
-def evaluated(folder: Path) -> str | None:
+def measured_weights(folder: Path) -> str | None:
     """The digest of the weights that an evaluation measured, if it was recorded."""
     from ..tracking.journal import JOURNAL
 
     journal = folder / JOURNAL
-    lines = journal.read_text().splitlines() if journal.is_file() else []
-    found = re.findall(r'"pipeline\.checkpoint_sha256": "([0-9a-f]{64})"', "\n".join(lines))
+    text = journal.read_text() if journal.is_file() else ""
+    found = re.findall(r'"pipeline\.checkpoint_sha256": "([0-9a-f]{64})"', text)
     return found[-1] if found else None
 
 
-def best_epoch(history: Path) -> dict[str, float]:
-    """The row of the best validation, without what is of the training alone."""
+def read_best_epoch(history: Path) -> dict[str, float]:
+    """The metrics of the best validation."""
     with history.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("dice")]
     if not rows:
         return {}
     best = max(rows, key=lambda row: float(row["dice"]))
-    left_out = ("loss", "lr", "seconds", "best")
-    return {name: float(value) for name, value in best.items() if value and name not in left_out}
+    of_the_training = ("loss", "lr", "seconds", "best")
+    return {
+        name: float(value) for name, value in best.items() if value and name not in of_the_training
+    }
 
 
-def of_mlflow(source: str, folder: Path, tracking_uri: str | None) -> Trained:
-    """A run's files, and the summaries of the evaluations that name it, from MLflow."""
-    import mlflow
+def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
+    """A run's files, and the summaries of the evaluations of its weights, from MLflow."""
     from mlflow.exceptions import MlflowException
 
-    from ..tracking.store import limit_waiting
+    from ..tracking.store import connect
 
-    limit_waiting()
-    client = mlflow.MlflowClient(tracking_uri)
+    client = connect(tracking_uri or "")
     try:
         if run := RUN.fullmatch(source):
             run_id, origin = run[1], {}
@@ -132,29 +121,30 @@ def of_mlflow(source: str, folder: Path, tracking_uri: str | None) -> Trained:
             origin = {"mlflow_model": f"{name} version {version.version}"}
         experiment = client.get_run(run_id).info.experiment_id
         there = {artifact.path for artifact in client.list_artifacts(run_id)}
-        if "model.pt" not in there:
-            raise InputError(f"checkpoint {source}: its run {run_id} has no artifact model.pt.")
-        for file in set(FILES) & there:
+        if BEST not in there:
+            raise InputError(f"checkpoint {source}: its run {run_id} has no artifact {BEST}.")
+        for file in {BEST, CONFIG, HISTORY} & there:
             client.download_artifacts(run_id, file, str(folder))
-        found = of_folder(folder / "model.pt")
+        found = read_folder(folder / BEST)
         found.origin = {"mlflow_run": run_id, **origin}
-        tag = "tags.`pipeline.training_run_id`"
-        query = f"{tag} = '{run_id}' and attributes.status = 'FINISHED'"
-        from ..files import sha256
-
         digest = sha256(found.weights)
-        # The newest first, so that it is the one that counts for its section.
-        for other in client.search_runs([experiment], query):
+        evaluations = client.search_runs(
+            [experiment],
+            f"tags.`pipeline.training_run_id` = '{run_id}' and attributes.status = 'FINISHED'",
+        )
+        for other in evaluations:  # the newest of a section comes first, and counts
             section = other.data.tags.get("pipeline.section", "")
             same = other.data.tags.get("pipeline.checkpoint_sha256") == digest
             if not section or not same or section in found.evaluations:
                 continue
-            if "summary.json" in {each.path for each in client.list_artifacts(other.info.run_id)}:
+            if SUMMARY in {each.path for each in client.list_artifacts(other.info.run_id)}:
                 target = folder / section
                 target.mkdir()
-                path = client.download_artifacts(other.info.run_id, "summary.json", str(target))
+                path = client.download_artifacts(other.info.run_id, SUMMARY, str(target))
                 found.evaluations[section] = json.loads(Path(path).read_text())
     except MlflowException as error:
         reason = one_line(error, 200)
-        raise InputError(f"checkpoint {source}: {reason}; give what MLflow holds.") from None
+        raise InputError(
+            f"checkpoint {source}: {reason}; give a run or a model of this store."
+        ) from None
     return found

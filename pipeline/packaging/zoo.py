@@ -11,6 +11,8 @@ from .archive import sha256
 from .card import SECTIONS
 
 LARGE = 25 * 10**6  # bytes; the zoo takes no larger file
+# MONAI Label tells the kind of a model by these parts of its folder's name.
+MISLEADING = ("detection", "classification", "deepedit", "deepgrow")
 NEEDED = (
     "LICENSE",
     "configs/metadata.json",
@@ -26,14 +28,27 @@ IDS = {
 }
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that MONAI's model zoo would not have, or that misleads MONAI Label.
+
+    Raises:
+        InputError: says which.
+    """
+    if not re.fullmatch(r"[a-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+", name):
+        raise InputError(
+            f"name {name!r}: give words joined by _, such as pancreas_ct_segmentation."
+        )
+    for word in MISLEADING:
+        if word in name.lower():
+            raise InputError(f"name {name!r}: MONAI Label takes {word!r} for the model's kind.")
+
+
 def check_zoo(files: Mapping[str, bytes], name: str) -> None:
     """Check files, names, ids, version and card.
 
     Raises:
         InputError: says what is missing.
     """
-    from .build import check_name
-
     check_name(name)
     missing = [path for path in NEEDED if path not in files]
     if missing:

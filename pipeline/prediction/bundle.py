@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import json
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, one_line
-from ..files import read_json
-
-#: Ids that say where something runs or lies, and nothing about the masks.
-_PLACES = {"bundle_root", "dataset_dir", "output_dir", "ckpt_path", "device"}
-
-
-#: Ids that an argument of the command stands for.
-_GIVEN = {
-    "bundle_root": "--bundle",
-    "ckpt_path": "--checkpoint",
-    "dataset_dir": "the images as INPUT",
-    "output_dir": "--output",
-}
+from ..bundle.configs import Config, top_level
+from ..bundle.ids import Role, row
+from ..bundle.settings import check_settings
+from ..bundle.trained import BEST, CONFIG, find_weights, read_config
+from ..errors import InputError, suggestion
+from ..files import read_json, sha256
+from ..transforms.volume_checks import is_ct
 
 
 @dataclass(frozen=True)
@@ -82,39 +73,20 @@ def read_model(
     Raises:
         InputError: a file is absent or malformed, or an id is unknown.
     """
-    from monai.bundle import ConfigParser
-
-    from ..bundle.configs import inference_config
-    from ..bundle.settings import check_settings
-    from ..files import sha256
-
     configs = bundle / "configs"
-    config = read_json(configs / "inference.json", "give --bundle, the folder of a bundle.")
+    config = Config.read(configs / "inference.json", fix="give --bundle, the folder of a bundle.")
     metadata = read_json(configs / "metadata.json", "the bundle needs its metadata.")
-    weights = checkpoint or bundle / "models" / "model.pt"
-    weights = weights / "model.pt" if weights.is_dir() else weights
-    if not weights.is_file():
-        raise InputError(
-            f"checkpoint {weights}: there is no such file; give --checkpoint, the model.pt "
-            "that a training wrote, or its folder."
-        )
-    training = weights.parent / "config.json"
-    if training.is_file():
-        config = inference_config(config, read_json(training, "move it away from the checkpoint."))
-    else:
-        training = None
-    config = _with_overlays(config, configs, overlays)
+    fix = "give --checkpoint, the model.pt that a training wrote, or the training's folder."
+    weights = find_weights(checkpoint or bundle / "models" / BEST, fix=fix)
+    trained_with = read_config(weights)
+    config = config.as_trained(trained_with)
+    for overlay in overlays:
+        path = _find_overlay(overlay, configs)
+        config = config.with_changes(read_json(path, "correct the file."), source=f"config {path}")
     given = dict(_override(text, config) for text in overrides)
-    parser = ConfigParser(config)
     for name, value in given.items():
-        try:
-            parser.update(pairs={name: value})
-        except Exception as error:  # MONAI's parser raises about anything
-            raise InputError(
-                f"--set {name}={value}: inference.json has no such place ({one_line(error)})."
-            ) from None
-    config = parser.get()
-    config["bundle_root"] = str(bundle.resolve())
+        config = config.with_changes({name: value}, source=f"--set {name}={value}")
+    config = config.content | {"bundle_root": str(bundle.resolve())}
     if "device" not in given and (device := _own_gpu()):
         config["device"] = device
 
@@ -138,68 +110,55 @@ def read_model(
             f"{dimensions}D ones; give the bundle that it was trained with."
         )
     check_settings(config, option="--set {}=...")
-    sha256 = sha256(weights)
+    digest = sha256(weights)
     about = {
         "bundle": {
             "path": str(bundle.resolve()),
             "name": bundle.resolve().name,
             "version": version,
         },
-        "checkpoint": {"path": str(weights.resolve()), "sha256": sha256},
+        "checkpoint": {"path": str(weights.resolve()), "sha256": digest},
         "settings": {
-            "training": str(training.resolve()) if training else None,
+            "training": str(weights.resolve().with_name(CONFIG)) if trained_with else None,
             "config": list(overlays),
             "set": list(overrides),
         },
     }
-    matters = {name: value for name, value in config.items() if name not in _PLACES}
-    text = sha256 + json.dumps(matters, sort_keys=True, default=str)
+    # Where it runs and what it reads do not change the mask of an image.
+    decides = {n: v for n, v in config.items() if row(n).role not in (Role.PLACE, Role.DATA)}
+    text = digest + json.dumps(decides, sort_keys=True, default=str)
     return Model(
         config=config,
         weights=weights,
         volumes=dimensions == 3,
-        ct=str(image.get("modality", "")).upper() == "CT",
+        ct=is_ct(image.get("modality")),
         regions=tuple(regions),
         about=about,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
 
 
-def _with_overlays(
-    config: dict[str, Any], configs: Path, overlays: Sequence[str]
-) -> dict[str, Any]:
-    from monai.bundle import ConfigParser
-    from monai.bundle.utils import merge_kv
-
-    parser = ConfigParser(config)
-    for overlay in overlays:
-        path = next((p for p in (Path(overlay), configs / overlay) if p.is_file()), None)
-        if path is None:
-            raise InputError(
-                f"config {overlay}: there is no such file, also not in {configs}; give --config "
-                "a JSON that changes some ids of inference.json."
-            )
-        try:
-            for name, value in ConfigParser.load_config_file(path).items():
-                merge_kv(parser, name, value)
-        except Exception as error:  # YAML and JSON raise about anything
-            reason = one_line(error)
-            raise InputError(f"config {path}: {reason}; correct the file.") from None
-    return parser.get()
+def _find_overlay(name: str, configs: Path) -> Path:
+    """A config file by its path, or by its name in the bundle's ``configs``."""
+    for path in (Path(name), configs / name):
+        if path.is_file():
+            return path
+    raise InputError(
+        f"config {name}: there is no such file, nor is it in {configs}; give --config a JSON file "
+        "that changes some ids of inference.json."
+    )
 
 
-def _override(text: str, config: Mapping[str, Any]) -> tuple[str, Any]:
-    """``id=value``, with a value of Python or JSON, or else a text."""
+def _override(text: str, config: Config) -> tuple[str, Any]:
+    """An id and its value from ``id=value``; the value is Python or JSON, or else a text."""
     name, equals, value = text.partition("=")
-    top = re.split("#|::", name)[0]
+    top = top_level(name)
     if not equals or not name:
         raise InputError(f"--set {text}: write it as id=value, such as roi_size=[224,224].")
-    if top in _GIVEN:
-        raise InputError(f"--set {text}: give {_GIVEN[top]}.")
-    if top not in config:
-        near = difflib.get_close_matches(top, config, n=1, cutoff=0.5)
-        plain = sorted(id for id in config if not id.startswith("_"))
-        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(plain)}."
+    if instead := row(top).in_predict:
+        raise InputError(f"--set {text}: {instead}.")
+    if top not in config.content:
+        hint = suggestion(top, (id for id in config.content if not id.startswith("_")))
         raise InputError(f"--set {text}: the bundle's inference.json has no {top}; {hint}")
     for read in (ast.literal_eval, json.loads):
         try:

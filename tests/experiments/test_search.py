@@ -127,7 +127,7 @@ def test_it_finds_stops_and_goes_on(trainings, capsys):
     assert f"best: trial-{best.number:03d}, dice {best.value:.4f}" in capsys.readouterr().out
     # The overlay is one: the bundle reads it.
     path = write_plan(25, configs=["runs/tiny-search/best.json"])
-    assert cells(read_plan(path))[0].value("lr") == best.params["lr"]
+    assert cells(read_plan(path))[0].config.get("lr") == best.params["lr"]
 
 
 def test_an_interrupted_trial_goes_on_with_its_own_values(trainings):

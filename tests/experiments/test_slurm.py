@@ -152,7 +152,7 @@ def test_a_job_whose_time_is_up_goes_on_in_the_queue(slurm, tmp_path):
     cell = tmp_path / "0"
     work = stand_in(cell, 8)
 
-    def watch(job, running):
+    def watch(job):
         if words(cell) == ["begun"]:
             subprocess.run(["scancel", "--signal=USR2", job.id], check=True)
         if words(cell) == ["begun", "closed"]:
@@ -171,7 +171,7 @@ def test_a_job_that_vanishes_is_noticed(slurm, tmp_path):
     run_all(
         Slurm(Resources("slurm"), interval=0.5),
         iter([work]),
-        watch=lambda job, running: (
+        watch=lambda job: (
             words(work.folder) and subprocess.run(["scancel", "--signal=KILL", "--full", job.id])
         ),
         ended=lambda job: ended.append(job.work.done),

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pipeline.bundle.configs import Config
 from pipeline.bundle.predictor import Predictor
 from pipeline.datasets.phantoms.ct import write_ct_phantoms
 from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.packaging.archive import write_archive
 from pipeline.packaging.build import contents
-from pipeline.packaging.configs import merged
 from pipeline.packaging.label_server import LabelServer, make_app
 from pipeline.packaging.source import trained
 
@@ -91,7 +91,8 @@ def train(name: str, data: Path, folder: Path) -> Path:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *options], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    config = merged(files) | {key: ids[key] for key in ids.keys() - {"augment", "log_to_mlflow"}}
+    given = {key: ids[key] for key in ids.keys() - {"augment", "log_to_mlflow"}}
+    config = Config.read(*files).content | given
     (folder / "training/config.json").write_text(json.dumps(config))
     return folder / "training/model.pt"
 

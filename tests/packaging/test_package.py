@@ -12,14 +12,15 @@ import torch
 import yaml
 from PIL import Image
 
+from pipeline.bundle.configs import Config
 from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.packaging.archive import MANIFEST, read_archive, write_archive
 from pipeline.packaging.build import as_bytes, contents, package
 from pipeline.packaging.check import check, check_files, verify
-from pipeline.packaging.configs import merged, plain, resampling_without_path
+from pipeline.packaging.configs import resampling_without_path
 from pipeline.packaging.fresh import WithoutProject
-from pipeline.packaging.source import trained as read_source
+from pipeline.packaging.source import open_trained
 
 from .conftest import BUNDLE, run
 
@@ -62,7 +63,7 @@ def test_the_archive_tells_what_was_measured_and_holds_the_weights(archive, trai
 
 
 def test_the_same_input_gives_the_same_bytes(archive, trained, tmp_path):
-    with read_source(str(trained.work / "run")) as source:
+    with open_trained(str(trained.work / "run")) as source:
         files, _ = contents(BUNDLE, NAME, source)
     write_archive(tmp_path / "again.zip", NAME, files)
     assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
@@ -304,8 +305,8 @@ def test_overlays_stand_for_the_config_that_a_training_did_not_leave(tmp_path):
     pancreas = BUNDLE.with_name("pancreas_ct_segmentation")
     names = ["demo", "tumour", "networks/monai_attention_unet"]
     overlays = [pancreas / f"configs/{name}.json" for name in names]
-    config = merged([pancreas / "configs/train.json", *overlays])
-    torch.save(plain(config, "network_def").state_dict(), tmp_path / "model.pt")
+    config = Config.read(pancreas / "configs/train.json", *overlays)
+    torch.save(config.built("network_def").state_dict(), tmp_path / "model.pt")
     given = [word for path in overlays for word in ("--config", path)]
     given += ["--checkpoint", tmp_path / "model.pt", "--output", tmp_path / "ct.zip"]
     run("-m", "pipeline", "package", pancreas, *given, cwd=tmp_path)

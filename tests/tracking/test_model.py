@@ -13,7 +13,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
-from pipeline.bundle.configs import inference_config
+from pipeline.bundle.configs import Config
 from pipeline.networks.attention_unet import AttentionUnet
 from pipeline.tracking.model import save_model
 from pipeline.tracking.registry import log_model, register_model
@@ -31,22 +31,6 @@ import pipeline
 masks = [mask.tolist() for mask in model.predict(json.loads(sys.argv[2]))]
 print(json.dumps({"code": pipeline.__file__, "masks": masks}))
 """
-
-
-def test_inference_takes_from_the_training_what_both_have_and_what_that_refers_to():
-    training = {
-        "roi_size": [8, 8],
-        "network_def": {"_target_": "Net", "width": "$@width * 2"},
-        "width": "@base",
-        "base": 3,
-        "device": "cuda:7",
-        "optimizer": "@network_def",
-    }
-    inference = {"roi_size": [512, 512], "network_def": {}, "device": "cpu", "run": ["@x"]}
-    assert inference_config(inference, training) == {
-        **inference,
-        **{name: training[name] for name in ("roi_size", "network_def", "width", "base")},
-    }
 
 
 @pytest.fixture
@@ -71,8 +55,7 @@ def model(tmp_path) -> Path:
         logits = network.eval()(torch.rand(1, 3, 32, 32)).flatten(2)
         network.final.bias -= logits.median(dim=2).values[0]
     torch.save(network.state_dict(), tmp_path / "model.pt")
-    inference = json.loads((CONFIGS / "inference.json").read_text())
-    config = inference_config(inference, SMALL)
+    config = Config.read(CONFIGS / "inference.json").as_trained(SMALL).content
     save_model(tmp_path / "saved", config=config, weights=tmp_path / "model.pt", run_name="a")
     return tmp_path / "saved"
 

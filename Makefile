@@ -9,12 +9,12 @@ RUN := demo-$(shell date +%Y%m%d-%H%M%S)
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-# Everything runs in the project's own environment, made anew when its requirements change.
+# Everything runs in the project's own environment, which is rebuilt when its requirements change.
 INSTALLED := .venv/.installed
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.version_info < (3, 11) and sys.exit( \
 	    'error: $(PYTHON) is Python ' + sys.version.split()[0] + \
-	    '; name 3.11 or later: make PYTHON=/path/to/python3.11')"
+	    '; give Python 3.11 or later: make PYTHON=/path/to/python3.11')"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 $(PHANTOMS)/datalist.json: | $(INSTALLED)
 	.venv/bin/python -m pipeline data phantom $(PHANTOMS) --count 120
 
-demo: $(PHANTOMS)/datalist.json $(INSTALLED)  ## draw phantoms, train on them, show the result (minutes)
+demo: $(PHANTOMS)/datalist.json $(INSTALLED)  ## draw phantoms, train on them and show the result (minutes)
 	.venv/bin/python -m pipeline data check $(PHANTOMS)/datalist.json
 	.venv/bin/python -m monai.bundle run \
 	    --config_file "['$(CONFIGS)/train.json','$(CONFIGS)/demo.json']" --run_name $(RUN)
@@ -33,7 +33,7 @@ demo: $(PHANTOMS)/datalist.json $(INSTALLED)  ## draw phantoms, train on them, s
 	@echo "Every case:      runs/$(RUN)/evaluation-testing/cases.csv"
 	@echo "Compare in MLflow: .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
 
-# MONAI Label wants older versions than training: it has an environment of its own.
+# MONAI Label needs older versions than training, so it has its own environment.
 LABEL_INSTALLED := .venv-label/.installed
 $(LABEL_INSTALLED): label-requirements.txt
 	@$(PYTHON) -c "import sys; (3, 11) <= sys.version_info < (3, 13) or sys.exit( \
@@ -48,10 +48,10 @@ $(LABEL_INSTALLED): label-requirements.txt
 LABEL_DEMO := runs/label-demo
 CT_CONFIGS := bundles/pancreas_ct_segmentation/configs
 CT_PHANTOMS := data/phantoms/ct
-# Give your own by name: make label-demo FUNDUS_MODEL=runs/NAME/model.pt
+# To serve your own: make label-demo FUNDUS_MODEL=runs/NAME/model.pt
 FUNDUS_MODEL ?= $(LABEL_DEMO)/fundus/model.pt
 CT_MODEL ?= $(LABEL_DEMO)/ct/model.pt
-# A server of its own for each choice of models.
+# Each choice of models has its own server.
 SERVED := $(LABEL_DEMO)/served-$(shell echo '$(FUNDUS_MODEL) $(CT_MODEL)' | cksum | cut -d ' ' -f 1)
 
 $(CT_PHANTOMS)/datalist.json: | $(INSTALLED)
@@ -76,13 +76,13 @@ $(SERVED)/ct.zip: $(CT_MODEL) | $(INSTALLED)
 
 LABEL_SERVES := $(SERVED)/fundus.zip $(SERVED)/ct.zip
 LABEL_SHOWS := $(PHANTOMS)/datalist.json $(CT_PHANTOMS)/datalist.json
-label-demo: $(LABEL_INSTALLED) $(LABEL_SERVES) $(LABEL_SHOWS)  ## serve both models to 3D Slicer by MONAI Label
+label-demo: $(LABEL_INSTALLED) $(LABEL_SERVES) $(LABEL_SHOWS)  ## serve both models to 3D Slicer with MONAI Label
 	mkdir -p $(LABEL_DEMO)/studies
 	cp -n $(PHANTOMS)/images/*_000[0-4].png $(CT_PHANTOMS)/images/*_000[0-4].nii.gz $(LABEL_DEMO)/studies
 	.venv/bin/python -m pipeline package serve $(LABEL_SERVES) \
 	    --studies $(LABEL_DEMO)/studies --app $(SERVED)/app
 
-# In the order of the folders, whose first hold the longest tests: else they would run last, alone.
+# Keep the folders' order: the first ones have the longest tests, which would otherwise run last and alone.
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile \
 	    --no-loadscope-reorder -m "not label"
@@ -94,8 +94,8 @@ lint: $(INSTALLED)  ## check style and format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-bench: $(INSTALLED)  ## time the networks beside their peers
+bench: $(INSTALLED)  ## compare the speed and memory of the networks
 	.venv/bin/python benchmarks/network.py
 
-clean:  ## remove the environment and caches; data, runs and MLflow's records stay
+clean:  ## remove environments and caches; keep data, runs and MLflow records
 	rm -rf .venv .venv-label build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

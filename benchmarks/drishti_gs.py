@@ -1,4 +1,4 @@
-"""What the networks reach on Drishti-GS1: cross-validation, and the article's experiment.
+"""Results on Drishti-GS1: cross-validation, and the article's experiment.
 
     python -m pipeline data prepare drishti-gs FOLDER --output data/prepared/drishti_gs
     python -m pipeline data prepare drishti-gs FOLDER --output data/prepared/drishti_gs_union \
@@ -6,8 +6,8 @@
     python benchmarks/drishti_gs.py cross-validation data/prepared/drishti_gs
     python benchmarks/drishti_gs.py article data/prepared/drishti_gs_union
 
-Each training and evaluation is a `monai.bundle run`. One that has ended is not run again and an
-interrupted training is resumed, so an interrupted benchmark goes on where it was.
+Each training and evaluation is a `monai.bundle run`. To continue an interrupted benchmark, run it
+again: it skips what is finished and resumes interrupted trainings.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ console = Console()
 
 
 def bundle_run(configs: tuple[str, ...], log: Path, threads: int, **ids: object) -> None:
-    """One `monai.bundle run` with its output in ``log``.
+    """Run `monai.bundle run` with its output in ``log``.
 
     Raises:
-        SystemExit: when it fails, with the last line of its output.
+        SystemExit: it failed; the message has the last line of its output.
     """
     files = [str(CONFIGS / name) for name in ("train.json", *configs)]
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
@@ -59,7 +59,7 @@ def train(folder: Path, configs: tuple[str, ...], threads: int, **ids: object) -
 
 
 def evaluate(folder: Path, threads: int, **ids: object) -> None:
-    """Evaluate the model of the last epoch."""
+    """Evaluate the weights of the last epoch."""
     out = folder / "evaluation"
     if not (out / "summary.json").exists():
         bundle_run(
@@ -86,14 +86,14 @@ def cross_validation(
     dataset_dir: Path,
     output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/drishti_gs"),
     small_epochs: Annotated[int, typer.Option(help="Epochs at 224 x 224.")] = 400,
-    epochs: Annotated[int, typer.Option(help="Epochs at 512 x 512, going on from there.")] = 80,
-    jobs: Annotated[int, typer.Option(help="Folds at a time, one CPU thread each.")] = 2,
+    epochs: Annotated[int, typer.Option(help="Further epochs at 512 x 512.")] = 80,
+    jobs: Annotated[int, typer.Option(help="Folds that train at the same time.")] = 2,
 ) -> None:
-    """Five-fold cross-validation at 512 x 512; every photograph is scored by a fold without it.
+    """Run five-fold cross-validation at 512 x 512, scoring each fold's held-out photographs.
 
-    Each fold trains at 224 x 224 first and goes on at 512 x 512, which spares most of the time:
-    with a first stride of 4 the deeper levels see nearly the scale that they have learned.
-    The model of the last epoch is scored, since the held-out photographs would choose the best.
+    Each fold trains at 224 x 224 first and continues at 512 x 512, which saves most of the time:
+    with a first stride of 4 the deeper levels see nearly the scale that they learned. The weights
+    of the last epoch are scored, because the best epoch is chosen on the held-out photographs.
     """
     from pipeline.evaluation.summary import summarise
 
@@ -135,17 +135,17 @@ def cross_validation(
 def article(
     dataset_dir: Path,
     output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/article"),
-    epochs: Annotated[int, typer.Option(help="Epochs; the article has 100.")] = 100,
+    epochs: Annotated[int, typer.Option(help="Epochs; the article uses 100.")] = 100,
     channels: Annotated[
-        str, typer.Option(help="Widths of the article's networks; it has those of the default.")
+        str, typer.Option(help="Widths of the networks; the default is the article's.")
     ] = "[64, 128, 256, 512, 1024]",
     recipe_epochs: Annotated[int, typer.Option(help="Epochs of our recipe.")] = 150,
     fold: int = 0,
 ) -> None:
-    """The article's experiment, one fold held out, and our recipe at the same 224 x 224.
+    """Run the article's experiment with one fold held out, and our recipe, both at 224 x 224.
 
-    DATASET_DIR holds the union masks. `best` is picked on the held-out photographs, as in the
-    article; `last` is the last epoch.
+    DATASET_DIR has the union masks. As in the article, `best` is chosen on the held-out
+    photographs; `last` is the last epoch.
     """
     threads = os.cpu_count() or 1
     peers = {"U-Net": "unet", "UNet++": "unet_plus_plus", "Attention U-Net": None}

@@ -1,11 +1,11 @@
-"""An annotator's round on a real MONAI Label server, and how long a viewer waits for a mask.
+"""Repeat an annotator's work on a real MONAI Label server, and time its requests.
 
     python benchmarks/label.py FUNDUS_MODEL CT_MODEL [--environment .venv-label]
 
-Each MODEL is a ``model.pt`` or the folder of a training. Packages both, serves them, segments
-photographs, submits labels with a larger cup than the model marks, retrains, segments again and
-compares. Then times warm requests for one photograph and one CT, beside what the server reports for
-its parts: what a request takes beyond transforms and network is the server's own.
+Each MODEL is a ``model.pt`` or the folder of a training. The benchmark packages both models, serves
+them, segments photographs, submits labels with a larger cup than the model predicts, retrains,
+segments again and compares. Then it times warm requests for one photograph and one CT. The server
+reports the time of transforms and network; the rest of a request is the server's overhead.
 """
 
 from __future__ import annotations
@@ -33,19 +33,22 @@ from pipeline.packaging.label_server import LabelServer, make_app
 EYE, CT = "fundus_disc_cup_segmentation", "pancreas_ct_segmentation"
 BUNDLES = Path(__file__).parents[1] / "bundles"
 RIM, CUP = 1, 2
-LARGER = 6  # pixels by which the annotator's cups are larger
+LARGER = 6  # px by which the annotator's cups are larger
 
 
 def main(
     fundus_model: Path,
     ct_model: Path,
     environment: Path = Path(".venv-label"),
-    ct_config: Annotated[list[Path] | None, typer.Option(help="Its training's overlays.")] = None,
+    ct_config: Annotated[
+        list[Path] | None, typer.Option(help="Overlay of the CT training.")
+    ] = None,
     ct_size: tuple[int, int, int] = (512, 512, 100),
     epochs: int = 10,
     repeats: int = 3,
     port: int = 8000,
 ) -> None:
+    """Package, serve, segment, correct, retrain and compare; then time warm requests."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         archives = []
@@ -95,7 +98,7 @@ def annotate(server: LabelServer, labels: list[Path], epochs: int) -> None:
             files={"label": (path.name, content.getvalue())},
         )
         answer.raise_for_status()
-    tell("submit", f"{len(learnt)} corrected labels; {len(held_out)} kept to compare", start)
+    tell("submit", f"{len(learnt)} corrected labels; {len(held_out)} held out", start)
     start = time.perf_counter()
     options = {"max_epochs": epochs, "val_split": 0.3}
     requests.post(f"{server.url}/train/{EYE}", json=options).raise_for_status()
@@ -112,7 +115,7 @@ def annotate(server: LabelServer, labels: list[Path], epochs: int) -> None:
 
 
 def latency(server: LabelServer, name: str, image: str, repeats: int) -> None:
-    """Time warm requests; the first one loads the network."""
+    """Time warm requests; the first request loads the network."""
     seconds, parts = [], []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -128,9 +131,9 @@ def latency(server: LabelServer, name: str, image: str, repeats: int) -> None:
     )
     tell(
         "latency",
-        f"{name}, warm, median of {repeats}: {total:.2f} s, of which preprocessing "
-        f"{part['pre']:.2f}, network {part['infer']:.2f}, postprocessing {part['post']:.2f}, the "
-        f"server's own {own:.2f}; the first {seconds[0]:.2f} s",
+        f"{name}, warm, median of {repeats}: {total:.2f} s (preprocessing {part['pre']:.2f}, "
+        f"network {part['infer']:.2f}, postprocessing {part['post']:.2f}, server overhead "
+        f"{own:.2f}); first request {seconds[0]:.2f} s",
     )
 
 

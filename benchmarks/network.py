@@ -1,9 +1,10 @@
-"""Time, memory and arithmetic of the networks, peers side by side in one table.
+"""Compare time, memory and arithmetic of the networks in one table.
 
     python benchmarks/network.py [--quick] [--threads 2] [--device cuda] [--output table.md]
 
-Every repeat runs all networks in turn, and ratios are taken inside a repeat, so that whatever else
-the machine does hits all of them alike. A ratio is the median over the repeats, with its quartiles.
+Each repeat runs all networks one after the other, and ratios are computed within a repeat, so other
+load on the machine affects all networks equally. A ratio is the median over the repeats, with its
+quartiles.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ CLASSES = 3
 WIDTHS = {2: (32, 64, 128, 256, 512), 3: (16, 32, 64, 128, 256)}
 IMAGE_CHANNELS = {2: 3, 3: 1}
 LEAN, BASE, MULTI = "AttentionUnet, 1 gate", "AttentionUnet, no gates", "authors' multi-gate"
-# Most extra time and memory for the gates, and most time of a step against the multi-gate network.
+# Limits: time and memory relative to no gates, and step time relative to the multi-gate network.
 MAX_TIME = {2: 1.08, 3: 1.03}
 MAX_MEMORY = 1.02
 MAX_OF_MULTI = 0.85
@@ -57,7 +58,7 @@ class Case:
 
 @dataclass
 class Measured:
-    """One network in one case; times in s, one per repeat."""
+    """Measurements of one network in one case; times in s, one per repeat."""
 
     forward: list[float] = field(default_factory=list)
     step: list[float] = field(default_factory=list)
@@ -117,14 +118,14 @@ class Job:
         return counter.get_total_flops()
 
     def held(self) -> int:
-        """Bytes of the parameters, their gradients, the optimizer's state and the data."""
+        """Bytes of the parameters, their gradients, the optimizer state and the data."""
         held = [*self.net.state_dict().values(), self.image, self.label]
         held += [t for state in self.optimizer.state.values() for t in state.values()]
         held += [p.grad for p in self.net.parameters() if p.grad is not None]
         return sum(t.nbytes for t in held if t.device.type == self.device.type)
 
     def peak(self) -> int:
-        """Most bytes of tensors alive within a training step, what is held throughout included."""
+        """Peak bytes of live tensors during a training step, including what is held throughout."""
         if self.device.type == "cuda":
             others = torch.cuda.memory_allocated() - self.held()  # the case's other networks
             torch.cuda.reset_peak_memory_stats()
@@ -136,7 +137,7 @@ class Job:
             activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
         ) as profile:
             self.step()
-        # The allocator's own log; the table of operators has sums only, no peak.
+        # The allocator's log has the peak; the table of operators only has sums.
         events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
         for event in sorted(events, key=lambda e: e.start_ns()):
             now += event.nbytes()
@@ -159,7 +160,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def best_rate(case: Case, device: torch.device, repeats: int) -> float:
-    """The most FLOP/s that a plain 3x3(x3) convolution reaches here, over some shapes."""
+    """The highest FLOP/s of a plain 3x3(x3) convolution on this machine, over some shapes."""
     rates = []
     conv_class = {2: nn.Conv2d, 3: nn.Conv3d}[case.dims]
     for channels, size in {2: [(64, 256), (256, 64)], 3: [(64, 48), (256, 24)]}[case.dims]:
@@ -178,7 +179,7 @@ def measure(case: Case, device: torch.device, repeats: int) -> dict[str, Measure
     jobs = {name: Job(net, case, device) for name, net in networks(case.dims).items()}
     results = {}
     for name, job in jobs.items():
-        job.step()  # first runs choose algorithms and make the optimizer's state
+        job.step()  # the first runs choose algorithms and create the optimizer state
         job.forward()
         parameters = sum(p.numel() for p in job.net.parameters())
         results[name] = Measured(peak=job.peak(), flops=job.flops(), parameters=parameters)
@@ -190,7 +191,7 @@ def measure(case: Case, device: torch.device, repeats: int) -> dict[str, Measure
 
 
 def ratio(times: list[float], base: list[float]) -> tuple[float, str]:
-    """Median of the ratios within each repeat, and the same with quartiles as text."""
+    """The median of the ratios within each repeat, and the same with quartiles as text."""
     ratios = [t / b for t, b in zip(times, base, strict=True)]
     low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return median, f"{median:.3f} ({low:.3f}-{high:.3f})"
@@ -240,15 +241,15 @@ def add_rows(
 def main(
     quick: Annotated[bool, typer.Option(help="Small sizes, few repeats, no verdicts.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
-    repeats: Annotated[int, typer.Option(min=0, help="0: 3 if quick, else 15.")] = 0,
+    repeats: Annotated[int, typer.Option(min=0, help="0 means 15, or 3 with --quick.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    output: Annotated[Path | None, typer.Option(help="A new Markdown file for the table.")] = None,
+    output: Annotated[Path | None, typer.Option(help="New Markdown file for the table.")] = None,
 ) -> None:
-    """Compare the networks: forward pass and training step, batch 1, channels_last."""
+    """Compare forward pass and training step of the networks: batch 1, channels_last."""
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise typer.BadParameter(f"{device!r} is not available here; give cpu.")
+        raise typer.BadParameter(f"--device {device!r} is not available here; use cpu.")
     if output is not None and (output.exists() or not output.parent.is_dir()):
-        raise typer.BadParameter(f"{output}: give a new file in a folder that exists.")
+        raise typer.BadParameter(f"--output {output}: give a new file in an existing folder.")
     torch.set_num_threads(threads)
     where, repeats = torch.device(device), repeats or (3 if quick else 15)
     table, notes = Table(box=MARKDOWN), []
@@ -261,7 +262,7 @@ def main(
             typer.echo(f"{case}: {repeats} repeats", err=True)
             rates[dtype] = best_rate(case, where, repeats)
             notes.append(f"{case} {rates[dtype] / 1e9:.0f} GFLOP/s")
-            # Without matrix units bf16 is emulated, and says nothing about a step on real ones.
+            # Without matrix units bf16 is emulated; its times say nothing about real bf16.
             real = dtype == torch.bfloat16 and rates[dtype] > rates[torch.float32]
             results = measure(case, where, repeats)
             judged = {"judge": not quick, "judge_multi": dims == 3 and real}

@@ -1,12 +1,12 @@
-"""The pancreas bundle beside a pipeline in the style of MONAI's model zoo: time and memory.
+"""Compare time and memory of the pancreas bundle with a pipeline in the style of MONAI's model zoo.
 
     python benchmarks/pancreas.py inference [--quick] [--threads 2] [--images DIR]
     python benchmarks/pancreas.py training [--quick] [--threads 2] [--device cuda]
 
-`inference` takes a CT from its NIfTI file to the NIfTI of its mask, with random weights, which
-cost what trained ones do. Every measurement is a process of its own, so that its peak memory is
-its own. `training` times a step, the peers in turn, so that whatever else the machine does hits
-both alike.
+`inference` goes from the NIfTI file of a CT to the NIfTI file of its mask, with random weights,
+which take as long as trained ones. Each measurement runs in its own process, so that its peak memory
+is its own. `training` times the steps of both pipelines in turn, so other load on the machine affects
+both equally.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ VOLUMES = {
 }
 QUICK = {"64x64x40": ((64, 64, 40), (3.0, 3.0, 4.0))}
 OVERLAP = 0.5  # of the peer's windows
-SURE = 5.0  # logit; random weights stay below
+SURE = 5.0  # logit that random weights do not reach
 
 app = typer.Typer(add_completion=False, help=__doc__)
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
@@ -47,10 +47,10 @@ Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
 @dataclass
 class Measured:
-    """One volume through one pipeline."""
+    """Measurements of one volume in one pipeline."""
 
     stages: dict[str, float] = field(default_factory=dict)  # wall s
-    cpu: float = 0.0  # s of all threads, whatever else the machine does
+    cpu: float = 0.0  # s over all threads, not affected by other processes
     windows: int = 0
     peak: float = 0.0  # GiB of resident memory
     positive: int = 0  # voxels
@@ -62,17 +62,17 @@ class Measured:
 
 @app.command()
 def inference(
-    quick: Annotated[bool, typer.Option(help="A small volume.")] = False,
+    quick: Annotated[bool, typer.Option(help="Use a small volume.")] = False,
     threads: Threads = 2,
     images: Annotated[
-        Path | None, typer.Option(help="Folder to keep the drawn CTs in; by default they go.")
+        Path | None, typer.Option(help="Folder in which to keep the drawn CTs (default: none).")
     ] = None,
-    only: Annotated[str, typer.Option(help="One of the volumes, such as 512x512x100.")] = "",
+    only: Annotated[str, typer.Option(help="Only this volume, such as 512x512x100.")] = "",
 ) -> None:
-    """Seconds and peak memory per volume, from NIfTI to NIfTI."""
+    """Measure time and peak memory per volume, from NIfTI to NIfTI."""
     volumes = QUICK if quick else VOLUMES
     if only and only not in volumes:
-        raise typer.BadParameter(f"{only!r}: give one of {', '.join(volumes)}.")
+        raise typer.BadParameter(f"--only {only!r}: give one of {', '.join(volumes)}.")
     columns = ["volume", "pipeline", "s", "x", "CPU s", "x", "read and resample", "network"]
     columns += ["restore and write", "windows", "peak GiB", "x"]
     table = Table(*columns, box=MARKDOWN)
@@ -104,7 +104,7 @@ def row(name: str, pipeline: str, got: Measured, peer: Measured) -> list[str]:
 
 
 def draw(path: Path, shape: tuple[int, ...], spacing: tuple[float, ...]) -> Path:
-    """A CT phantom on these voxels, drawn unless it is there."""
+    """Draw a CT phantom on these voxels, unless the file exists."""
     if path.exists():
         return path
     import nibabel
@@ -128,13 +128,13 @@ def in_own_process(pipeline: str, image: Path, scratch: Path, threads: int) -> M
 
 
 def limits(threads: int) -> dict[str, str]:
-    """Environment in which CPU seconds count work, and not threads that wait for it."""
+    """Environment in which threads do not use CPU time while they wait."""
     return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 @app.command(hidden=True)
 def measure(pipeline: str, image: Path, result: Path) -> None:
-    """One volume through one pipeline; what was measured goes into a JSON file."""
+    """Measure one volume in one pipeline and write the result as JSON."""
     import torch
 
     from pipeline.engines.handlers import peak_memory_mb
@@ -172,9 +172,9 @@ def measure(pipeline: str, image: Path, result: Path) -> None:
 
 
 def small_masks(logits: Any) -> Any:
-    """Logits that mark 18 ml in the middle of every window.
+    """Change the logits to segment 18 ml in the middle of every window.
 
-    Random weights would mark half of the body, and then the largest part of that is to be found.
+    Random weights would segment half of the body, and finding its largest component takes longer.
     """
     logits = logits - SURE
     middle = (slice(size // 2 - 8, size // 2 + 8) for size in logits.shape[2:])
@@ -197,7 +197,7 @@ def bundle_parts(pipeline: str, output: Path) -> tuple[Any, ...]:
 
 
 def zoo_parts(output: Path) -> tuple[Any, ...]:
-    """The same task as the zoo's bundles do it, at the bundle's spacing, window and patch size."""
+    """The same task in the zoo's style, with the bundle's spacing, HU window and patch size."""
     import numpy as np
     from monai.inferers import SlidingWindowInferer
     from monai.networks.nets import AttentionUnet
@@ -241,12 +241,12 @@ def zoo_parts(output: Path) -> tuple[Any, ...]:
 
 @app.command()
 def training(
-    quick: Annotated[bool, typer.Option(help="Patches of 48 voxels, two repeats.")] = False,
+    quick: Annotated[bool, typer.Option(help="Use patches of 48 voxels and two repeats.")] = False,
     threads: Threads = 2,
     repeats: Annotated[int, typer.Option(min=1, help="Steps of each network.")] = 7,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Patches per second, batches of two: the bundle's step and MONAI's AttentionUnet in fp32."""
+    """Time the bundle's training step and MONAI's AttentionUnet in fp32, in batches of two."""
     os.environ |= limits(threads)
     import torch
 
@@ -262,7 +262,7 @@ def training(
             step()
             if device == "cuda":
                 torch.cuda.synchronize()
-            if repeat:  # the first one chooses algorithms
+            if repeat:  # the first repeat chooses algorithms
                 seconds[name].append(
                     tuple(clock() - was for clock, was in zip(clocks, start, strict=True))
                 )

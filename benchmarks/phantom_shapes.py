@@ -1,10 +1,10 @@
-"""How drawn pancreases compare with expert masks: size, extent, surface and course.
+"""Compare the shapes of drawn pancreases with those of expert masks.
 
     python benchmarks/phantom_shapes.py FOLDER [--count 73] [--output table.md]
 
-FOLDER holds masks as NIfTI, however nested, in which all that is not 0 is pancreas or tumour, such
-as the labels of the Medical Segmentation Decathlon, Task07. Each cell is the median, and the range
-from the 5th to the 95th percentile.
+FOLDER contains NIfTI masks at any depth, such as the labels of the Medical Segmentation Decathlon,
+Task07. Every value other than 0 counts as pancreas or tumour. Each cell is the median, and the
+range from the 5th to the 95th percentile.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from skimage.measure import marching_cubes, mesh_surface_area
 
 from pipeline.datasets.phantoms.ct import ct_phantom
 
-#: What is measured, and with how many decimals it is shown.
+#: Measures, with the number of decimals shown.
 MEASURES = {
     "volume (ml)": 0,
     "left to right (mm)": 0,
@@ -43,7 +43,7 @@ MEASURES = {
 
 
 def measure(label: np.ndarray, affine: np.ndarray) -> list[float]:
-    """The measures of one mask; slices are along the axis nearest to top-bottom."""
+    """Measure one mask; its slices are along the axis closest to top-bottom."""
     volume = nibabel.as_closest_canonical(nibabel.Nifti1Image(label, affine))
     spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
     mask = np.asarray(volume.dataobj) > 0
@@ -70,14 +70,14 @@ def measure(label: np.ndarray, affine: np.ndarray) -> list[float]:
 
 def main(
     folder: Path,
-    count: Annotated[int, typer.Option(help="How many phantoms.")] = 73,
+    count: Annotated[int, typer.Option(help="Number of phantoms.")] = 73,
     seed: int = 0,
     output: Annotated[Path | None, typer.Option(help="Markdown file to write.")] = None,
 ) -> None:
-    """Print the table."""
+    """Measure masks and phantoms and print the table."""
     paths = sorted(folder.rglob("*.nii.gz"))
     if not paths:
-        raise typer.BadParameter(f"no *.nii.gz below {folder}: give the folder of the masks")
+        raise typer.BadParameter(f"{folder} contains no *.nii.gz; give the folder of the masks.")
     experts, drawn = [], []
     for path in track(paths, description="Measuring masks"):
         volume = nibabel.load(path)

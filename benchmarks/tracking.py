@@ -1,13 +1,13 @@
-"""What recording a training in MLflow costs an iteration, beside MONAI's own handler.
+"""Measure how much time MLflow recording adds to an iteration, compared with MONAI's handler.
 
     python benchmarks/tracking.py [--quick] [--repeats 9] [--threads 1] [--output table.md]
 
-Every repeat runs all kinds of recording in turn, and ratios are taken inside a repeat, so that
-whatever else the machine does hits all of them alike. A ratio is the median over the repeats, with
-its quartiles. The time of an iteration includes its share of the ends of epochs, and is that of all
-epochs but the first, in which the start of the run is still being delivered; what a run takes
-beyond that is a column of its own. The stores are a SQLite file and a real ``mlflow server`` on
-this machine, which works for its answers on the same cores.
+Each repeat runs all kinds of recording in turn, and ratios are computed within a repeat, so other
+load on the machine affects all of them equally. A ratio is the median over the repeats, with its
+quartiles. The time of an iteration includes its share of the ends of epochs. It leaves out the
+first epoch, during which the start of the run is still being delivered; a separate column has the
+additional time per run. The stores are a SQLite file and a real ``mlflow server`` on this machine,
+which uses the same cores.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ COLUMNS = ("step", "recording", "store", "ms per iteration", "ratio", "CPU ms", 
 
 @dataclass
 class Measured:
-    """One kind of recording; one entry per repeat."""
+    """Measurements of one kind of recording; one entry per repeat."""
 
     wall: list[float] = field(default_factory=list)  # s per iteration
     cpu: list[float] = field(default_factory=list)  # s per iteration, of all threads
@@ -56,7 +56,7 @@ class Measured:
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
-    """The address of an MLflow server of its own."""
+    """Run an MLflow server; yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -69,7 +69,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         stdout=log.open("w"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        # Its queue of jobs for language models is five more processes.
+        # Its job queue for language models would start five more processes.
         env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )
     try:
@@ -90,7 +90,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
 
 
 def fixed_step(seconds: float) -> Callable[[], torch.Tensor]:
-    """Matrix products that take so long, when nothing else runs."""
+    """Matrix products that take ``seconds`` when nothing else runs."""
     matrix = torch.randn(256, 256) / 16
 
     def products(count: int) -> torch.Tensor:
@@ -128,7 +128,7 @@ def network_step(size: int, batch: int) -> Callable[[], torch.Tensor]:
 
 
 def handler(kind: str, uri: str, name: str, folder: Path) -> Any:
-    """What records a training, as the bundle and as ``--tracking mlflow`` make it."""
+    """The handler of the bundle, or the one that ``--tracking mlflow`` adds."""
     if kind == OURS:
         return MlflowRun(
             tracking_uri=uri, experiment_name=kind, run_name=name, output_dir=str(folder / name)
@@ -148,7 +148,7 @@ def handler(kind: str, uri: str, name: str, folder: Path) -> Any:
 def run(
     step: Callable[[], torch.Tensor], epoch_length: int, recorder: Any, measured: Measured
 ) -> None:
-    """One training, timed."""
+    """Time one training."""
     trainer = Engine(lambda engine, batch: [{"loss": step().detach()}])
     trainer.optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     times: list[tuple[float, float]] = []
@@ -161,7 +161,7 @@ def run(
         engine.state.metrics |= {"loss": 0.5, "minutes": 0.1}
 
     stamp()
-    if isinstance(recorder, MlflowRun):  # it takes what the bundle's trainer puts out, undivided
+    if isinstance(recorder, MlflowRun):  # expects the bundle trainer's output, one dict
         trainer._process_function = lambda engine, batch: {"loss": step().detach()}
     if recorder is not None:
         recorder.attach(trainer)
@@ -186,7 +186,7 @@ def measure(
 ) -> dict[tuple[str, str], Measured]:
     kinds = [(NONE, ""), *((kind, store) for store in stores for kind in (OURS, MONAI))]
     results = {key: Measured() for key in kinds}
-    for repeat in range(repeats + 1):  # the first one makes tables and experiments
+    for repeat in range(repeats + 1):  # the first repeat creates tables and experiments
         for key in kinds if repeat % 2 else reversed(kinds):
             kind, store = key
             label = f"{name} {store} {kind} {repeat}".replace(" ", "-")
@@ -222,13 +222,15 @@ def add_rows(
 
 def main(
     quick: Annotated[bool, typer.Option(help="Few iterations and repeats, no verdict.")] = False,
-    repeats: Annotated[int | None, typer.Option(min=2, help="9, or 3 if quick.")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=2, help="Default: 9, or 3 with --quick.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of the step.")] = 1,
-    output: Annotated[Path | None, typer.Option(help="A new Markdown file for the table.")] = None,
+    output: Annotated[Path | None, typer.Option(help="New Markdown file for the table.")] = None,
 ) -> None:
-    """Time iterations with and without a record in MLflow."""
+    """Time iterations with and without recording in MLflow."""
     if output is not None and (output.exists() or not output.parent.is_dir()):
-        raise typer.BadParameter(f"{output}: give a new file in a folder that exists.")
+        raise typer.BadParameter(f"--output {output}: give a new file in an existing folder.")
     torch.set_num_threads(threads)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     repeats = repeats or (3 if quick else 9)

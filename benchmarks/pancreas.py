@@ -4,9 +4,9 @@
     python benchmarks/pancreas.py training [--quick] [--threads 2] [--device cuda]
 
 `inference` goes from the NIfTI file of a CT to the NIfTI file of its mask, with random weights,
-which take as long as trained ones. Each measurement runs in its own process, so that its peak memory
-is its own. `training` times the steps of both pipelines in turn, so other load on the machine affects
-both equally.
+which take as long as trained ones. Each measurement runs in its own process, so that its peak
+memory is its own. `training` times the steps of both pipelines in turn, so other load on the machine
+affects both equally.
 """
 
 from __future__ import annotations

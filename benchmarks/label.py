@@ -41,7 +41,7 @@ def main(
     ct_model: Path,
     environment: Path = Path(".venv-label"),
     ct_config: Annotated[
-        list[Path] | None, typer.Option(help="Overlay of the CT training.")
+        list[Path] | None, typer.Option(help="Overlay of the CT training; may be repeated.")
     ] = None,
     ct_size: tuple[int, int, int] = (512, 512, 100),
     epochs: int = 10,

@@ -5,8 +5,8 @@
 
 `inference` goes from the NIfTI file of a CT to the NIfTI file of its mask, with random weights,
 which take as long as trained ones. Each measurement runs in its own process, so that its peak
-memory is its own. `training` times the steps of both pipelines in turn, so other load on the machine
-affects both equally.
+memory is its own. `training` times the steps of both pipelines in turn, so other load on the
+machine affects both equally.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ class Measured:
 def inference(
     quick: Annotated[bool, typer.Option(help="Use a small volume.")] = False,
     threads: Threads = 2,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder in which to keep the drawn CTs (default: none).")
-    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Keep the drawn CTs in this folder.")] = None,
     only: Annotated[str, typer.Option(help="Only this volume, such as 512x512x100.")] = "",
 ) -> None:
     """Measure time and peak memory per volume, from NIfTI to NIfTI."""

@@ -1,52 +1,56 @@
-"""One measured case, and the cases of all processes together."""
+"""One measured case, and the collection of cases from all processes."""
 
 from __future__ import annotations
 
 import os
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import abspath, commonpath, dirname, relpath
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ignite.distributed as idist
 import numpy as np
 from monai.data import MetaTensor
 
+T = TypeVar("T")
+
 
 @dataclass
-class Case:
-    """A row, and what it takes to draw the case without having kept its image."""
+class MeasuredCase:
+    """The row of a case, and what is needed to draw it later without keeping its image."""
 
     row: dict[str, Any]
     path: str | None
     spacing: tuple[float, ...]
     affine: np.ndarray
     shape: tuple[int, ...]
-    packed: bytes  # prediction and truth as `pack` makes them
+    packed: bytes  # prediction and truth, from `pack_masks`
 
     @property
     def score(self) -> float:
         """Mean Dice over the regions."""
         return float(np.mean([v for k, v in self.row.items() if k.startswith("dice/")]))
 
-    def masks(self) -> np.ndarray:
+    def unpack_masks(self) -> np.ndarray:
         """Prediction and truth, boolean ``(2, R, *spatial)``."""
         bits = np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8)
         flat = np.unpackbits(bits, count=int(np.prod(self.shape)))
         return flat.reshape(self.shape).astype(bool)
 
 
-def pack(masks: np.ndarray) -> bytes:
-    """Boolean masks in one bit per pixel, compressed: some kB."""
+def pack_masks(masks: np.ndarray) -> bytes:
+    """Compress boolean masks, one bit per pixel, to a few kB."""
     return zlib.compress(np.packbits(masks).tobytes(), level=1)
 
 
-def gathered(cases: list[Case]) -> list[Case]:
-    """The cases of all processes, by name; a sampler repeats some to even out the processes.
+def gather_cases(cases: list[MeasuredCase]) -> list[MeasuredCase]:
+    """Collect the cases of all processes, sorted by name and without repeats.
 
-    Where two files have the same name, all cases are called by their folders too.
+    A sampler repeats some cases so that all processes have the same number. If two files have
+    the same name, all cases are named by their folders too.
     """
     if idist.get_world_size() > 1:
         every = [case for part in idist.all_gather(cases) for case in part]
@@ -58,18 +62,28 @@ def gathered(cases: list[Case]) -> list[Case]:
         taken: Counter[str] = Counter()
         for case in sorted(cases, key=lambda case: (case.path, case.row["label"])):
             parts = relpath(dirname(abspath(case.path)), root).split(os.sep)
-            name = "_".join([*(part for part in parts if part != "."), stem(case.path)])
+            name = "_".join([*(part for part in parts if part != "."), name_case(case.path)])
             taken[name] += 1
             case.row["case"] = name if taken[name] == 1 else f"{name}_{taken[name]}"
     return sorted(cases, key=lambda case: (case.row["case"], case.row["image"]))
 
 
-def file_of(image: Any) -> str | None:
-    """Path of the file that an image was loaded from, if it says so."""
+def name_case(path: str) -> str:
+    """``scans/eye.png`` and ``scans/eye.nii.gz`` to ``eye``."""
+    return Path(path.removesuffix(".gz")).stem
+
+
+def find_file(image: Any) -> str | None:
+    """Path of the file that an image was loaded from, if its metadata has one."""
     name = image.meta.get("filename_or_obj") if isinstance(image, MetaTensor) else None
     return str(name) if name else None
 
 
-def stem(path: str) -> str:
-    """``scans/eye.png`` and ``scans/eye.nii.gz`` to ``eye``."""
-    return Path(path.removesuffix(".gz")).stem
+def pick_examples(cases: Sequence[T]) -> dict[str, T]:
+    """The worst, the median and the best of cases in that order; none of them twice."""
+    places = {"Worst": 0, "Median": (len(cases) - 1) // 2, "Best": -1}
+    if len(cases) < 3:
+        del places["Median"]
+    if len(cases) < 2:
+        del places["Best"]
+    return {name: cases[place] for name, place in places.items()}

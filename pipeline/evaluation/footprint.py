@@ -1,4 +1,4 @@
-"""The handler that measures what an evaluation's network costs."""
+"""The handler that measures the time and size of an evaluation's network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 class Footprint:
     """Put ``seconds_per_image``, ``model/parameters`` and ``model/gflops`` into the metrics.
 
-    The time is that of the network's forward passes on one image, from the input on the device
-    to the finished output, so it waits for a GPU; all windows of a sliding window count, what is
-    done before and after the network does not. It is the median over the batches but the first,
-    which warms up; an evaluation of a single batch has none. Operations are counted for one
+    The time covers the network's forward passes on one image, with all windows of a sliding
+    window, from the input on the device to the finished output. It therefore waits for a GPU.
+    Pre- and postprocessing do not count. The result is the median over all batches but the first,
+    which warms up; an evaluation of a single batch has no time. Operations are counted for one
     image (or window) of the size that the network receives, see
-    :func:`pipeline.engines.cost.network_cost`.
+    :func:`pipeline.networks.cost.network_cost`.
 
     Args:
         network: the one that the evaluator runs.
@@ -34,34 +34,34 @@ class Footprint:
         self.hooks: list[Any] = []
 
     def attach(self, engine: Engine) -> None:
-        """Register with an evaluator; stands before the handlers that log metrics."""
+        """Register with an evaluator; attach before the handlers that log metrics."""
         engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.ITERATION_STARTED, self.begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.end)
+        engine.add_event_handler(Events.ITERATION_STARTED, self.start_batch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.end_batch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
 
     def start(self) -> None:
-        self.remove_hooks()  # of an evaluation that broke off
+        self.remove_hooks()  # of an interrupted evaluation
         self.seconds: list[float] = []
         self.shape: tuple[int, ...] | None = None
         self.hooks = [
-            self.network.register_forward_pre_hook(self.before),
-            self.network.register_forward_hook(self.after),
+            self.network.register_forward_pre_hook(self.start_clock),
+            self.network.register_forward_hook(self.stop_clock),
         ]
 
-    def begin(self, engine: Engine) -> None:
+    def start_batch(self, engine: Engine) -> None:
         self.spent, self.images = 0.0, len(engine.state.batch[CommonKeys.IMAGE])
 
-    def before(self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def start_clock(self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self.shape = (1, *inputs[0].shape[1:])
         wait_for(inputs[0].device)
         self.started = time.perf_counter()
 
-    def after(self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _: Any) -> None:
+    def stop_clock(self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], _) -> None:
         wait_for(inputs[0].device)
         self.spent += time.perf_counter() - self.started
 
-    def end(self) -> None:
+    def end_batch(self) -> None:
         self.seconds.append(self.spent / self.images)
 
     def finish(self, engine: Engine) -> None:
@@ -82,6 +82,6 @@ class Footprint:
 
 
 def wait_for(device: torch.device) -> None:
-    """Let the device finish what it was given: a GPU computes while Python goes on."""
+    """Wait until the device has finished: a GPU computes while Python goes on."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

@@ -1,4 +1,4 @@
-"""Several regions in one file: an index mask, as the labels of the data are."""
+"""Index masks: several regions in one file, like the labels of the data."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def write_mask(
     *,
     affine: np.ndarray,
 ) -> Path:
-    """Write regions as one index mask: a PNG of an image, NIfTI of a volume.
+    """Write regions as one index mask: PNG for an image, NIfTI for a volume.
 
     Args:
-        stem: path of the file without its ending.
+        stem: path of the file without its suffix.
         masks: boolean ``(R, *spatial)`` in MONAI's order: ``(R, W, H)`` of an image.
-        label_values: per region the values of the mask that belong to it: ``[[1, 2], [2]]`` for
-            a disc of rim (1) and cup (2), and the cup.
-        affine: ``(4, 4)`` of a volume, voxels to mm (RAS); an image has none.
+        label_values: per region its values in the mask: ``[[1, 2], [2]]`` for an organ whose
+            tissue is 1 and tumour 2, and the tumour.
+        affine: ``(4, 4)`` of a volume, voxels to mm (RAS); not used for an image.
 
     Returns:
         The path of the file.
 
     Raises:
-        ValueError: when the regions overlap in a way that no value of the mask stands for.
+        ValueError: the regions overlap in a way that no value of the mask can represent.
     """
     index = to_index(masks, label_values)
     suffix = ".png" if index.ndim == 2 else ".nii.gz"
@@ -48,7 +48,7 @@ def write_mask(
 def read_mask(
     path: str | Path, label_values: Sequence[Sequence[int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The regions of an index mask, boolean ``(R, *spatial)`` in MONAI's order, and its affine."""
+    """Read an index mask: boolean regions ``(R, *spatial)`` in MONAI's order, and the affine."""
     from monai.transforms import LoadImage
 
     index = LoadImage(image_only=True, ensure_channel_first=True)(path)
@@ -56,23 +56,23 @@ def read_mask(
 
 
 def to_index(masks: np.ndarray, label_values: Sequence[Sequence[int]]) -> np.ndarray:
-    """Boolean ``(R, *spatial)`` to uint8 ``(*spatial)``; raises as :func:`write_mask` does."""
+    """Boolean ``(R, *spatial)`` to uint8 ``(*spatial)``; raises like :func:`write_mask`."""
     regions = {
         value: [number for number, values in enumerate(label_values) if value in values]
         for value in sorted({value for values in label_values for value in values})
     }
     index = np.zeros(masks.shape[1:], dtype=np.uint8)
-    # From the value of few regions to that of many, so that what lies inside comes last.
+    # The value of most regions comes last, so that inner regions overwrite outer ones.
     for value, within in sorted(regions.items(), key=lambda entry: len(entry[1])):
         index[masks[within].all(axis=0)] = value
     if not np.array_equal(from_index(index, label_values), masks):
         raise ValueError(
-            f"the regions do not fit in one mask with the values {list(label_values)}: "
-            "make them nested or disjoint, as the values say, in the postprocessing"
+            f"the regions do not fit into one mask with the values {list(label_values)}: "
+            "the postprocessing must make them nested or disjoint, as the values are"
         )
     return index
 
 
 def from_index(index: np.ndarray, label_values: Sequence[Sequence[int]]) -> np.ndarray:
-    """``(*spatial)`` of values to boolean ``(R, *spatial)``."""
+    """Values ``(*spatial)`` to boolean ``(R, *spatial)``."""
     return np.stack([np.isin(index, values) for values in label_values])

@@ -1,38 +1,235 @@
-"""How well a mask agrees with the expert's: overlap, volume, vertical cup-to-disc ratio, and all.
+"""The metrics of a segmentation: each is one function and one row of `METRICS`.
 
-Every function takes boolean NumPy arrays of one region on the original image grid, 2D or 3D,
-and has a defined value when a region is empty. A missed structure therefore always counts: a
-metric that is undefined there drops out of the mean, and the worse model looks better.
+Every function has a defined value when a region is empty. A missed structure therefore always
+counts: an undefined value would drop out of the mean, and the worse model would look better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
+from typing import Literal
 
 import numpy as np
 
-from .surface import NSD_TOLERANCE, as_masks, hd95, surface_metrics
+from .surface import NSD_TOLERANCE, as_masks, surface_metrics
 
 
-def overlap(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Dice, intersection over union, precision and recall of one region.
-
-    With both masks empty the region is rightly absent and every value is 1. With exactly one
-    empty (a missed or an invented structure) every value is 0, also the precision of an empty
-    prediction and the recall of an empty truth, which are 0/0 by their formulas.
+class MaskPair:
+    """Prediction and truth of one region, with the numbers that several metrics share.
 
     Args:
-        prediction: boolean mask, any shape.
+        prediction: boolean mask ``(*spatial)``.
         truth: boolean mask of the same shape.
-
-    Returns:
-        ``{"dice", "iou", "precision", "recall"}``, each in [0, 1].
+        spacing: distance between pixel centres along each axis; 1 by default.
+        tolerance: distance that the NSD accepts, in the unit of ``spacing``.
 
     Raises:
-        ValueError: when the shapes differ.
+        ValueError: the shapes differ.
+    """
+
+    def __init__(
+        self,
+        prediction: np.ndarray,
+        truth: np.ndarray,
+        *,
+        spacing: Sequence[float] = (),
+        tolerance: float = NSD_TOLERANCE,
+    ) -> None:
+        self.prediction, self.truth = as_masks(prediction, truth)
+        self.spacing, self.tolerance = spacing or (1,) * self.truth.ndim, tolerance
+        self.intersection = int(np.count_nonzero(self.prediction & self.truth))  # in pixels
+        self.predicted = int(np.count_nonzero(self.prediction))
+        self.true = int(np.count_nonzero(self.truth))
+        self.union = self.predicted + self.true - self.intersection
+
+    def share(self, part: int, whole: int) -> float:
+        """``part / whole``; 1 if both masks are empty, 0 if only ``whole`` is."""
+        if not self.union:
+            return 1.0
+        return part / whole if whole else 0.0
+
+    @property
+    def pixel_size(self) -> float:
+        """Area of a pixel in the unit of ``spacing`` squared, or volume of a voxel in ml."""
+        return float(np.prod(self.spacing)) / (1000 if self.truth.ndim == 3 else 1)
+
+    @cached_property
+    def surface(self) -> dict[str, float]:
+        """The metrics of the surfaces, see :func:`surface_metrics`."""
+        return surface_metrics(
+            self.prediction, self.truth, spacing=self.spacing, tolerance=self.tolerance
+        )
+
+
+def dice(masks: MaskPair) -> float:
+    return masks.share(2 * masks.intersection, masks.predicted + masks.true)
+
+
+def iou(masks: MaskPair) -> float:
+    return masks.share(masks.intersection, masks.union)
+
+
+def precision(masks: MaskPair) -> float:
+    return masks.share(masks.intersection, masks.predicted)
+
+
+def recall(masks: MaskPair) -> float:
+    return masks.share(masks.intersection, masks.true)
+
+
+def hd95(masks: MaskPair) -> float:
+    return masks.surface["hd95"]
+
+
+def asd(masks: MaskPair) -> float:
+    return masks.surface["asd"]
+
+
+def nsd(masks: MaskPair) -> float:
+    return masks.surface["nsd"]
+
+
+def volume_error(masks: MaskPair) -> float:
+    """Predicted minus true volume in ml."""
+    return (masks.predicted - masks.true) * masks.pixel_size
+
+
+def absolute_volume_error(masks: MaskPair) -> float:
+    return abs(volume_error(masks))
+
+
+def true_size(masks: MaskPair) -> float:
+    return masks.true * masks.pixel_size
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is known about a metric, or about another number of a case.
+
+    Attributes:
+        key: first part of its columns, such as ``dice`` of ``dice/REGION``, or a whole column.
+        title: its name in reports.
+        measure: returns the value for a region; None if regions are not measured one by one.
+        unit: what the unit follows from: a length is in px or mm, a volume in ml, and the NSD
+            has a tolerance. A share has no unit.
+        best: which values are better.
+        dims: number of spatial axes of the images that have it.
+        plotted: a comparison draws every case.
+        kind: a metric is summarised and compared, a value only summarised; a size is only
+            recorded, since it describes the case and not the prediction.
+    """
+
+    key: str
+    title: str
+    measure: Callable[[MaskPair], float] | None = None
+    unit: Literal["", "length", "volume", "tolerance"] = ""
+    best: Literal["higher", "lower", "zero"] = "higher"
+    dims: tuple[int, ...] = (2, 3)
+    plotted: bool = False
+    kind: Literal["metric", "value", "size"] = "metric"
+
+
+_ROWS = (
+    Metric("dice", "Dice", dice, plotted=True),
+    Metric("iou", "IoU", iou),
+    Metric("precision", "Precision", precision),
+    Metric("recall", "Recall", recall),
+    Metric("hd95", "HD95", hd95, "length", "lower", plotted=True),
+    Metric("asd", "ASD", asd, "length", "lower", dims=(3,), plotted=True),
+    Metric("nsd", "NSD", nsd, "tolerance", dims=(3,), plotted=True),
+    # It has a sign, so its mean is a bias.
+    Metric("volume_error", "Volume error", volume_error, "volume", "zero", (3,), plotted=True),
+    Metric(
+        "absolute_volume_error", "Absolute volume error", absolute_volume_error, "volume", "lower",
+        dims=(3,),
+    ),
+    # The IoU pooled over cases follows from these two.
+    Metric("intersection", "Intersection", attrgetter("intersection"), kind="size"),
+    Metric("union", "Union", attrgetter("union"), kind="size"),
+    Metric("area", "Area", true_size, dims=(2,), kind="size"),
+    Metric("volume", "Volume", true_size, dims=(3,), kind="size"),
+    Metric("vertical_cdr", "Vertical CDR", kind="value"),
+    Metric("vertical_cdr/absolute_error", "Vertical CDR", best="lower", plotted=True),
+    Metric("pooled_iou", "IoU, pooled"),
+)  # fmt: skip
+METRICS = {row.key: row for row in _ROWS}
+
+
+def find_metric(column: str) -> Metric:
+    """The row of a column; a default one for a metric that the table does not have."""
+    key = column.split("/")[0]
+    if row := METRICS.get(column) or METRICS.get(key):
+        return row
+    best = "lower" if column.endswith("error") else "higher"
+    return Metric(key, as_words(key).capitalize(), best=best)
+
+
+def find_units(
+    spacings: Sequence[Sequence[float]], tolerance: float = NSD_TOLERANCE
+) -> dict[str, str]:
+    """The unit of each metric that has one, by its key, for cases of these spacings."""
+    dims = max(map(len, spacings))
+    in_pixels = dims == 2 and all(set(spacing) == {1.0} for spacing in spacings)
+    names = {
+        "length": "px" if in_pixels else "mm",
+        "volume": "ml",
+        "tolerance": f"within {tolerance:g} mm",
+    }
+    return {row.key: names[row.unit] for row in METRICS.values() if row.unit and dims in row.dims}
+
+
+def unit_of(column: str, units: Mapping[str, str]) -> str:
+    """The unit of a column among the ``units`` of a summary; empty if it has none."""
+    return units.get(find_metric(column).key, "")
+
+
+def as_words(name: str) -> str:
+    """``true_size`` to ``true size``."""
+    return name.replace("_", " ")
+
+
+def case_metrics(
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    regions: Sequence[str],
+    spacing: Sequence[float],
+    *,
+    tolerance: float = NSD_TOLERANCE,
+) -> dict[str, float]:
+    """Measure one case.
+
+    Args:
+        prediction: boolean masks ``(R, *spatial)``.
+        truth: boolean masks of the same shape.
+        regions: the R names of the channels.
+        spacing: distance between pixel centres along each spatial axis.
+        tolerance: distance that the NSD accepts, in the unit of ``spacing``.
+
+    Returns:
+        ``{"dice/REGION": 0.97, ...}``: what `METRICS` has for such an image, for every region.
+        ``area/image`` is the size of the whole image.
+
+    Raises:
+        ValueError: shapes, ``regions`` and ``spacing`` do not fit each other.
     """
     prediction, truth = as_masks(prediction, truth)
-    return _overlap(_counts(prediction, truth))
+    if len(regions) != len(truth):
+        raise ValueError(
+            f"masks of shape {truth.shape} have {len(truth)} channels but regions names "
+            f"{len(regions)}: {list(regions)}; give one name per channel"
+        )
+    dims = truth.ndim - 1
+    measured = [each for each in METRICS.values() if each.measure and dims in each.dims]
+    row: dict[str, float] = {}
+    for name, *masks in zip(regions, prediction, truth, strict=True):
+        pair = MaskPair(*masks, spacing=spacing, tolerance=tolerance)
+        row |= {f"{each.key}/{name}": each.measure(pair) for each in measured}
+    if dims == 2:
+        row["area/image"] = truth[0].size * float(np.prod(spacing))
+    return row
 
 
 def vertical_cdr(disc: np.ndarray, cup: np.ndarray, *, axis: int) -> float:
@@ -62,81 +259,6 @@ def vertical_cdr_error(prediction: float, truth: float) -> float:
     if np.isnan(prediction) or np.isnan(truth):
         return 0.0 if np.isnan(prediction) and np.isnan(truth) else 1.0
     return min(1.0, abs(prediction - truth))
-
-
-def case_metrics(
-    prediction: np.ndarray,
-    truth: np.ndarray,
-    regions: Sequence[str],
-    spacing: Sequence[float],
-    *,
-    tolerance: float = NSD_TOLERANCE,
-) -> dict[str, float]:
-    """All metrics of one case, flat: ``{"dice/optic_disc": 0.97, ..., "hd95/optic_cup": 8.1}``.
-
-    Beside ``dice``, ``iou``, ``precision``, ``recall`` and ``hd95`` of each region there are the
-    counts ``intersection`` and ``union`` in pixels, from which an IoU pooled over cases follows,
-    and the true size: ``area`` in the unit of ``spacing`` squared, with the whole image's as
-    ``area/image``, or ``volume`` in ml for a spacing in mm.
-
-    A volume also has ``asd``, ``nsd``, and in ml the ``volume_error``, predicted minus true, and
-    its size as ``absolute_volume_error``. A missed structure counts there with its volume.
-
-    Args:
-        prediction: boolean masks ``(R, *spatial)``.
-        truth: boolean masks of the same shape.
-        regions: the R names of the channels.
-        spacing: distance between pixel centres along each spatial axis.
-        tolerance: of the ``nsd``, in the unit of ``spacing``.
-
-    Raises:
-        ValueError: when shapes, ``regions`` and ``spacing`` do not fit each other.
-    """
-    prediction, truth = as_masks(prediction, truth)
-    if len(regions) != len(truth):
-        raise ValueError(
-            f"masks of shape {truth.shape} have {len(truth)} channels but regions names "
-            f"{len(regions)}: {list(regions)}; give one name per channel"
-        )
-    solid = truth.ndim == 4
-    unit = float(np.prod(spacing)) / (1000 if solid else 1)
-    row: dict[str, float] = {}
-    for name, predicted, true in zip(regions, prediction, truth, strict=True):
-        counts = _counts(predicted, true)
-        values = _overlap(counts)
-        if solid:
-            values |= surface_metrics(predicted, true, spacing=spacing, tolerance=tolerance)
-            error = (counts["prediction"] - counts["truth"]) * unit
-            values |= {"volume_error": error, "absolute_volume_error": abs(error)}
-        else:
-            values["hd95"] = hd95(predicted, true, spacing=spacing)
-        values |= {"intersection": counts["intersection"], "union": counts["union"]}
-        values["volume" if solid else "area"] = counts["truth"] * unit
-        row |= {f"{metric}/{name}": value for metric, value in values.items()}
-    if not solid:
-        row["area/image"] = truth[0].size * unit
-    return row
-
-
-def _counts(prediction: np.ndarray, truth: np.ndarray) -> dict[str, int]:
-    """Pixels in the intersection, the union, the prediction and the truth."""
-    both = int(np.count_nonzero(prediction & truth))
-    predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(truth))
-    union = predicted + true - both
-    return {"intersection": both, "union": union, "prediction": predicted, "truth": true}
-
-
-def _overlap(counts: dict[str, int]) -> dict[str, float]:
-    both, union = counts["intersection"], counts["union"]
-    predicted, true = counts["prediction"], counts["truth"]
-    if not union:
-        return dict.fromkeys(("dice", "iou", "precision", "recall"), 1.0)
-    return {
-        "dice": 2 * both / (predicted + true),
-        "iou": both / union,
-        "precision": both / predicted if predicted else 0.0,
-        "recall": both / true if true else 0.0,
-    }
 
 
 def _extent(mask: np.ndarray, axis: int) -> int:

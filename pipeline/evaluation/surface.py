@@ -1,9 +1,8 @@
 """How far the surface of a mask lies from the expert's: HD95, ASD and normalised surface Dice.
 
 The surface S(M) of a mask is the set of its pixels with a face neighbour outside M or outside the
-image. For each of them d is the Euclidean distance from its centre to the nearest centre in the
-other surface, in the unit of the spacing. The distances from both sides are computed once, and all
-metrics follow from them:
+image. For each of them, d is the Euclidean distance from its centre to the nearest centre in the
+other surface, in the unit of the spacing:
 
     HD95 = max( P95{ d(p, S(T)) : p in S(P) },  P95{ d(t, S(P)) : t in S(T) } )
     ASD  = mean of d over S(P) and S(T) together
@@ -11,9 +10,9 @@ metrics follow from them:
 
 These are the definitions of MONAI's ``compute_hausdorff_distance(percentile=95)``,
 ``compute_average_surface_distance(symmetric=True)`` and ``compute_surface_dice``, in which every
-surface pixel counts alike. MONAI answers nan or inf for an empty mask. Here a region that is
-rightly absent has HD95 and ASD 0 and NSD 1; a missed or an invented one has the length of the
-image diagonal, which no distance within the image exceeds, for HD95 and ASD, and NSD 0.
+surface pixel has the same weight. MONAI returns nan or inf for an empty mask. Here a region that is
+absent from both masks has HD95 and ASD 0 and NSD 1. A missed or invented region has NSD 0, and its
+HD95 and ASD are the length of the image diagonal, the longest distance in the image.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ def surface_metrics(
         prediction: boolean mask ``(*spatial)``.
         truth: boolean mask of the same shape.
         spacing: distance between pixel centres along each axis, in mm (or 1 for pixels).
-        tolerance: largest distance that the NSD counts as agreement, in the same unit.
+        tolerance: largest distance that the NSD accepts, in the same unit.
 
     Returns:
         ``{"hd95", "asd", "nsd"}``: two lengths in the unit of ``spacing``, and a share in [0, 1].
 
     Raises:
-        ValueError: when the shapes differ, ``spacing`` has not one positive value per axis, or
-            the tolerance is below zero.
+        ValueError: the shapes differ, ``spacing`` does not have one positive value per axis, or
+            the tolerance is negative.
     """
     from scipy.spatial import KDTree
 
@@ -74,13 +73,8 @@ def surface_metrics(
     }
 
 
-def hd95(prediction: np.ndarray, truth: np.ndarray, *, spacing: Sequence[float]) -> float:
-    """95th percentile Hausdorff distance alone, in the unit of ``spacing``."""
-    return surface_metrics(prediction, truth, spacing=spacing)["hd95"]
-
-
 def as_masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two boolean arrays of one shape, or a ValueError that says what to do."""
+    """Both masks as boolean arrays; raises a ValueError if their shapes differ."""
     prediction, truth = np.asarray(prediction), np.asarray(truth)
     if prediction.shape != truth.shape:
         raise ValueError(
@@ -98,7 +92,7 @@ def _surface(mask: np.ndarray) -> np.ndarray:
     ]
     if not all(map(len, spans)):
         return np.empty((0, mask.ndim), dtype=int)
-    # Its own box: one stray pixel of a prediction then costs nothing where the truth is.
+    # Each mask has its own box, so a stray pixel of a prediction does not enlarge the truth's.
     start = np.array([span[0] for span in spans])
     mask = mask[tuple(slice(span[0], span[-1] + 1) for span in spans)]
     inner = mask.copy()

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..bundle.configs import Config, is_plain
 from ..bundle.ids import Role, row
+from ..evaluation.metrics import unit_of
 from .code import renamed
 from .source import Trained
 
@@ -88,15 +89,18 @@ def performance(source: Trained) -> str:
     """The numbers, from the files in which they were measured."""
     text = []
     for section, summary in sorted(source.evaluations.items()):
+        units = summary.get("units", {})
         rows = [
-            f"| {name} | {value(each['mean'])} | {interval(each)} | {each['n']} |"
+            f"| {name} | {value(each['mean'])} | {interval(each)} | {unit_of(name, units)} "
+            f"| {each['n']} |"
             for name, each in summary["metrics"].items()
         ]
         text += [
             f"### {section.capitalize()}, {summary['n_cases']} cases\n",
-            "On the images' own grid; mean over cases with its 95 % bootstrap interval. HD95 is in "
-            f"{summary.get('hd95_unit', 'px')}.\n",
-            "| metric | mean | interval | cases |\n|---|---|---|---|\n" + "\n".join(rows) + "\n",
+            "On the images' own grid; mean over cases with its 95 % bootstrap interval.\n",
+            "| metric | mean | interval | unit | cases |\n|---|---|---|---|---|\n"
+            + "\n".join(rows)
+            + "\n",
         ]
     if source.best:
         rows = [f"| {name} | {value(each)} |" for name, each in source.best.items()]

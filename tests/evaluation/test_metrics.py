@@ -9,7 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pipeline.evaluation.metrics import case_metrics, overlap, vertical_cdr, vertical_cdr_error
+from pipeline.evaluation.metrics import (
+    METRICS,
+    Metric,
+    case_metrics,
+    find_metric,
+    find_units,
+    unit_of,
+    vertical_cdr,
+    vertical_cdr_error,
+)
+
+
+def overlap(prediction, truth):
+    row = case_metrics(prediction[None], truth[None], ["x"], (1, 1, 1))
+    return {kind: row[f"{kind}/x"] for kind in ("dice", "iou", "precision", "recall")}
 
 
 @given(arrays.arrays(bool, st.tuples(st.just(2), *[st.integers(1, 6)] * 3)))
@@ -87,15 +101,45 @@ def test_a_missed_disc_costs_the_whole_ratio():
 
 def test_wrong_shapes_say_what_came_and_what_to_do():
     mask = np.ones((2, 8, 8), dtype=bool)
-    with pytest.raises(ValueError, match=r"\(2, 8, 8\) and \(2, 8, 9\).*original image grid"):
-        overlap(mask, np.ones((2, 8, 9), dtype=bool))
-    with pytest.raises(ValueError, match="2 channels but regions names 1"):
+    with pytest.raises(ValueError, match=r"\(2, 8, 8\).*\(2, 8, 9\)"):
+        case_metrics(mask, np.ones((2, 8, 9), dtype=bool), ["a", "b"], (1, 1))
+    with pytest.raises(ValueError, match=r"regions.*1: \['optic_disc'\]"):
         case_metrics(mask, mask, ["optic_disc"], (1, 1))
 
 
-def test_metrics_load_neither_matplotlib_nor_torch():
+def test_metrics_load_little():
     code = (
-        "import sys; from pipeline.evaluation import overlap, summarise; "
-        "sys.exit(not {'matplotlib', 'torch', 'scipy'}.isdisjoint(sys.modules))"
+        "import sys; from pipeline.evaluation import metrics, summary; "
+        "heavy = {'matplotlib', 'mlflow', 'pandas', 'scipy', 'torch'}; "
+        "sys.exit(not heavy.isdisjoint(sys.modules))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_new_metric_is_one_function_and_one_row(monkeypatch):
+    def true_share(masks):
+        return masks.true / masks.truth.size
+
+    row = Metric("true_share", "Share", true_share, "length", "lower", dims=(2,), plotted=True)
+    monkeypatch.setitem(METRICS, row.key, row)
+    mask = np.ones((1, 8, 9), dtype=bool)
+    assert case_metrics(mask, mask, ["a"], (1, 1))["true_share/a"] == 1
+    assert "true_share/a" not in case_metrics(mask[None], mask[None], ["a"], (1, 1, 1))
+    assert find_units([(1.0, 1.0)])["true_share"] == "px"
+
+
+@pytest.mark.parametrize(
+    ("column", "key", "kind", "best", "plotted"),
+    [
+        ("hd95/a_b", "hd95", "metric", "lower", True),
+        ("volume_error/a", "volume_error", "metric", "zero", True),
+        ("area/image", "area", "size", "higher", False),
+        ("vertical_cdr/truth", "vertical_cdr", "value", "higher", False),
+        ("vertical_cdr/absolute_error", "vertical_cdr/absolute_error", "metric", "lower", True),
+        ("some_score/a", "some_score", "metric", "higher", False),  # from another version
+    ],
+)
+def test_every_column_has_a_row(column, key, kind, best, plotted):
+    row = find_metric(column)
+    assert (row.key, row.kind, row.best, row.plotted) == (key, kind, best, plotted)
+    assert unit_of(column, {"hd95": "px"}) == ("px" if key == "hd95" else "")

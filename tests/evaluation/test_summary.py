@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.metrics import case_metrics
-from pipeline.evaluation.summary import bootstrap_interval, summarise, write_cases, write_summary
+from pipeline.evaluation.summary import bootstrap_interval, summarise, write_rows, write_summary
 
 VALUES = st.one_of(
     st.lists(st.floats(0, 1), min_size=2, max_size=12),
@@ -72,7 +72,7 @@ def test_pooled_iou_is_that_of_all_pixels_together():
 
 def test_files_keep_every_digit_and_no_nan(tmp_path):
     cases = [{"case": "a, b", "x": 0.1 + 0.2}, {"case": "c", "x": float("nan"), "y": 1 / 3}]
-    write_cases(tmp_path / "new" / "cases.csv", cases)
+    write_rows(tmp_path / "new" / "cases.csv", cases)
     with (tmp_path / "new" / "cases.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["case"] for row in rows] == ["a, b", "c"]
@@ -112,5 +112,5 @@ def test_the_interval_of_a_ratio_draws_whole_cases():
 
 
 def test_no_case_is_an_error():
-    with pytest.raises(ValueError, match="no case to summarise"):
+    with pytest.raises(ValueError, match="case"):
         summarise([])

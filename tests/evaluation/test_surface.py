@@ -14,7 +14,7 @@ from monai.metrics import (
     compute_surface_dice,
 )
 
-from pipeline.evaluation.surface import hd95, surface_metrics
+from pipeline.evaluation.surface import surface_metrics
 
 SHAPES = st.one_of(
     st.tuples(st.integers(1, 12), st.integers(1, 12)),
@@ -67,7 +67,6 @@ def test_they_are_symmetric_bounded_and_know_identity(pair):
     assert 0 <= there["hd95"] <= np.linalg.norm(np.multiply(spacing, a.shape))
     assert 0 <= there["nsd"] <= 1
     assert surface_metrics(a, a, spacing=spacing) == {"hd95": 0, "asd": 0, "nsd": 1}
-    assert hd95(a, b, spacing=spacing) == there["hd95"]
 
 
 @given(pairs(), st.sampled_from([0.9, 2.345, 6.1]))
@@ -99,9 +98,9 @@ def test_they_are_in_the_unit_of_the_spacing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"spacing": (1, 1, 1)}, "give 2 positive numbers"),
-        ({"spacing": (1, 0)}, "give 2 positive numbers"),
-        ({"spacing": (1, 1), "tolerance": -1}, "tolerance of the NSD is -1"),
+        ({"spacing": (1, 1, 1)}, "spacing.*2"),
+        ({"spacing": (1, 0)}, "spacing.*2"),
+        ({"spacing": (1, 1), "tolerance": -1}, "-1"),
     ],
 )
 def test_wrong_lengths_say_what_to_do(options, message):

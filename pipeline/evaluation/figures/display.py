@@ -1,4 +1,4 @@
-"""From arrays in MONAI's order to what a person looks at."""
+"""Convert arrays in MONAI's order to pictures as people look at them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from monai.transforms import LoadImage, Orientation
 CT_WINDOW = (-160.0, 240.0)  # HU, the usual window for soft tissue: level 40, width 400
 
 
-def case_view(
+def view_case(
     path: str | Path | None, prediction: np.ndarray, truth: np.ndarray, *, affine: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read an image again and lay masks on it.
+    """Read an image again and bring it and its masks into display order.
 
     A volume is turned to LPS, so that its axial slices appear as radiologists see them (the
     patient's right on the left), and shown at the slice with the largest truth.
 
     Args:
-        path: image file on the grid of the masks; None for black in its place.
+        path: image file on the grid of the masks; None for a black image.
         prediction: boolean masks ``(R, *spatial)`` in MONAI's order: ``(R, W, H)`` for a PNG.
         truth: boolean masks on the same grid.
-        affine: of the masks; only the orientation of a volume is taken from it.
+        affine: of the masks; only the orientation of a volume matters.
 
     Returns:
         The picture ``(H, W, 3)`` in [0, 1] and the two masks as ``(R, H, W)``.
 
     Raises:
-        ValueError: when the image is not on the grid of the masks.
+        ValueError: the image is not on the grid of the masks.
     """
     picture, predicted, true = (
-        layer.numpy() for layer in layers(path, prediction, truth, affine=affine)
+        layer.numpy() for layer in read_layers(path, prediction, truth, affine=affine)
     )
     if truth.ndim == 4:
         marked = true if true.any() else predicted
@@ -42,10 +42,10 @@ def case_view(
     return as_picture(picture), predicted.swapaxes(1, 2), true.swapaxes(1, 2)
 
 
-def layers(
+def read_layers(
     path: str | Path | None, prediction: np.ndarray, truth: np.ndarray, *, affine: np.ndarray
 ) -> list[MetaTensor]:
-    """The image, the prediction and the truth as `case_view` takes them, volumes in LPS."""
+    """Image, prediction and truth with the arguments of `view_case`; volumes are in LPS."""
     if path is None:
         image = MetaTensor(torch.zeros(1, *truth.shape[1:]), affine=affine)
     else:
@@ -66,8 +66,8 @@ def layers(
 def as_picture(image: np.ndarray) -> np.ndarray:
     """Image ``(C, W, H)`` of any scale to a picture ``(H, W, 3)`` in [0, 1].
 
-    Three channels in 0..255 are a photograph and keep their colours. Values below -200 are HU
-    and get a soft-tissue window; anything else runs from its 1st to its 99th percentile.
+    Three channels in 0..255 are a photograph and keep their colours; others are scaled by
+    `grey_window`.
     """
     image = np.asarray(image, dtype=np.float32)
     channels = image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)
@@ -81,7 +81,7 @@ def as_picture(image: np.ndarray) -> np.ndarray:
 
 
 def grey_window(image: np.ndarray) -> tuple[float, float]:
-    """What is black and what is white: soft tissue in HU, else the 1st and 99th percentile."""
+    """The values of black and white: soft tissue in HU, else the 1st and 99th percentile."""
     if float(image.min()) < -200:
         return CT_WINDOW
     low, high = np.percentile(image, (1, 99))

@@ -1,37 +1,37 @@
-"""What all figures share: panels, contours, crops, and the colour of each structure."""
+"""The parts of all figures: panels, contours, crops, attention maps, legends and colours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
+from ...files import replacing
+from ..metrics import as_words
+
 RED, YELLOW = "#ff2d2d", "#ffe119"
-COLOURS = {"optic_disc": RED, "optic_cup": YELLOW, "pancreas": YELLOW, "tumour": RED}
-OTHER_COLOURS = ("#37c6ff", "#5fe36b", "#ff7de9", "#ff9b3d")
+# By the order of the regions.
+COLOURS = (RED, YELLOW, "#37c6ff", "#5fe36b", "#ff7de9", "#ff9b3d")
 FILL = 0.16  # opacity: the vessels stay visible
 SOLID, DASHED = "solid", (0, (3.2, 2.2))
 TEXT, GROUND = "#262626", "#2b1a15"
 
 
-def region_colours(regions: Sequence[str]) -> dict[str, str]:
-    """The colour of each region: fixed for the known ones, the next free one for others."""
-    others = iter(OTHER_COLOURS * len(regions))
-    return {name: COLOURS.get(name) or next(others) for name in regions}
-
-
-def panel_grid(
+def make_panels(
     aspects: Sequence[float], columns: int, *, width: float, below: float = 0.42
 ) -> tuple[Figure, np.ndarray]:
-    """A row of panels per aspect, ``width`` inches wide and that many times as high.
+    """Make a row of panels per aspect (height over width), each ``width`` inches wide.
 
-    ``below`` them stay some inches for a legend.
+    ``below`` is the space for a legend, in inches.
     """
     heights = [width * aspect + 0.34 for aspect in aspects]  # with a title
     size = (columns * width, sum(heights) + below)
@@ -44,24 +44,16 @@ def panel_grid(
     return figure, axes
 
 
-def draw(
-    panel: Axes,
-    masks: np.ndarray,
-    regions: Sequence[str],
-    style,
-    *,
-    width: float,
-    fill: bool = False,
-) -> None:
-    """Contour, and perhaps fill, of each region of ``(R, H, W)`` masks."""
-    for (_, colour), mask in zip(region_colours(regions).items(), masks, strict=True):
+def draw_masks(panel: Axes, masks: np.ndarray, style, *, width: float, fill: bool = False) -> None:
+    """Draw the contour of each region of ``(R, H, W)`` masks, and a light fill if wanted."""
+    for colour, mask in zip(cycle(COLOURS), masks, strict=False):
         if not mask.any():
             continue
         if fill:
             tint = np.zeros((*mask.shape, 4), dtype=np.float32)
             tint[mask.astype(bool)] = (*to_rgb(colour), FILL)
             panel.imshow(tint, interpolation="nearest", aspect=panel.get_aspect())
-        # A ring of background closes the contour of a region that touches the border.
+        # Background around the mask closes the contour of a region at the border.
         pad = np.pad(mask.astype(np.uint8), 1)
         rows, columns = np.arange(pad.shape[0]) - 1, np.arange(pad.shape[1]) - 1
         line = panel.contour(
@@ -72,23 +64,47 @@ def draw(
 
 
 def zoom(panel: Axes, window: tuple[float, float, float, float]) -> None:
-    """Show ``(left, right, top, bottom)`` in px, from the outer edge of the first to the last."""
+    """Show ``(left, right, top, bottom)``, in px from the outer edge of the first."""
     left, right, top, bottom = window
     panel.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5))
 
 
-def mark(panel: Axes, window: tuple[float, float, float, float]) -> None:
-    """Frame what another panel shows by `zoom`."""
+def frame(panel: Axes, window: tuple[float, float, float, float]) -> None:
+    """Draw a frame around the window that another panel shows."""
     left, right, top, bottom = window
     size = right - left, bottom - top
     panel.add_patch(Rectangle((left - 0.5, top - 0.5), *size, fill=False, ec="white", lw=0.9))
 
 
-def legend(figure: Figure, regions: Sequence[str]) -> None:
-    """The meaning of colours and lines, below all panels."""
+def show_attention(
+    panel: Axes, alpha: np.ndarray, size: tuple[int, int], *, interpolation: str = "bilinear"
+) -> AxesImage:
+    """Lay an attention map ``(h, w)`` in [0, 1] over a picture of ``size`` ``(H, W)``."""
+    height, width = size
+    return panel.imshow(
+        alpha,
+        cmap="inferno",
+        vmin=0,
+        vmax=1,
+        alpha=0.6,
+        interpolation=interpolation,
+        # The outer edges of the coarse grid coincide with those of the picture.
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+    )
+
+
+def add_attention_bar(figure: Figure, shown: AxesImage, panels: Sequence[Axes]) -> None:
+    """Add the colour scale of `show_attention` beside the panels."""
+    bar = figure.colorbar(shown, ax=panels, fraction=0.03, pad=0.015, ticks=(0, 0.5, 1))
+    bar.set_label("attention", color=TEXT)
+    bar.solids.set_alpha(1)
+
+
+def add_legend(figure: Figure, regions: Sequence[str]) -> None:
+    """Explain colours and line styles below all panels."""
     lines = [
-        Line2D([], [], color=colour, linestyle=style, linewidth=2.4, label=f"{words(name)}, {who}")
-        for name, colour in region_colours(regions).items()
+        Line2D([], [], color=colour, linestyle=style, linewidth=2.4, label=f"{name}, {who}")
+        for name, colour in zip(map(as_words, regions), cycle(COLOURS), strict=False)
         for style, who in ((SOLID, "predicted"), (DASHED, "expert"))
     ]
     box = figure.legend(
@@ -107,6 +123,7 @@ def legend(figure: Figure, regions: Sequence[str]) -> None:
     box.set_in_layout(False)
 
 
-def words(region: str) -> str:
-    """A name as people write it."""
-    return region.replace("_", " ")
+def save_figure(figure: Figure, path: str | Path, *, dpi: int = 130) -> None:
+    """Write a PNG, so that a reader never sees half a picture."""
+    with replacing(Path(path)) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi)

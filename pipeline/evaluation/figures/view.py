@@ -1,8 +1,8 @@
 """A volume as radiologists look at it: three planes through a structure, and its surface.
 
 Everything is turned to LPS first: x runs to the patient's left, y to the back, z to the head. An
-axial plane then has the patient's right on its left side and the front at the top, a coronal one
-the head at the top, a sagittal one the front on its left side.
+axial plane then has the patient's right on its left side and the front at the top. A coronal plane
+has the head at the top, and a sagittal one the front on its left side.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .display import grey_window, layers
+from .display import grey_window, read_layers
 
 SAGITTAL, CORONAL, AXIAL = 0, 1, 2  # the axis of LPS across each plane
 EDGES = {AXIAL: "RLAP", CORONAL: "RLSI", SAGITTAL: "APSI"}  # left, right, top, bottom
-MARGIN = 20.0  # mm about a structure
-GRID = 160  # most pixels along the side of a surface
+MARGIN = 20.0  # mm around a structure
+GRID = 160  # largest number of pixels along the side of a surface
 
 
 @dataclass
@@ -31,106 +31,101 @@ class Plane:
     prediction: np.ndarray  # (R, H, W), boolean
     truth: np.ndarray
     step: tuple[float, float]  # mm per px along a row and along a column
-    window: tuple[float, float, float, float]  # left, right, top, bottom in px, about the structure
+    window: tuple[
+        float, float, float, float
+    ]  # left, right, top, bottom in px, around the structure
 
 
 @dataclass
 class VolumeView:
-    """Planes by their axis, and per region what is seen of it from the front."""
+    """Planes by their axis, and each region seen from the front."""
 
     planes: dict[int, Plane]
-    prediction: list[np.ndarray]  # per region (H, W), shade in [0, 1], nan where it is not
+    prediction: list[np.ndarray]  # per region (H, W), shade in [0, 1], nan outside the region
     truth: list[np.ndarray]
     side: float  # mm, of all windows and surfaces
     outside: float  # ml of the prediction that no surface shows
 
 
-def volume_view(
+def view_volume(
     path: str | Path | None, prediction: np.ndarray, truth: np.ndarray, *, affine: np.ndarray
 ) -> VolumeView:
-    """Read a volume again and lay masks on it.
+    """Read a volume again and look at its masks.
 
     Args:
-        path: image file on the grid of the masks; None for black in its place.
+        path: image file on the grid of the masks; None for a black image.
         prediction: boolean masks ``(R, X, Y, Z)`` in the order of the file.
         truth: boolean masks on the same grid.
         affine: ``(4, 4)`` of the masks, voxels to mm, RAS.
 
     Returns:
-        In each direction the slice with the largest truth, or, without one, prediction; cubic
-        windows of one size about it; and the surfaces in this cube.
+        Three planes with windows of one size around the structure, and its surfaces in this cube.
 
     Raises:
-        ValueError: when the image is not on the grid of the masks.
+        ValueError: the image is not on the grid of the masks.
     """
-    image, predicted, true = layers(path, prediction, truth, affine=affine)
+    image, predicted, true = read_layers(path, prediction, truth, affine=affine)
     step = image.pixdim.numpy().astype(float)
     image, predicted, true = image.numpy()[0], predicted.numpy(), true.numpy()
-    marked = (true if true.any() else predicted).any(axis=0)
-    middle, side = cube(marked, step)
-    low, high = grey_window(image)
-    grey = (low, max(high - low, 1e-6))
-    planes = {
-        axis: plane(axis, image, predicted, true, step=step, grey=grey, middle=middle, side=side)
-        for axis in (AXIAL, CORONAL, SAGITTAL)
-    }
+    middle, side = _find_cube((true if true.any() else predicted).any(axis=0), step)
     box = tuple(
         slice(max(0, round(centre - side / 2 / s)), max(0, round(centre + side / 2 / s)) + 1)
         for centre, s in zip(middle, step, strict=True)
     )
     corner = np.array([part.start for part in box])
     surfaces = [
-        [front_view(mask[box], step, (middle - corner) * step, side) for mask in masks]
+        [shade_surface(mask[box], step, (middle - corner) * step, side) for mask in masks]
         for masks in (predicted, true)
     ]
     union = predicted.any(axis=0)
     lost = np.count_nonzero(union) - np.count_nonzero(union[box])
+    planes = cut_planes(image, predicted, true, step=step, middle=middle, side=side)
     return VolumeView(planes, *surfaces, side, lost * float(np.prod(step)) / 1000)
 
 
-def plane(
-    axis: int,
+def cut_planes(
     image: np.ndarray,
     prediction: np.ndarray,
     truth: np.ndarray,
     *,
     step: np.ndarray,
-    grey: tuple[float, float],
     middle: np.ndarray,
     side: float,
-) -> Plane:
-    """The slice across ``axis`` with the largest truth; without one, prediction.
+) -> dict[int, Plane]:
+    """In each direction, cut the slice with the largest truth or, without one, prediction.
 
     Args:
-        axis: `AXIAL`, `CORONAL` or `SAGITTAL`.
         image: ``(X, Y, Z)`` in LPS.
         prediction, truth: ``(R, X, Y, Z)`` on its grid.
         step: mm per voxel.
-        grey: the value that is black, and how far above it white is.
-        middle, side: of the cube that the plane's window shows, in voxels and in mm.
+        middle, side: of the cube that the windows of the planes show, in voxels and in mm.
     """
-    across, down = others = tuple(other for other in range(3) if other != axis)
     marked = (truth if truth.any() else prediction).any(axis=0)
-    index = int(marked.sum(axis=others).argmax()) if marked.any() else marked.shape[axis] // 2
-    x, y = middle[across], middle[down]
-    if axis != AXIAL:
-        y = image.shape[down] - 1 - y
-    width, height = side / 2 / step[across], side / 2 / step[down]
-    black, span = grey
-    return Plane(
-        axis,
-        index,
-        image.shape[axis],
-        np.clip((upright(image.take(index, axis), axis) - black) / span, 0, 1),
-        upright(prediction.take(index, axis + 1), axis),
-        upright(truth.take(index, axis + 1), axis),
-        (step[across], step[down]),
-        (x - width + 0.5, x + width + 0.5, y - height + 0.5, y + height + 0.5),
-    )
+    black, white = grey_window(image)
+    planes = {}
+    for axis in (AXIAL, CORONAL, SAGITTAL):
+        across, down = others = tuple(other for other in range(3) if other != axis)
+        index = int(marked.sum(axis=others).argmax()) if marked.any() else marked.shape[axis] // 2
+        x, y = middle[across], middle[down]
+        if axis != AXIAL:
+            y = image.shape[down] - 1 - y
+        width, height = side / 2 / step[across], side / 2 / step[down]
+        grey = (upright(image.take(index, axis), axis) - black) / max(white - black, 1e-6)
+        planes[axis] = Plane(
+            axis,
+            index,
+            image.shape[axis],
+            np.clip(grey, 0, 1),
+            upright(prediction.take(index, axis + 1), axis),
+            upright(truth.take(index, axis + 1), axis),
+            (step[across], step[down]),
+            (x - width + 0.5, x + width + 0.5, y - height + 0.5, y + height + 0.5),
+        )
+    return planes
 
 
-def cube(marked: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, float]:
-    """Middle in voxels, and side in mm, of a cube about what is marked."""
+def _find_cube(marked: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, float]:
+    """Middle in voxels, and side in mm, of a cube around the marked voxels."""
     if not marked.any():
         return (np.array(marked.shape) - 1) / 2, float((marked.shape * step).max())
     spans = [
@@ -143,13 +138,15 @@ def cube(marked: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def upright(plane: np.ndarray, axis: int) -> np.ndarray:
-    """``(..., x, y)`` of LPS to rows from top to bottom: the front, or the head, at the top."""
+    """Turn ``(..., x, y)`` of LPS into rows, with the front or the head at the top."""
     plane = plane.swapaxes(-1, -2)
     return plane if axis == AXIAL else plane[..., ::-1, :]
 
 
-def front_view(mask: np.ndarray, step: np.ndarray, middle: np.ndarray, side: float) -> np.ndarray:
-    """What is seen of a mask from the patient's front, lit from the upper left.
+def shade_surface(
+    mask: np.ndarray, step: np.ndarray, middle: np.ndarray, side: float
+) -> np.ndarray:
+    """Shade a mask as seen from the patient's front, lit from the upper left.
 
     Args:
         mask: boolean ``(X, Y, Z)`` in LPS.
@@ -158,7 +155,7 @@ def front_view(mask: np.ndarray, step: np.ndarray, middle: np.ndarray, side: flo
         side: of the view in mm.
 
     Returns:
-        Shade in [0, 1], ``(H, H)`` over the whole side, nan where the mask is not.
+        Shade in [0, 1], ``(H, H)`` over the whole side; nan outside the mask.
     """
     from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -166,7 +163,7 @@ def front_view(mask: np.ndarray, step: np.ndarray, middle: np.ndarray, side: flo
     seen = np.full((size, size), np.nan)
     if not mask.any():
         return seen
-    # Less than a voxel of smoothing takes the stairs of thick slices out of the surface.
+    # Smoothing by less than a voxel removes the stairs that thick slices leave on the surface.
     smooth = gaussian_filter(np.pad(mask, 2).astype(np.float32), np.maximum(0.6, 0.8 / step))
     ticks = (np.arange(size) + 0.5) / size * side - side / 2  # mm from the middle
     down, right, back = np.meshgrid(-ticks, ticks, ticks, indexing="ij")

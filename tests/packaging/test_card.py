@@ -1,0 +1,26 @@
+"""The numbers on a model card."""
+
+from pathlib import Path
+
+from pipeline.evaluation.metrics import find_units
+from pipeline.evaluation.summary import summarise
+from pipeline.packaging.card import performance
+from pipeline.packaging.source import Trained
+
+
+def test_every_number_has_its_unit():
+    kinds = {"dice": "", "hd95": "mm", "nsd": "within 2 mm", "volume_error": "ml"}
+    rows = [{f"{kind}/pancreas": value for kind in kinds} for value in (0.5, 1.0)]
+    units = find_units([(1.0, 1.0, 2.5)])
+    eyes = {"units": {"hd95": "px"}, **summarise([{"hd95/cup": 8.0}])}
+    card = performance(
+        Trained(
+            Path("model.pt"),
+            evaluations={"testing": {"units": units, **summarise(rows)}, "validation": eyes},
+        )
+    )
+    fields = [[field.strip() for field in line.split("|")] for line in card.splitlines()]
+    shown = {line[1]: line[2:6] for line in fields if len(line) == 7}
+    for kind, unit in kinds.items():
+        assert shown[f"{kind}/pancreas"] == ["0.75", "0.5 to 1", unit, "2"]
+    assert shown["hd95/cup"] == ["8", "", "px", "1"]

@@ -1,36 +1,41 @@
-"""A trained network as ``inference.json`` runs it: from an image to its mask."""
+"""A trained network as ``inference.json`` runs it, from an image to its mask."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
+from copy import copy, deepcopy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from monai.data import NibabelReader
+from monai.transforms import LoadImaged
+from monai.utils import ensure_tuple
 
 from ..errors import InputError, one_line
 from ..networks.weights import load_weights
+from .configs import first_cause
 
 if TYPE_CHECKING:
-    import numpy as np
-    from monai.data import MetaTensor
+    from nibabel import Nifti1Image
 
 
 class Predictor:
     """The network of an inference config, with its preprocessing and postprocessing.
 
     Attributes:
-        device: where the network is.
+        device: device of the network.
         values: the label value of each region's own part, outermost first, as in
-            ``RegionsToLabeld``; empty where the config has no such step.
+            ``RegionsToLabeld``; empty if the config has no such step.
 
     Args:
-        config: content of an ``inference.json``; what it would save is left out.
+        config: content of an ``inference.json``; nothing is saved.
         weights: file with the network's state dictionary.
 
     Raises:
-        InputError: a part of the config cannot be built, or the weights are another network's.
+        InputError: a part of the config cannot be built, or the weights do not fit the network.
     """
 
     def __init__(self, config: Mapping[str, Any], weights: str | Path) -> None:
@@ -38,17 +43,18 @@ class Predictor:
 
         from ..transforms.regions import RegionsToLabeld
 
-        self._parser = ConfigParser(deepcopy(dict(config)))
-        steps = self._built("postprocessing", built=False)["transforms"]
+        content = deepcopy(dict(config))
+        steps = content["postprocessing"]["transforms"]
         # What comes after the mask is saved makes it fit for a server.
         names = [step.get("_target_") if isinstance(step, Mapping) else None for step in steps]
         if "SaveImaged" in names:
-            self._parser["postprocessing#transforms"] = steps[: names.index("SaveImaged")]
-        self.device = torch.device(self._built("device"))
-        self.preprocessing = self._built("preprocessing")
-        self.inferer = self._built("inferer")
-        self.postprocessing = self._built("postprocessing")
-        self.network = self._built("network")
+            del steps[names.index("SaveImaged") :]
+        self._parser = ConfigParser(content)
+        self.device = torch.device(self._build("device"))
+        self.preprocessing = self._build("preprocessing")
+        self.inferer = self._build("inferer")
+        self.postprocessing = self._build("postprocessing")
+        self.network = self._build("network")
         fix = (
             "give the model.pt of a training, and the configs and options that it was trained with"
         )
@@ -57,33 +63,45 @@ class Predictor:
         steps = self.postprocessing.transforms
         self.values = next((step.values for step in steps if isinstance(step, RegionsToLabeld)), [])
 
-    def __call__(self, image: str | Callable[[], MetaTensor]) -> np.ndarray:
-        """The index mask of an image, uint8, on the image's own grid.
+    def __call__(self, path: str, read: Callable[[], Nifti1Image] | None = None) -> np.ndarray:
+        """Segment an image.
 
         Args:
-            image: path of a file; or what gives a volume ``(1, X, Y, Z)`` as ``LoadImaged``, the
-                first step of the preprocessing, would have read it, and keeps no hold of it.
+            path: of the image.
+            read: gives the volume, for a caller that has read it already; called once. With no
+                other reference to the volume, its memory is free as soon as it is resampled.
 
         Returns:
-            ``(rows, columns)`` of a photograph, ``(X, Y, Z)`` of a volume.
+            The index mask, uint8, on the grid of the image: ``(rows, columns)`` of a photograph,
+            ``(X, Y, Z)`` of a volume.
         """
-        import numpy as np
-
-        read = callable(image)
-        item = self.preprocessing({"image": image() if read else image}, start=int(read))
+        preprocessing = copy(self.preprocessing)
+        if read is not None:
+            preprocessing.transforms = [
+                partial(step, reader=_GivenVolume(read)) if isinstance(step, LoadImaged) else step
+                for step in self.preprocessing.transforms
+            ]
+        item = preprocessing({"image": path})
         with torch.no_grad():
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
         mask = np.asarray(self.postprocessing(item)["pred"].cpu())[0].astype(np.uint8)
         return mask.T if mask.ndim == 2 else mask  # MONAI reads photographs as (W, H)
 
-    def _built(self, name: str, *, built: bool = True) -> Any:
+    def _build(self, name: str) -> Any:
         try:
-            return self._parser.get_parsed_content(name) if built else self._parser[name]
+            return self._parser.get_parsed_content(name)
         except Exception as error:  # components raise about anything
-            cause = error
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            reason = one_line(cause)
-            raise InputError(
-                f"{name} of the bundle's inference.json: {reason.rstrip('.')}."
-            ) from error
+            reason = one_line(first_cause(error)).rstrip(".")
+            raise InputError(f"{name} of the bundle's inference.json: {reason}.") from error
+
+
+class _GivenVolume(NibabelReader):
+    """MONAI's reader of NIfTI, with its metadata, for a volume that is in memory already."""
+
+    def __init__(self, read: Callable[[], Nifti1Image]) -> None:
+        super().__init__()
+        self._read = read
+
+    def read(self, data: Any, **kwargs: Any) -> Nifti1Image:
+        self.filenames = ensure_tuple(data)
+        return self._read()

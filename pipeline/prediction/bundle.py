@@ -17,7 +17,6 @@ from ..bundle.settings import check_settings
 from ..bundle.trained import BEST, CONFIG, find_weights, read_config
 from ..errors import InputError, suggestion
 from ..files import read_json, sha256
-from ..transforms.volume_checks import is_ct
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ class Model:
         config: the ``inference.json`` that fits the checkpoint.
         weights: the file of the checkpoint.
         volumes: whether it takes volumes, else photographs.
-        ct: whether these have to be in Hounsfield units.
         regions: names of the network's channels, outermost first.
         about: what a report says of it: bundle, checkpoint and settings.
         digest: the same for two commands whose masks are the same.
@@ -37,7 +35,6 @@ class Model:
     config: dict[str, Any]
     weights: Path
     volumes: bool
-    ct: bool
     regions: tuple[str, ...]
     about: dict[str, Any]
     digest: str
@@ -131,7 +128,6 @@ def read_model(
         config=config,
         weights=weights,
         volumes=dimensions == 3,
-        ct=is_ct(image.get("modality")),
         regions=tuple(regions),
         about=about,
         digest=hashlib.sha256(text.encode()).hexdigest(),

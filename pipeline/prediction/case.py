@@ -1,4 +1,4 @@
-"""One case: read and judged, segmented, measured, and written on its own grid."""
+"""One case: read and check the image, segment it, measure the mask, and write it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..datasets.dicom.series import as_nifti, read_series
-from ..datasets.volume_checks import UnfitVolume, Volume, grid_problems, read_volume, value_problems
 from ..errors import InputError, one_line
+from ..files import replacing
+from ..transforms.volume_checks import (
+    UnfitVolume,
+    Volume,
+    grid_problems,
+    read_volume,
+    value_problems,
+)
 from .bundle import Model
-from .cohort import Cohort, writing
-from .inputs import Case
+from .cohort import writing
+from .inputs import InputCase
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,81 +27,69 @@ if TYPE_CHECKING:
     from ..bundle.predictor import Predictor
 
 
-def outputs(case: Case, model: Model) -> dict[str, str]:
-    """The files that a case is to get: ``{ending: name}``."""
+def output_names(case: InputCase, model: Model) -> list[str]:
+    """List the files that a case gets: its mask, and the DICOM SEG of a series."""
     endings = [".nii.gz" if model.volumes else ".png", *([".dcm"] if case.series else [])]
-    return {ending: f"{case.name}_seg{ending}" for ending in endings}
+    return [f"{case.name}_seg{ending}" for ending in endings]
 
 
-def segment(case: Case, model: Model, predictor: Predictor, cohort: Cohort) -> dict[str, Any]:
-    """Segment a case and write its mask; returns what a report says of it.
+def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -> dict[str, Any]:
+    """Segment a case and write its mask on the grid of the image.
 
-    A series that no DICOM SEG can refer to gets its NIfTI, and a note.
+    A series that a DICOM SEG cannot refer to gets a NIfTI and a note.
+
+    Returns:
+        What a report says of the case.
 
     Raises:
         InputError: the image cannot be used.
         OutputError: the mask cannot be written.
-        Exception: what the parts of a bundle raise, which is about anything.
+        Exception: the parts of a bundle may raise anything.
     """
     if case.problem:
         raise InputError(case.problem)
+    read = affine = None
     if model.volumes:
-        volume = _checked_volume(case, ct=model.ct)
-        shape, affine = volume.voxels.shape, volume.affine
-        # Taken out by the predictor: no volume of a gigabyte waits here for the network's end.
-        image = [_as_loaded(case, volume)].pop
-        del volume
+        image = _read_image(case)
+        shape, affine = image.shape, image.affine
+        # Only the predictor holds the volume, which may be a gigabyte, and drops it early.
+        read = [image].pop
+        del image
     else:
-        shape, affine, image = _picture_shape(case.path), None, str(case.path)
-    mask = predictor(image)
+        shape = _read_shape(case.path)
+    mask = predictor(str(case.path), read)
     if mask.shape != shape:
         raise InputError(
             f"{case}: its mask is {mask.shape} and the image {shape}: the bundle's postprocessing "
-            "has to bring it back to the image's own grid"
+            "has to restore the grid of the image"
         )
     measured = _measure(mask, affine, model, predictor.values)
-    return measured | _write(mask, affine, case, model, predictor.values, cohort)
+    return measured | _write(mask, affine, case, model, predictor.values, folder)
 
 
-def _checked_volume(case: Case, *, ct: bool) -> Volume:
-    if case.series:
-        volume = Volume(*read_series(case.series))
-        problems = list(value_problems(volume.voxels, ct=ct))
-    else:
-        try:
-            volume = read_volume(case.path)
-        except UnfitVolume as error:
-            raise InputError(f"{case}: {': '.join(error.args)}") from None
-        except Exception as error:  # nibabel raises about anything on a broken file
-            raise InputError(f"{case}: cannot be read ({one_line(error)}): copy it again") from None
-        problems = list(grid_problems(case.path, volume)) or list(
-            value_problems(volume.voxels, ct=ct)
-        )
+def _read_image(case: InputCase) -> Nifti1Image:
+    """Read a volume as float32, and check what its preprocessing does not."""
+    import nibabel
+    import numpy as np
+
+    try:
+        volume = Volume(*read_series(case.series)) if case.series else read_volume(case.path)
+    except UnfitVolume as error:
+        raise InputError(f"{case}: {': '.join(error.args)}") from None
+    except Exception as error:  # nibabel raises about anything on a broken file
+        if case.series:
+            raise
+        raise InputError(f"{case}: cannot be read ({one_line(error)}): copy it again") from None
+    problems = [] if case.series else list(grid_problems(case.path, volume))
+    # Whether the values have to be Hounsfield units, the preprocessing knows.
+    problems = problems or list(value_problems(volume.voxels, ct=False))
     if problems:
         raise InputError(f"{case}: {'; '.join(': '.join(each) for each in problems)}")
-    return volume
+    return nibabel.Nifti1Image(np.asarray(volume.voxels, np.float32, order="C"), volume.affine)
 
 
-def _as_loaded(case: Case, volume: Volume) -> Any:
-    """A volume ``(1, X, Y, Z)`` as ``LoadImaged`` gives it, so that no file is read twice."""
-    import numpy as np
-    import torch
-    from monai.data import MetaTensor
-
-    affine = torch.as_tensor(volume.affine, dtype=torch.float64)
-    meta = {
-        "filename_or_obj": str(case.path),
-        "original_affine": affine.clone(),
-        "spatial_shape": np.array(volume.voxels.shape),
-        "original_channel_dim": float("nan"),
-        "space": "RAS",
-    }
-    voxels = torch.from_numpy(np.asarray(volume.voxels, dtype=np.float32, order="C"))
-    return MetaTensor(voxels[None], affine=affine, meta=meta)
-
-
-def _picture_shape(path: Path) -> tuple[int, int]:
-    """``(rows, columns)``; the pixels are read by the bundle."""
+def _read_shape(path: Path) -> tuple[int, int]:
+    """Read ``(rows, columns)`` of a picture; the preprocessing reads its pixels."""
     from PIL import Image
 
     try:
@@ -108,27 +103,26 @@ def _picture_shape(path: Path) -> tuple[int, int]:
 def _measure(
     mask: np.ndarray, affine: np.ndarray | None, model: Model, values: list[int]
 ) -> dict[str, Any]:
-    """The size of each region, with what lies inside it, as the evaluation counts it."""
+    """Measure each region with all that lies inside it, as the evaluation does."""
     import numpy as np
 
     if len(values) != len(model.regions):
         raise InputError(
-            f"the bundle names the regions {list(model.regions)} and its postprocessing writes "
-            f"the values {values}: give RegionsToLabeld one value per region"
+            f"the bundle has the regions {list(model.regions)} but its postprocessing writes the "
+            f"values {values}: give RegionsToLabeld one value per region"
         )
-    own = [int(np.count_nonzero(mask == value)) for value in values]
-    voxels = {name: sum(own[n:]) for n, name in enumerate(model.regions)}
+    inside = {name: values[n:] for n, name in enumerate(model.regions)}
+    own = {value: int(np.count_nonzero(mask == value)) for value in values}
+    voxels = {name: sum(own[value] for value in parts) for name, parts in inside.items()}
     if affine is not None:
         ml = abs(np.linalg.det(affine[:3, :3])) / 1000
         return {"volume_ml": {name: round(count * ml, 4) for name, count in voxels.items()}}
     measured: dict[str, Any] = {"area_px": voxels}
-    if {"optic_disc", "optic_cup"} <= voxels.keys():
+    pair = model.config.get("vertical_cdr") or []
+    if pair and inside.keys() >= set(pair):
         from ..evaluation.metrics import vertical_cdr
 
-        disc, cup = (
-            np.isin(mask, values[model.regions.index(name) :])
-            for name in ("optic_disc", "optic_cup")
-        )
+        disc, cup = (np.isin(mask, inside[name]) for name in pair)
         # Without a disc there is no ratio.
         ratio = round(vertical_cdr(disc, cup, axis=0), 4) if disc.any() else None
         measured["vertical_cdr"] = ratio
@@ -138,43 +132,39 @@ def _measure(
 def _write(
     mask: np.ndarray,
     affine: np.ndarray | None,
-    case: Case,
+    case: InputCase,
     model: Model,
     values: list[int],
-    cohort: Cohort,
+    folder: Path,
 ) -> dict[str, Any]:
-    """Write the mask beside its place, and then give all its files their names."""
+    """Write the files of a case; none is there before all are written."""
+    names = output_names(case, model)
     note = {}
-    places = {
-        cohort.hidden(case.name, ending): cohort.folder / name
-        for ending, name in outputs(case, model).items()
-    }
-    hidden = list(places)
-    with writing(places[hidden[0]]):
+    path = folder / names[0]
+    with writing(path), replacing(path, sync=True, alone=True) as temporary:
         if affine is None:
             from PIL import Image
 
-            Image.fromarray(mask).save(hidden[0])
+            Image.fromarray(mask).save(temporary, format="PNG")
         else:
             image = as_nifti(mask, affine) if case.series else _as_nifti_like(case.path, mask)
             # nibabel.save would leave the file open on a full disk.
-            hidden[0].write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
+            temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
         if case.series:
             from .dicom_seg import write_dicom_seg
 
             labels = dict(zip(values, model.regions, strict=True))
             about = {"algorithm": model.name, "version": model.version}
             try:
-                write_dicom_seg(hidden[1], mask, labels, case.series, **about)
+                write_dicom_seg(folder / names[1], mask, labels, case.series, **about)
             except InputError as error:
-                del places[hidden[1]]
+                del names[1]
                 note = {"note": f"no DICOM SEG: {error}"}
-    cohort.publish(places)
-    return {"outputs": [place.name for place in places.values()], **note}
+    return {"outputs": names, **note}
 
 
 def _as_nifti_like(source: Path, mask: np.ndarray) -> Nifti1Image:
-    """A mask with the place of another NIfTI, bit by bit, and nothing else that it says."""
+    """Put a mask on the grid of another NIfTI, bit by bit, without the rest of its header."""
     import nibabel
 
     image = nibabel.load(source)

@@ -1,7 +1,7 @@
-"""A folder of predictions that processes, on one machine or several, fill together.
+"""A folder of predictions that several processes, on one machine or more, fill together.
 
-Each case has a lock, which only its process holds and which ends with that process, and a record,
-which outlives it. So no case is done twice, and none is lost with a process that dies.
+Each case has a lock, which is free again when its process ends, and a record, which stays. So no
+case is done twice, and none is lost with a process that dies.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .inputs import key
+from ..files import write_json
+from .inputs import normalize_name
 
-Record = dict[str, Any]
+CaseRecord = dict[str, Any]
 
-# Bytes of the lock file. Locks on single bytes need no file per case, and NFS knows them.
+# Bytes of the lock file. Locks on single bytes need no file per case and work on NFS.
 _REPORT, _RUN, _CASES = 0, 1, 2
 
 _ROOM = "make room, and the same command goes on with what is missing"
-_LOCKS = "its file system knows no locks: give an --output on another"
+_LOCKS = "its file system does not support locks: give an --output on another one"
 _FIXES = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
@@ -39,37 +40,37 @@ _FIXES = {
 
 
 class OutputError(InputError):
-    """The folder can be written no more, so that further cases would be done in vain."""
+    """The folder cannot be written, so all further cases would be done in vain."""
 
 
 class Cohort:
     """The state of a folder of predictions, in its hidden subfolder ``.predict``.
 
-    What processes do in one folder at one time is one run, with one report: a process that
+    Processes that work in one folder at the same time are one run with one report: a process that
     starts while others are at work joins their run.
 
     Attributes:
-        run: name of the run's report.
-        worker: this process, for a record.
-        entries: by name, the records that this process knows.
+        run: file name of the run's report.
+        worker: host and id of this process.
+        entries: the records that this process knows, by name of the case.
 
     Args:
-        folder: where the masks go; made if need be.
+        folder: of the masks; made if need be.
         about: what the report says of the run.
-        model: digest of what makes the masks, one for all processes of a run.
-        total: how many cases this process is given.
+        model: digest of what makes the masks, the same for all processes of a run.
+        total: number of cases that this process is given.
 
     Raises:
-        InputError: others make masks with another checkpoint or other settings there.
+        InputError: other processes work there with another checkpoint or other settings.
         OutputError: the folder cannot be made, written or locked.
     """
 
-    def __init__(self, folder: Path, about: Record, *, model: str, total: int) -> None:
+    def __init__(self, folder: Path, about: CaseRecord, *, model: str, total: int) -> None:
         self.folder, self.state = folder, folder / ".predict"
         self.about, self.total = about, total
-        self.entries: dict[str, Record] = {}
+        self.entries: dict[str, CaseRecord] = {}
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
-        self._due = 0.0  # the time from which on the report is written again
+        self._due = 0.0  # when the report is written again
         with writing(folder):
             self.state.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -82,8 +83,8 @@ class Cohort:
                     self.run, other = os.pread(self._file, 1000, 0).decode().split("\n")
                     if other != model:
                         raise InputError(
-                            f"{folder}: a process predicts there now with another checkpoint or "
-                            "other settings; give another --output."
+                            f"{folder}: another process predicts there now with another checkpoint "
+                            "or other settings; give another --output."
                         )
                 self._lock(_RUN, fcntl.LOCK_SH)
 
@@ -92,49 +93,33 @@ class Cohort:
         os.close(self._file)
 
     def take(self, name: str) -> bool:
-        """Hold a case, unless another process does."""
+        """Lock a case, unless another process has it."""
         return self._lock(self._byte(name), fcntl.LOCK_EX)
 
     def free(self, name: str) -> None:
-        """Let others have a case."""
+        """Unlock a case."""
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._byte(name))
 
-    def record(self, name: str) -> Record | None:
-        """What is known of a case."""
-        return _read(self.hidden(name, ".json"))
+    def record(self, name: str) -> CaseRecord | None:
+        """Read the record of a case; None if there is none."""
+        return _read(self._path(name))
 
-    def records(self) -> Iterator[Record]:
-        """What is known of all cases that this folder has had."""
+    def records(self) -> Iterator[CaseRecord]:
+        """Read the records of all cases that this folder has had."""
         for path in self.state.glob("*.json"):
             if record := _read(path):
                 yield record
 
-    def keep(self, record: Record) -> None:
+    def keep(self, record: CaseRecord) -> None:
         """Write the record of a case that this process holds."""
-        self._write(self.hidden(record["name"], ".json"), record)
+        path = self._path(record["name"])
+        with writing(path):
+            write_json(path, record, alone=True)
 
-    def clear(self, name: str) -> None:
-        """Remove what is half done of a case."""
-        for path in self.state.glob(f"{_digest(name)}.*"):
-            if path.suffix != ".json":
-                path.unlink(missing_ok=True)
-
-    def hidden(self, name: str, suffix: str) -> Path:
-        """A file of a case that is no result, or none yet."""
-        return self.state / f"{_digest(name)}{suffix}"
-
-    def publish(self, paths: dict[Path, Path]) -> None:
-        """Give finished files their names: ``{hidden file: its place}``."""
-        for hidden, place in paths.items():
-            with writing(place):
-                with hidden.open("rb") as file:
-                    os.fsync(file.fileno())
-                os.replace(hidden, place)
-
-    def note(self, entry: Record) -> None:
+    def note(self, entry: CaseRecord) -> None:
         """Put a case that has ended into the report.
 
-        With very many cases the report is written more seldom, to cost a tenth of the time.
+        The report of very many cases is written less often, to take a tenth of the time at most.
         """
         inner = ("stamp", "model", "attempt", "kept")
         self.entries[entry["name"]] = {k: v for k, v in entry.items() if k not in inner}
@@ -144,9 +129,9 @@ class Cohort:
             self._due = time.monotonic() + 10 * (time.monotonic() - started)
 
     def write_report(self) -> Path:
-        """Merge what this process knows into the run's report; returns its path."""
+        """Merge what this process knows into the run's report, and return its path."""
         path = self.folder / self.run
-        with self._reporting():
+        with self._reporting(), writing(path):
             report = _read(path) or {"run": self.run, "started": _now(), **self.about}
             known = {entry["name"]: entry for entry in report.get("cases", [])} | self.entries
             cases = [known[name] for name in sorted(known)]
@@ -156,31 +141,21 @@ class Cohort:
                 "counts": dict(Counter(entry["status"] for entry in cases)),
                 "cases": cases,
             }
-            self._write(path, report)
+            write_json(path, report, alone=True)
         return path
 
     def _new_run(self) -> str:
-        """The name of a report that is not there yet."""
+        """Choose the name of a new report."""
         base = f"report-{time.strftime('%Y%m%d-%H%M%S')}"
         name, count = f"{base}.json", 1
         while (self.folder / name).exists():
             count += 1
-            name = f"{base}_{count}.json"  # sorts behind the first
+            name = f"{base}_{count}.json"  # sorts after the first
         return name
-
-    def _write(self, path: Path, content: Record) -> None:
-        part = self.state / f"{path.name}.part"
-        with writing(path):
-            try:
-                part.write_text(json.dumps(content, indent=2) + "\n")
-                os.replace(part, path)
-            except OSError:
-                part.unlink(missing_ok=True)
-                raise
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
-        """Keep other processes from the report and from beginning a run."""
+        """Keep other processes from writing the report and from beginning a run."""
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _REPORT)
         try:
             yield
@@ -196,17 +171,20 @@ class Cohort:
             raise
         return True
 
+    def _path(self, name: str) -> Path:
+        return self.state / f"{_digest(name)}.json"
+
     def _byte(self, name: str) -> int:
         return _CASES + int(_digest(name)[:12], 16)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses for all cases alike into an ``OutputError``.
+    """Turn an error that all further cases would meet into an ``OutputError``.
 
     Raises:
         OutputError: names the path and what to do.
-        OSError: it is about one case: its name is too long, or a file of it is gone.
+        OSError: the error is about one case: its name is too long, or a file of it is gone.
     """
     try:
         yield
@@ -219,12 +197,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _digest(name: str) -> str:
-    """Short, and the same for names that some file system cannot tell apart."""
-    return hashlib.sha256(key(name).encode(errors="surrogateescape")).hexdigest()[:16]
+    """Shorten a name, to the same text if some file system cannot tell two names apart."""
+    return hashlib.sha256(normalize_name(name).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def _read(path: Path) -> Record | None:
-    """The content of a JSON file; None if there is none, or a power cut took it."""
+def _read(path: Path) -> CaseRecord | None:
+    """Read a JSON file; None if it does not exist or a power cut broke it."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 
 from ..datasets.dicom.series import Series
 from ..errors import InputError
+from ..files import replacing
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -124,14 +124,9 @@ def write_dicom_seg(
             device_serial_number="1",
             content_label="SEGMENTATION",
         )
-        segmentation.ContentCreatorName = ""  # has to be there, and no person made it
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        segmentation.ContentCreatorName = ""  # required, and no person made it
+        with replacing(path, sync=True, alone=True) as temporary:
             segmentation.save_as(temporary, enforce_file_format=True)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except (AttributeError, TypeError, ValueError) as error:  # what odd headers can make
         raise InputError(
             f"{series}: its headers do not fit into a DICOM SEG ({error}): export it anew"

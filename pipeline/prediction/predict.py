@@ -1,4 +1,4 @@
-"""Segment many images: on from an earlier run, beside other processes, past the bad ones."""
+"""Segment many images, beside other processes, and go on after an interrupt or a bad image."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rich.text import Text
 
 from ..errors import InputError, one_line
 from .bundle import Model, read_model
-from .case import outputs, segment
-from .cohort import Cohort, OutputError, Record
-from .inputs import Case, find_cases, printable
+from .case import output_names, segment
+from .cohort import CaseRecord, Cohort, OutputError
+from .inputs import InputCase, find_inputs, make_printable
 
 _POLL = 0.5  # s between looks at what other processes hold
-_ATTEMPTS = 2  # so many processes may die over a case in one run
+_ATTEMPTS = 2  # processes that may die over a case in one run
 
 
 def predict(
@@ -41,18 +41,18 @@ def predict(
         inputs: what to segment.
         output: folder of the masks and reports; several processes may share it.
         bundle: see `read_model`, as ``checkpoint``, ``overlays`` and ``overrides``.
-        overwrite: do again what is done already.
+        overwrite: segment again what is done already.
 
     Returns:
-        The run's report, when all cases are done.
+        The path of the run's report.
 
     Raises:
-        InputError: before anything has run, for a fault in the arguments.
-        OutputError: the output can be written no more.
-        FailedCases: some could not be segmented; all others are done.
+        InputError: an argument is wrong; nothing has run.
+        OutputError: the output cannot be written.
+        FailedCases: some images could not be segmented; all others are done.
     """
     model = read_model(bundle, checkpoint=checkpoint, overlays=overlays, overrides=overrides)
-    cases = find_cases(inputs, volumes=model.volumes, output=output)
+    cases = find_inputs(inputs, volumes=model.volumes, output=output)
     from ..tracking.provenance import environment
 
     about = {**model.about, "environment": environment()}
@@ -60,9 +60,9 @@ def predict(
     try:
         if not overwrite:
             _refuse_other_models(model, cohort)
-        with Board(len(cases)) as board:
+        with CaseProgress(len(cases)) as progress:
             try:
-                Work(cases, model, cohort, board, overwrite=overwrite).run()
+                CaseRunner(cases, model, cohort, progress, overwrite=overwrite).run()
             except BaseException:
                 with suppress(OutputError):
                     cohort.write_report()
@@ -74,8 +74,8 @@ def predict(
         status: [name for name, entry in cohort.entries.items() if entry["status"] == status]
         for status in ("done", "skipped", "failed")
     }
-    board.say(", ".join(f"{len(names)} {status}" for status, names in counts.items() if names))
-    board.say(f"report: {report}")
+    progress.say(", ".join(f"{len(names)} {status}" for status, names in counts.items() if names))
+    progress.say(f"report: {report}")
     if failed := counts["failed"]:
         more = f" and {len(failed) - 10} more, see {report}" if len(failed) > 10 else ""
         raise FailedCases(f"{len(failed)} of {len(cases)} failed: {', '.join(failed[:10])}{more}")
@@ -86,18 +86,24 @@ class FailedCases(InputError):
     """Some cases could not be segmented."""
 
 
-class Work:
-    """The cases of one process, done by it or by another."""
+class CaseRunner:
+    """Does the cases of a command that no other process does."""
 
     def __init__(
-        self, cases: Sequence[Case], model: Model, cohort: Cohort, board: Board, *, overwrite: bool
+        self,
+        cases: Sequence[InputCase],
+        model: Model,
+        cohort: Cohort,
+        progress: CaseProgress,
+        *,
+        overwrite: bool,
     ) -> None:
-        self.cases, self.model, self.cohort, self.board = cases, model, cohort, board
+        self.cases, self.model, self.cohort, self.progress = cases, model, cohort, progress
         self.overwrite = overwrite
         self.predictor: Any = None
 
     def run(self) -> None:
-        """Take each case that nobody else has, until all have ended."""
+        """Do each case that no other process has, until all have ended."""
         left = list(self.cases)
         while left:
             held = []
@@ -106,33 +112,33 @@ class Work:
                     held.append(case)
                     continue
                 try:
-                    entry = self.ended(case) or self.carry_out(case)
+                    entry = self.find_result(case) or self.do_case(case)
                 finally:
                     self.cohort.free(case.name)
                 self.cohort.note(entry)
-                self.board.advance()
+                self.progress.advance(self.progress.bar)
             if len(held) == len(left):
                 time.sleep(_POLL)
             left = held
 
-    def ended(self, case: Case) -> Record | None:
-        """The record of a case that is not to be done, or not again."""
+    def find_result(self, case: InputCase) -> CaseRecord | None:
+        """Find the record of a case that is not to be done, or not again."""
         known = self.cohort.record(case.name)
         if known and known["run"] == self.cohort.run and known["status"] != "running":
             if known["input"] == case.source:
                 return known
-            # The report of the run that both are in keeps the other's entry.
+            # Both are in this run, whose report keeps the entry of the other.
             reason = f"{case.name} is {known['input']} in this run: give another --output"
-            return self.failed(case, reason, keep=False) | {"name": case.source}
+            return self.record_failure(case, reason, keep=False) | {"name": case.source}
         if self.overwrite:
             return None
-        files = [self.cohort.folder / name for name in outputs(case, self.model).values()]
+        files = [self.cohort.folder / name for name in output_names(case, self.model)]
         there = [path for path in files if path.exists()]
-        own = known.get("kept", ()) if known else ()  # of a case that failed when it was done again
+        own = known.get("kept", ()) if known else ()  # the case failed when it was done again
         foreign = [path for path in there if path.name not in own]
         if foreign and (not known or known["status"] == "failed"):
-            reason = f"{foreign[0]} is there and no result of this command"
-            return self.failed(case, f"{reason}: move it away, or give --overwrite", keep=False)
+            reason = f"{foreign[0]} was not written by this command: move it away, or --overwrite"
+            return self.record_failure(case, reason, keep=False)
         if not known or known["status"] != "done":
             return None
         if not all((self.cohort.folder / name).exists() for name in known["outputs"]):
@@ -141,44 +147,46 @@ class Work:
             return {**known, "status": "skipped"}
         if known["input"] != case.source:
             reason = f"{there[0]} is the mask of {known['input']}"
-            return self.failed(case, f"{reason}: give another --output", keep=False)
-        for path in there:  # the image has changed since: this is no mask of it
+            return self.record_failure(case, f"{reason}: give another --output", keep=False)
+        for path in there:  # of an image that has changed since
             path.unlink()
         return None
 
-    def carry_out(self, case: Case) -> Record:
-        """Segment a case that this process holds."""
+    def do_case(self, case: InputCase) -> CaseRecord:
+        """Segment a case that this process has locked."""
         known = self.cohort.record(case.name)
         begun = known["attempt"] if known and known["run"] == self.cohort.run else 0
         if begun >= _ATTEMPTS:
-            return self.failed(
+            return self.record_failure(
                 case,
                 f"{case}: {begun} processes died over it: is there enough memory? "
                 "The same command tries it again",
                 kept=known.get("kept", ()),
             )
-        record = self.begin(case, attempt=begun + 1, kept=self.kept(case, known))
+        kept = self.keep_files(case, known)
+        record = self.new_record(case, attempt=begun + 1, kept=kept)
         self.cohort.keep(record)
-        predictor = self.loaded()
+        predictor = self.get_predictor()
         started = time.monotonic()
         try:
-            measured = segment(case, self.model, predictor, self.cohort)
-        except (KeyboardInterrupt, SystemExit, OutputError, ModuleNotFoundError):
-            self.cohort.clear(case.name)
+            measured = segment(case, self.model, predictor, self.cohort.folder)
+        except (OutputError, ModuleNotFoundError):  # the next cases would meet it too
             raise
         except Exception as error:  # readers, transforms and networks raise about anything
-            kept = record["kept"]
-            return self.failed(case, reason_of(error, case), started=started, kept=kept)
+            seconds = round(time.monotonic() - started, 3)
+            return self.record_failure(case, explain(error, case), kept=kept, seconds=seconds)
         del record["kept"]
-        record |= {"status": "done", "seconds": round(time.monotonic() - started, 3), **measured}
+        seconds = round(time.monotonic() - started, 3)
+        record |= {"status": "done", "seconds": seconds, **measured}
         self.cohort.keep(record)
-        self.board.say(f"done    {case.name}  {record['seconds']:.1f} s{sizes(measured)}")
+        sizes = describe_sizes(measured)
+        self.progress.say(f"done    {case.name}  {seconds:.1f} s{sizes}")
         if "note" in measured:
-            self.board.say(f"        {measured['note']}", style="yellow")
+            self.progress.say(f"        {measured['note']}", style="yellow")
         return record
 
-    def kept(self, case: Case, known: Record | None) -> list[str]:
-        """The files of an earlier run that are still this case's, whatever becomes of the next.
+    def keep_files(self, case: InputCase, known: CaseRecord | None) -> list[str]:
+        """List the files of an earlier run that stay right even if the next run fails.
 
         Those of another image, checkpoint or option are removed: they would pass for results.
         """
@@ -190,9 +198,9 @@ class Work:
             (self.cohort.folder / name).unlink(missing_ok=True)
         return []
 
-    def begin(self, case: Case, *, attempt: int, kept: Sequence[str] = ()) -> Record:
+    def new_record(self, case: InputCase, *, attempt: int, **more: Any) -> CaseRecord:
         return {
-            "kept": list(kept),
+            "kept": [],
             "name": case.name,
             "input": case.source,
             "status": "running",
@@ -201,82 +209,64 @@ class Work:
             "run": self.cohort.run,
             "worker": self.cohort.worker,
             "attempt": attempt,
+            **more,
         }
 
-    def failed(
-        self,
-        case: Case,
-        reason: str,
-        *,
-        started: float | None = None,
-        keep: bool = True,
-        kept: Sequence[str] = (),
-    ) -> Record:
-        """Say it, and put it on record unless the mask that is there belongs to something else."""
-        record = self.begin(case, attempt=0, kept=kept) | {"status": "failed", "error": reason}
-        if started is not None:
-            record["seconds"] = round(time.monotonic() - started, 3)
-        self.cohort.clear(case.name)
+    def record_failure(
+        self, case: InputCase, reason: str, *, keep: bool = True, **more: Any
+    ) -> CaseRecord:
+        """Report a failure, and record it unless the mask there belongs to something else."""
+        record = self.new_record(case, attempt=0, status="failed", error=reason, **more)
         if keep:
             self.cohort.keep(record)
-        self.board.say(f"failed  {case.name}  {reason}", style="red")
+        self.progress.say(f"failed  {case.name}  {reason}", style="red")
         return record
 
-    def loaded(self) -> Any:
-        """The network, built when the first case needs it."""
+    def get_predictor(self) -> Any:
+        """Build the network when the first case needs it."""
         if self.predictor is None:
             from ..bundle.predictor import Predictor
 
             with warnings.catch_warnings():
-                # MONAI tries all its readers, and tells of a decoder for GPUs that is not there.
+                # MONAI tries all its readers, and warns of a missing decoder for GPUs.
                 warnings.filterwarnings("ignore", ".*nvImageCodec")
                 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
                 self.predictor = Predictor(self.model.config, self.model.weights)
         return self.predictor
 
 
-class Board:
+class CaseProgress(Progress):
     """A progress bar on a terminal, and a line for each case that ends."""
 
     def __init__(self, total: int) -> None:
-        self.console = Console(soft_wrap=True, highlight=False)
+        console = Console(soft_wrap=True, highlight=False)
         first = os.environ.get("RANK", "0") == "0"  # of the processes on one terminal
-        self.progress = Progress(
+        super().__init__(
             TextColumn("predicting"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=self.console,
+            console=console,
             transient=True,
-            disable=not (first and self.console.is_terminal),
+            disable=not (first and console.is_terminal),
         )
-        self.task = self.progress.add_task("", total=total)
-
-    def __enter__(self) -> Board:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()
-
-    def advance(self) -> None:
-        self.progress.advance(self.task)
+        self.bar = self.add_task("", total=total)
 
     def say(self, text: str, style: str = "") -> None:
-        self.console.print(Text(printable(text), style=style))
+        self.console.print(Text(make_printable(text), style=style))
 
 
-def reason_of(error: Exception, case: Case) -> str:
-    """One line that names the case and what went wrong with it."""
+def explain(error: Exception, case: InputCase) -> str:
+    """Say in one line which case failed and why."""
     while str(error).startswith("applying transform") and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # MONAI's own words say no more
+        error = error.__cause__  # MONAI's own message adds nothing
     kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
     text = f"{kind}{one_line(error)}"
     return text if str(case.path) in text else f"{case}: {text}"
 
 
-def sizes(measured: Record) -> str:
-    """What was measured, as it is shown."""
+def describe_sizes(measured: CaseRecord) -> str:
+    """Describe what was measured, for the line of a case."""
     if "volume_ml" in measured:
         return "".join(f"  {name} {ml:.1f} ml" for name, ml in measured["volume_ml"].items())
     ratio = measured.get("vertical_cdr")
@@ -284,7 +274,7 @@ def sizes(measured: Record) -> str:
 
 
 def _refuse_other_models(model: Model, cohort: Cohort) -> None:
-    """Masks of two networks must not stand in one folder as if they were of one."""
+    """Refuse a folder with masks of another network, which would pass for those of this one."""
     for known in cohort.records():
         files = known["outputs"] if known["status"] == "done" else known.get("kept", ())
         if known["model"] == model.digest:

@@ -137,7 +137,7 @@ def test_settings_notice_a_file_that_has_changed(read, tmp_path):
     (cell,) = cells(read(configs=[str(overlay)], overrides={"device": "cpu"}))
     before = cell.settings()
     # Where a cell runs and how it is recorded may change.
-    elsewhere = {"device": "cuda:1", "cache_share": 0.5, "register": "eyes", "tracking_uri": "x"}
+    elsewhere = {"device": "cuda:1", "register": "eyes", "tracking_uri": "x"}
     (moved,) = cells(read(configs=[str(overlay)], overrides=elsewhere))
     check_unchanged(moved, before, moved.settings(), tmp_path)
     check_unchanged(cell, {**before, "ids": before["ids"] | elsewhere}, before, tmp_path)

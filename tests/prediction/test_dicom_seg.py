@@ -216,13 +216,13 @@ def test_headers_that_anonymization_emptied_are_enough(characters, patient, seri
     ("mask", "labels", "message"),
     [
         (np.zeros((9, 11, 8), np.uint8), LABELS, r"grid \(9, 11, 8\).* 11 x 9 px"),
-        (np.zeros((11, 9, 7), np.uint8), LABELS, r"grid \(11, 9, 7\) but .* has 8 slices"),
+        (np.zeros((11, 9, 7), np.uint8), LABELS, r"grid \(11, 9, 7\) .* 8 slices"),
         (np.zeros((11, 9), np.uint8), LABELS, r"grid \(11, 9\)"),
-        (np.zeros(SHAPE), LABELS, "holds float64: give unsigned integers, 0 to 2"),
-        (np.full(SHAPE, 3, np.uint8), LABELS, "has the value 3, which labels .* lacks"),
-        (np.zeros(SHAPE, np.uint8), {1: "spleen"}, "no DICOM codes for spleen, only for pancreas"),
-        (np.zeros(SHAPE, np.uint8), {2: "tumour"}, r"values \[2\]: DICOM numbers segments 1"),
-        (np.zeros(SHAPE, np.uint8), {}, "DICOM numbers segments 1"),
+        (np.zeros(SHAPE), LABELS, "float64"),
+        (np.full(SHAPE, 3, np.uint8), LABELS, "value 3"),
+        (np.zeros(SHAPE, np.uint8), {1: "spleen"}, "spleen"),
+        (np.zeros(SHAPE, np.uint8), {2: "tumour"}, r"values \[2\]"),
+        (np.zeros(SHAPE, np.uint8), {}, r"values \[\]"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_refused(mask, labels, message, series, tmp_path):
@@ -234,11 +234,11 @@ def test_a_mask_that_does_not_fit_is_refused(mask, labels, message, series, tmp_
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("FrameOfReferenceUID", None, "8 of 8 files have no FrameOfReferenceUID, which a DICOM"),
-        ("StudyInstanceUID", ["1.2.3"] * 7 + [""], "have 2 different StudyInstanceUID, not 1"),
-        ("SOPInstanceUID", ["1.2.3"] * 8, "have 1 different SOPInstanceUID, not 8"),
-        ("FrameOfReferenceUID", [f"1.2.{k % 2}" for k in range(8)], "have 2 different FrameOf"),
-        ("StudyDate", ["about 1950"] * 8, "do not fit into a DICOM SEG .*about 1950"),
+        ("FrameOfReferenceUID", None, "8 of 8 files have no FrameOfReferenceUID"),
+        ("StudyInstanceUID", ["1.2.3"] * 7 + [""], "2 different StudyInstanceUID"),
+        ("SOPInstanceUID", ["1.2.3"] * 8, "1 different SOPInstanceUID"),
+        ("FrameOfReferenceUID", [f"1.2.{k % 2}" for k in range(8)], "2 different FrameOf"),
+        ("StudyDate", ["about 1950"] * 8, "about 1950"),
     ],
 )
 def test_a_series_that_nothing_can_refer_to_is_refused(name, values, message, series, tmp_path):

@@ -10,49 +10,78 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import read_json
 
-CASE = ("image", "label", "fold")  # what tells two trainings' cases apart
+FILES = ("image", "label")  # of a case
 PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_DRAW = "draw phantoms with `python -m pipeline data phantom`"
+
+
+def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, Any]:
+    """Read a datalist: an object with the lists ``training`` and ``testing``, not both empty.
+
+    The cases in the lists are not checked.
+
+    Args:
+        path: JSON file; a list that it lacks is empty in the result.
+        needs_labels: whether it must name the values of its masks under ``labels``.
+
+    Raises:
+        InputError: there is no such file, it is not JSON, or one of these parts is wrong.
+    """
+    content = read_json(Path(path), f"give the path of a datalist, or {_DRAW}.")
+    for section in ("training", "testing"):
+        if content.get(section) is None:
+            content[section] = []
+        if not isinstance(content[section], list):
+            raise InputError(f'datalist {path}: "{section}" is not a list; list the cases there.')
+    if not content["training"] and not content["testing"]:
+        raise InputError(f'datalist {path}: it has no cases; fill "training" or "testing".')
+    labels = content.get("labels")
+    named = isinstance(labels, dict) and all(
+        value.isdecimal() and isinstance(name, str) for value, name in labels.items()
+    )
+    if needs_labels and (not named or "0" not in labels):
+        raise InputError(
+            f'datalist {path}: "labels" is {labels!r}; give each value of a mask a name, '
+            'such as {"0": "background", "1": "lesion"}.'
+        )
+    return content
 
 
 def select_cases(
     datalist: str, dataset_dir: str, section: str, *, fold: int = 0
 ) -> list[dict[str, Any]]:
-    """The image and the label of each case of one section of a datalist, with their paths.
+    """Choose the cases of one section of a datalist, each as the paths of image and label.
 
     Args:
         datalist: a JSON file with the lists ``training`` (each case with its ``fold``) and,
             optionally, ``testing``; paths in it are relative to ``dataset_dir``.
         dataset_dir: the dataset's folder.
-        section: ``"training"`` for the cases outside of ``fold``, ``"validation"`` for those in
+        section: ``"training"`` for the cases outside ``fold``, ``"validation"`` for those in
             it, ``"testing"`` for the held-out cases.
         fold: the fold that is held out of training.
 
     Raises:
-        InputError: for a missing folder or file, a malformed or empty list, an unknown section,
-            a fold nobody is in, fewer cases to validate than processes of ``torchrun``.
+        InputError: a folder or file is missing, the list is malformed or empty, the section is
+            unknown, the fold has no cases, or a process of ``torchrun`` would validate none.
     """
     if section not in ("training", "validation", "testing"):
         raise InputError(f"section {section}: give training, validation or testing.")
     root = Path(dataset_dir)
-    make = "give --dataset_dir, or make phantoms with `python -m pipeline data phantom`."
     if not root.is_dir():
-        raise InputError(f"dataset_dir {root}: there is no such folder; {make}")
-    try:
-        lists = json.loads(Path(datalist).read_text())
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(f"datalist {datalist}: there is no such file; {make}") from None
-    except ValueError as error:
-        raise InputError(f"datalist {datalist}: not JSON ({error}).") from None
+        raise InputError(
+            f"dataset_dir {root}: there is no such folder; give --dataset_dir, or {_DRAW}."
+        )
     name = "testing" if section == "testing" else "training"
-    cases = lists.get(name) if isinstance(lists, dict) else None
-    if not cases or not isinstance(cases, list):
+    cases = read_datalist(datalist)[name]
+    if not cases:
         raise InputError(f"datalist {datalist}: the list {name!r} is missing or empty.")
     for case in cases:
-        if not isinstance(case, dict) or not case.keys() >= {"image", "label"}:
+        if not isinstance(case, dict) or not case.keys() >= set(FILES):
             raise InputError(f"datalist {datalist}: the case {case} lacks an image or a label.")
-        if not all(isinstance(case[key], str) for key in ("image", "label")):
-            raise InputError(f"datalist {datalist}: in the case {case} a path is no text.")
+        if not all(isinstance(case[key], str) for key in FILES):
+            raise InputError(f"datalist {datalist}: a path in the case {case} is not a string.")
     if section != "testing":
         folds = sorted({case.get("fold") for case in cases}, key=str)
         if fold not in folds:
@@ -66,26 +95,25 @@ def select_cases(
             f"datalist {datalist}: {len(cases)} cases for {section} cannot be shared by "
             f"{processes} processes; start {len(cases)} at most."
         )
-    located = []
-    for case in cases:
-        paths = {key: str(root / case[key]) for key in ("image", "label")}
+    # Other entries of a case are left out: they cannot be collated into a batch.
+    located = [{key: str(root / case[key]) for key in FILES} for case in cases]
+    for paths in located:
         for key, path in paths.items():
             if not Path(path).is_file():
                 raise InputError(f"{key} {path} of datalist {datalist}: there is no such file.")
-        located.append(paths)  # what else it says does not fit into a batch
     return located
 
 
 def find_images(folder: str, *, suffixes: Sequence[str] = PHOTOGRAPHS) -> list[dict[str, str]]:
-    """The images of a folder, as ``[{"image": path}, ...]`` by name.
+    """List the images of a folder by name, as ``[{"image": path}, ...]``.
 
     Args:
-        folder: its own files count, not those of folders in it.
+        folder: where the images are; folders inside it are not searched.
         suffixes: how their names end.
 
     Raises:
-        InputError: when there is no such folder, no image in it, or two of one name, whose masks
-            would be one file.
+        InputError: there is no such folder, it holds no image, or two images have one name, so
+            that their masks would be one file.
     """
     if not Path(folder).is_dir():
         raise InputError(f"dataset_dir {folder}: there is no such folder; give --dataset_dir.")
@@ -110,10 +138,14 @@ def find_images(folder: str, *, suffixes: Sequence[str] = PHOTOGRAPHS) -> list[d
 
 
 def cases_digest(datalist: str) -> str:
-    """Of the training's cases and their folds; empty without a datalist, as on a server."""
+    """Digest the training's cases and their folds; empty where there are none, as on a server.
+
+    What is wrong with a datalist is for `select_cases` to say.
+    """
     try:
-        cases = json.loads(Path(datalist).read_text(encoding="utf-8"))["training"]
-        known = sorted(json.dumps([case.get(key) for key in CASE]) for case in cases)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ""  # which `select_cases` says
-    return f"sha256 {hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]}"
+        cases = read_datalist(datalist)["training"]
+        known = sorted(json.dumps([case.get(key) for key in (*FILES, "fold")]) for case in cases)
+    except (TypeError, InputError, AttributeError):
+        return ""
+    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    return f"sha256 {digest[:12]}" if known else ""

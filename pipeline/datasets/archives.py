@@ -1,4 +1,4 @@
-"""Extract the archives that datasets come in, safely: zip, tar and rar."""
+"""Extract the archives of datasets safely: zip, tar and rar."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ..files import new_folder
 
-#: Programs that read RAR, which Python cannot: arguments to list and to extract an archive.
+#: Programs that read RAR, which Python cannot: the arguments to list and to extract an archive.
 _RAR_TOOLS = {
     "bsdtar": (["-tf"], ["-xf"]),
     "unrar": (["lb"], ["x", "-y"]),
@@ -40,7 +40,7 @@ def extract(archive: Path, output: Path, *, overwrite: bool = False) -> None:
             elif _is_rar(archive):
                 _extract_rar(archive, stage)
             else:
-                raise ValueError(f"{archive} is no zip, tar or rar: give the archive as downloaded")
+                raise ValueError(f"{archive} is not a zip, tar or rar: give the downloaded archive")
         except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
             if isinstance(error, FileNotFoundError):
                 raise
@@ -68,7 +68,7 @@ def _extract_rar(archive: Path, stage: Path) -> None:
     _call([tool, *extraction, path], stage)
     for item in stage.rglob("*"):
         if stat.S_ISLNK(item.lstat().st_mode):
-            raise ValueError(f"{archive} holds a link, {item.name}: not safe to extract")
+            raise ValueError(f"{archive} holds a link, {item.name}: it is not safe to extract")
 
 
 def _call(command: list[str], folder: Path) -> str:

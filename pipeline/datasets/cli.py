@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -12,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 app = typer.Typer(help="Get, prepare, draw and check data.", no_args_is_help=True)
-prepare = typer.Typer(help="Turn a dataset's files into a datalist.", no_args_is_help=True)
-app.add_typer(prepare, name="prepare")
+to_datalist = typer.Typer(help="Turn a dataset's files into a datalist.", no_args_is_help=True)
+app.add_typer(to_datalist, name="prepare")
 
 Output = Annotated[Path, typer.Option(help="Folder to make.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what was made there before.")]
@@ -22,36 +21,22 @@ SkipIncomplete = Annotated[
 ]
 
 
-class Rule(StrEnum):
-    """How experts' soft maps become one mask."""
-
-    majority = "majority"
-    union = "union"
-
-
-class Kind(StrEnum):
-    """What is drawn."""
-
-    fundus = "fundus"
-    ct = "ct"
-
-
 @app.command()
 def check(
     datalist: Path,
     dataset_dir: Annotated[
-        Path | None, typer.Option(help="Folder its paths start from [default: the datalist's].")
+        Path | None, typer.Option(help="Folder its paths start from (default: the datalist's).")
     ] = None,
 ) -> None:
-    """Read every file of a DATALIST and show all that is wrong."""
+    """Read every file of a DATALIST and list all problems."""
+    from ..bundle.cases import read_datalist
     from .checks import check_datalist
-    from .datalist import read_datalist
 
     problems = check_datalist(datalist, dataset_dir)
     if problems:
-        title = Text(f"{datalist}: {len(problems)} to correct")
+        title = Text(f"{datalist}: {len(problems)} problems")
         table = Table("item", "problem", "fix", title=title)
-        for problem in problems:  # as they are: a name may hold [brackets]
+        for problem in problems:  # as plain text: a name may hold [brackets]
             table.add_row(*map(Text, (problem.item, problem.problem, problem.fix)))
         Console().print(table)
         raise typer.Exit(1)
@@ -62,86 +47,73 @@ def check(
 @app.command()
 def phantom(
     output: Path,
-    kind: Annotated[Kind, typer.Option(help="Fundus photographs or abdominal CTs.")] = Kind.fundus,
-    count: Annotated[int, typer.Option(help="How many cases.")] = 60,
-    seed: Annotated[int, typer.Option(help="Same seed, same pictures.")] = 0,
+    kind: Annotated[
+        Literal["fundus", "ct"], typer.Option(help="Fundus photographs or abdominal CTs.")
+    ] = "fundus",
+    count: Annotated[int, typer.Option(help="Number of cases.")] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
     testing: Annotated[
         float, typer.Option(help="Share of the cases, the last ones, that are the test split.")
     ] = 0.2,
     tumour_share: Annotated[float, typer.Option(help="CT: share of patients with a tumour.")] = 0.5,
     size: Annotated[
         tuple[int, int, int] | None,
-        typer.Option(help="CT: width, height and slices, in voxels, else as drawn."),
+        typer.Option(help="CT: width, height and slices, in voxels (default: drawn per case)."),
     ] = None,
     field_of_view: Annotated[
-        float | None, typer.Option(help="CT: width of a slice in mm, else as drawn.")
+        float | None, typer.Option(help="CT: width of a slice in mm (default: drawn per case).")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw fundus photographs with exact disc and cup, or CTs with exact pancreas, to OUTPUT."""
-    if kind is Kind.ct:
+    """Draw photographs with exact disc and cup, or CTs with an exact pancreas, to OUTPUT."""
+    common = {"count": count, "seed": seed, "testing": testing, "overwrite": overwrite}
+    if kind == "ct":
         from .phantoms.ct import write_ct_phantoms
 
-        path = write_ct_phantoms(
-            output,
-            count=count,
-            seed=seed,
-            testing=testing,
-            tumour_share=tumour_share,
-            size=size,
-            field_of_view=field_of_view,
-            overwrite=overwrite,
-        )
+        drawn = {"tumour_share": tumour_share, "size": size, "field_of_view": field_of_view}
+        path = write_ct_phantoms(output, **drawn, **common)
     else:
         from .phantoms.fundus import write_fundus_phantoms
 
         if size or field_of_view:
             raise ValueError("--size and --field-of-view are for CTs: add --kind ct")
-        path = write_fundus_phantoms(
-            output, count=count, seed=seed, testing=testing, overwrite=overwrite
-        )
+        path = write_fundus_phantoms(output, **common)
     typer.echo(path)
 
 
-@prepare.command("drishti-gs")
+@to_datalist.command("drishti-gs")
 def prepare_drishti_gs(
     folder: Path,
     output: Output = Path("data/prepared/drishti_gs"),
     rule: Annotated[
-        Rule, typer.Option(help="A pixel counts if 3 of 4 experts marked it, or any.")
-    ] = Rule.majority,
+        Literal["majority", "union"],
+        typer.Option(help="A pixel counts if at least 3 of 4 experts marked it, or any."),
+    ] = "majority",
     skip_incomplete: SkipIncomplete = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Pair the photographs and soft maps below FOLDER and write masks and datalist."""
-    from .drishti_gs import prepare as run
+    """Pair the photographs and soft maps below FOLDER, and write masks and a datalist."""
+    from . import drishti_gs
 
-    datalist, empty = run(
-        folder,
-        output,
-        rule=rule.value,
-        skip_incomplete=skip_incomplete,
-        overwrite=overwrite,
-    )
-    for case in empty:
-        typer.secho(f"empty under the {rule.value} rule: {case}", fg="yellow", err=True)
-    typer.echo(datalist)
+    options = {"skip_incomplete": skip_incomplete, "overwrite": overwrite}
+    _report(drishti_gs.prepare(folder, output, rule=rule, **options))
 
 
-@prepare.command("msd-pancreas")
+@to_datalist.command("msd-pancreas")
 def prepare_msd_pancreas(
     folder: Path,
     output: Output = Path("data/prepared/msd_pancreas"),
     skip_incomplete: SkipIncomplete = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Pair the CTs and labels below FOLDER and deal them to five folds."""
-    from .msd_pancreas import prepare as run
+    """Pair the CTs and labels below FOLDER and divide them into five folds."""
+    from . import msd_pancreas
 
-    _tell(run(folder, output, skip_incomplete=skip_incomplete, overwrite=overwrite))
+    options = {"skip_incomplete": skip_incomplete, "overwrite": overwrite}
+    _report(msd_pancreas.prepare(folder, output, **options))
 
 
-@prepare.command("nih-pancreas")
+@to_datalist.command("nih-pancreas")
 def prepare_nih_pancreas(
     folder: Path,
     output: Output = Path("data/prepared/nih_pancreas"),
@@ -149,41 +121,34 @@ def prepare_nih_pancreas(
     overwrite: Overwrite = False,
 ) -> None:
     """Convert the DICOM below FOLDER to NIfTI and turn each label onto its CT."""
-    from .nih_pancreas.prepare import prepare as run
+    from .nih_pancreas import prepare as nih_pancreas
 
-    _tell(run(folder, output, skip_incomplete=skip_incomplete, overwrite=overwrite))
+    options = {"skip_incomplete": skip_incomplete, "overwrite": overwrite}
+    _report(nih_pancreas.prepare(folder, output, **options))
 
 
-@prepare.command("dicom")
+@to_datalist.command("dicom")
 def prepare_dicom(
     folder: Path,
     output: Output = Path("data/prepared/dicom"),
     labels: Annotated[
         Path | None, typer.Option(help="Folder of NIfTI masks, each named as its CT will be.")
     ] = None,
-    series: Annotated[str | None, typer.Option(help="Only the series of this UID.")] = None,
+    series: Annotated[str | None, typer.Option(help="Take only the series with this UID.")] = None,
     skip_refused: Annotated[
-        bool, typer.Option("--skip-refused", help="Leave out CTs that are no sound volume.")
+        bool, typer.Option("--skip-refused", help="Leave out CTs that are not valid volumes.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Convert your own CT series below FOLDER to NIfTI, and list them with their labels."""
-    from .dicom.prepare import prepare as run
+    from .dicom import prepare as dicom
 
-    _tell(
-        run(
-            folder,
-            output,
-            labels=labels,
-            uid=series,
-            skip_refused=skip_refused,
-            overwrite=overwrite,
-        )
-    )
+    options = {"skip_refused": skip_refused, "overwrite": overwrite}
+    _report(dicom.prepare(folder, output, labels=labels, uid=series, **options))
 
 
-def _tell(prepared: tuple[Path, list[str]]) -> None:
-    """Show what was made, and first what to know of it."""
+def _report(prepared: tuple[Path, list[str]]) -> None:
+    """Show the notes on what was made, then its path."""
     path, notes = prepared
     for note in notes:
         typer.secho(note, fg="yellow", err=True)
@@ -196,27 +161,25 @@ def fetch(
         str, typer.Argument(help="drishti-gs, msd-pancreas, nih-pancreas, or a card.json.")
     ],
     output: Annotated[
-        Path | None, typer.Option(help="Folder to make [default: data/downloads/NAME].")
+        Path | None, typer.Option(help="Folder to make (default: data/downloads/NAME).")
     ] = None,
     archive: Annotated[
-        Path | None, typer.Option(help="The archive, where you have downloaded it yourself.")
+        Path | None, typer.Option(help="The archive, if you downloaded it yourself.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Download (or go on downloading), verify and extract a dataset."""
-    from .download import fetch as run
-    from .download import load_card
+    """Download a dataset, or resume its download, verify it and extract it."""
+    from .download import fetch_archive, load_card
 
     card = load_card(name)
     folder = output or Path("data/downloads") / (Path(name).parent.name if "/" in name else name)
-    if (
-        name.lower().replace("_", "-") == "nih-pancreas"
-    ):  # its CTs are in another archive than its labels
-        from .nih_pancreas.prepare import fetch as fetch_both
+    if name.lower().replace("_", "-") == "nih-pancreas":  # its CTs and labels come apart
+        from .nih_pancreas.prepare import fetch_collection
 
-        files = fetch_both(folder, archive=archive, overwrite=overwrite)
-        typer.echo(f"{files}\nlicence: {card.licence}\ncite: {card.citation}")
-        return
-    files, digest = run(name, folder, archive=archive, overwrite=overwrite)
-    note = "" if card.sha256 or card.md5 else f" ({card.checksum_note or 'checksum not published'})"
-    typer.echo(f"{files}\nsha256 {digest}{note}\nlicence: {card.licence}\ncite: {card.citation}")
+        typer.echo(fetch_collection(folder, archive=archive, overwrite=overwrite))
+    else:
+        files, digest = fetch_archive(name, folder, archive=archive, overwrite=overwrite)
+        published = card.sha256 or card.md5
+        note = "" if published else f" ({card.checksum_note or 'checksum not published'})"
+        typer.echo(f"{files}\nsha256 {digest}{note}")
+    typer.echo(f"licence: {card.licence}\ncite: {card.citation}")

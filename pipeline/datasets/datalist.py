@@ -1,12 +1,14 @@
-"""The datalist: one JSON file that says which image has which label, patient and fold."""
+"""What the prepared datasets have in common: pairs of files, folds, and the folder they end in."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from ..files import new_folder, some
 
 #: What the index masks of the optic nerve head hold; the whole disc is rim and cup together.
 DISC_CUP_LABELS = {"0": "background", "1": "disc rim", "2": "cup"}
@@ -15,44 +17,120 @@ DISC_CUP_LABELS = {"0": "background", "1": "disc rim", "2": "cup"}
 PANCREAS_LABELS = {"0": "background", "1": "pancreas", "2": "tumour"}
 
 
-def read_datalist(path: str | Path) -> dict[str, Any]:
-    """Read a datalist and make sure that it has the shape the rest of the code relies on.
+def pair_files(
+    folder: str | Path,
+    identify: Callable[[Path], tuple[str, str] | None],
+    kinds: Mapping[str, str],
+    *,
+    holds: str,
+    skip_incomplete: bool,
+) -> dict[str, dict[str, Path]]:
+    """Find the files of each case anywhere below a folder.
 
     Args:
-        path: JSON file with ``labels``, ``training`` and, where there is one, ``testing``.
+        folder: where an archive was extracted.
+        identify: gives the case and the kind of a path, or None for files of other sorts.
+        kinds: the kinds of file that each case needs, and what an error calls them.
+        holds: what the folder should hold, for an error.
+        skip_incomplete: leave out cases that lack a file instead of refusing them.
+
+    Returns:
+        ``{case: {kind: path}}``, sorted by case.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not JSON, or a part that every datalist has is absent or of a wrong kind.
+        FileNotFoundError: there is no such folder, it holds no complete case, or a case lacks a
+            file.
+        ValueError: a case has two files of one kind.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no datalist at {path}: give the path of a datalist.json")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # bad JSON, or bytes that are not UTF-8
-        raise ValueError(f"{path} is not JSON ({error}): write it anew") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}: a datalist is a JSON object")
-    labels = content.get("labels")
-    named = isinstance(labels, dict) and all(
-        value.isdecimal() and isinstance(name, str) for value, name in labels.items()
-    )
-    if not named or "0" not in labels:
-        raise ValueError(
-            f'{path}: "labels" is {labels!r}: map each mask value to a name, '
-            'such as {"0": "background", "1": "disc rim"}'
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}: give the folder of the extracted archive")
+    found: dict[str, dict[str, Path]] = {}
+    twice = []
+    for path in sorted(folder.rglob("*")):
+        if (identity := identify(path)) and path.is_file():
+            case, kind = identity
+            first = found.setdefault(case, {}).setdefault(kind, path)
+            if first != path:
+                twice.append(f"{first} and {path}")
+    if twice:
+        raise ValueError(f"two files of one kind for a case: {some(twice)}: keep one of each")
+    lacking = [
+        f"{case} has no {' and no '.join(kinds[kind] for kind in kinds if kind not in files)}"
+        for case, files in sorted(found.items())
+        if len(files) < len(kinds)
+    ]
+    if len(lacking) == len(found):
+        raise FileNotFoundError(f"no complete case below {folder}: give the folder with {holds}")
+    if lacking and not skip_incomplete:
+        raise FileNotFoundError(
+            f"incomplete below {folder}: {some(lacking)}: extract the archive again, "
+            "or use --skip-incomplete"
         )
-    for split in ("training", "testing"):
-        if not isinstance(content.setdefault(split, []), list):
-            raise ValueError(f'{path}: "{split}" is not a list of cases')
-    if not content["training"] and not content["testing"]:
-        raise ValueError(f'{path} lists no case: fill "training" or "testing"')
-    return content
+    return {case: found[case] for case in sorted(found) if len(found[case]) == len(kinds)}
+
+
+def select_part(datalist: Mapping[str, Any], patients: Collection[str]) -> dict[str, Any]:
+    """Select the cases of some patients from a datalist that comes with this project.
+
+    Raises:
+        ValueError: the datalist lacks a patient.
+    """
+    part = {
+        section: [case for case in datalist[section] if case["patient"] in patients]
+        for section in ("training", "testing")
+    }
+    known = {case["patient"] for cases in part.values() for case in cases}
+    if strange := sorted(set(patients) - known):
+        raise ValueError(
+            f"{some(strange)}: not a case of {datalist['name']}; remove or rename the files"
+        )
+    return {**datalist, **part}
+
+
+def write_dataset(
+    output: str | Path,
+    names: Collection[str],
+    write_case: Callable[[str, Path, Path], None],
+    *,
+    datalist: Mapping[str, Any],
+    suffix: str,
+    progress: str,
+    sources: Sequence[str | Path] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Write ``images/``, ``labels/`` and ``datalist.json``, all of it or nothing.
+
+    Args:
+        output: folder to make.
+        names: of the cases.
+        write_case: takes a case's name and the paths of its image and label, and writes both.
+        datalist: the arguments of `write_datalist`.
+        suffix: of the files, such as ``.png``.
+        progress: what stands before the progress bar.
+        sources: folders that are read.
+        overwrite: replace what was made in ``output`` before.
+
+    Returns:
+        The path of the datalist.
+
+    Raises:
+        FileExistsError: ``output`` has content and ``overwrite`` is off.
+    """
+    from rich.progress import track
+
+    with new_folder(output, sources=sources, overwrite=overwrite) as stage:
+        (stage / "images").mkdir()
+        (stage / "labels").mkdir()
+        for name in track(names, description=progress):
+            paths = case_paths(name, suffix=suffix)
+            write_case(name, stage / paths["image"], stage / paths["label"])
+        write_datalist(stage / "datalist.json", **datalist)
+    return Path(output) / "datalist.json"
 
 
 def write_datalist(
-    path: Path, *, name: str, labels: dict[str, str], training: list, testing: list
+    path: Path, *, name: str, labels: Mapping[str, str], training: list, testing: Iterable = ()
 ) -> None:
     """Write a datalist, one case per line so that a difference between two is readable."""
 
@@ -67,13 +145,13 @@ def write_datalist(
     )
 
 
-def case_paths(name: str, *, suffix: str = ".png") -> dict[str, str]:
-    """The entry of the case ``name`` in the layout that every prepared folder has."""
+def case_paths(name: str, *, suffix: str) -> dict[str, str]:
+    """Name the files of a case, and its patient, as every prepared folder does."""
     return {"image": f"images/{name}{suffix}", "label": f"labels/{name}{suffix}", "patient": name}
 
 
-def assign_folds(patients: Sequence[str], *, folds: int = 5, seed: int = 0) -> dict[str, int]:
-    """Deal patients to folds whose sizes differ by one at most: ``{patient: fold}``.
+def assign_folds(patients: Iterable[str], *, folds: int = 5, seed: int = 0) -> dict[str, int]:
+    """Assign patients to folds whose sizes differ by one at most: ``{patient: fold}``.
 
     The order of ``patients`` does not matter. `random.Random.shuffle` is the same on every machine.
     """

@@ -1,4 +1,4 @@
-"""Fetch a dataset by its card: download with resume, checksum, safe extraction."""
+"""Fetch a dataset by its card: a download that resumes, a checksum, a safe extraction."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from urllib.request import getproxies, proxy_bypass
 from .archives import extract
 
 CARDS = Path(__file__).parents[2] / "data"
-RETRIES = 2  # within one run; each goes on where the last stopped
+RETRIES = 2  # within one run; each resumes where the last one stopped
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is known about a dataset's archive; ``None`` is what its publisher does not say."""
+    """What is known about a dataset's archive; None where its publisher does not say."""
 
     name: str
     homepage: str
@@ -40,8 +40,8 @@ def load_card(name: str | Path) -> Card:
     """Read ``data/NAME/card.json``, or the card at the path ``name``.
 
     Raises:
-        FileNotFoundError: there is no such card; the message lists those that there are.
-        ValueError: the file is no card.
+        FileNotFoundError: there is no such card; the message lists the existing ones.
+        ValueError: the file is not a card.
     """
     path = Path(name)
     if path.suffix != ".json":
@@ -57,7 +57,7 @@ def load_card(name: str | Path) -> Card:
         raise ValueError(f"{path} is not a dataset card: {error}") from error
 
 
-def fetch(
+def fetch_archive(
     name: str | Path,
     output: str | Path,
     *,
@@ -66,23 +66,23 @@ def fetch(
 ) -> tuple[Path, str]:
     """Download the archive of a dataset, check it, and extract it to ``output/files``.
 
-    A download that was cut goes on where it stopped. The archive stays as ``output/FILENAME``, and
-    its SHA-256 beside it, with which the next run compares it.
+    A download that broke off resumes where it stopped. The archive stays as ``output/FILENAME``,
+    with its SHA-256 beside it, which the next run compares.
 
     Args:
         name: name or path of a card.
         output: folder for archive and files.
-        archive: the archive, if the user has downloaded it; it stays where it is.
+        archive: the archive, if the user downloaded it; it stays where it is.
         overwrite: replace files that were extracted before.
 
     Returns:
         The folder with the files, and the archive's SHA-256.
 
     Raises:
-        PermissionError: the dataset needs a registration and no ``archive`` is given.
-        ConnectionError: the download failed; run again to go on.
-        ValueError: wrong checksum, or an archive that is broken, unsafe or of an unknown kind.
-        FileExistsError: there are files already and ``overwrite`` is off.
+        PermissionError: the dataset needs a registration, and no ``archive`` is given.
+        ConnectionError: the download failed; the next run resumes it.
+        ValueError: the checksum is wrong, or the archive is broken, unsafe or of an unknown kind.
+        FileExistsError: files were extracted already, and ``overwrite`` is off.
     """
     card = load_card(name)
     output = Path(output)
@@ -94,7 +94,7 @@ def fetch(
         source = Path(archive)
         if not source.is_file():
             raise FileNotFoundError(f"no archive {source}: give the downloaded file as --archive")
-        digest = verify(source, card, pin=pin)
+        digest = check_archive(source, card, pin=pin)
     elif card.url is None or card.needs_registration:
         raise PermissionError(
             f"{card.name} asks for a registration: get {card.filename} at {card.homepage} "
@@ -104,34 +104,36 @@ def fetch(
     else:
         source = output / card.filename
         if source.is_file():
-            digest = verify(source, card, pin=pin)
+            digest = check_archive(source, card, pin=pin)
         else:
             output.mkdir(parents=True, exist_ok=True)
             part = source.with_name(f"{source.name}.part")
             download(card.url, part, known=bool(card.sha256 or card.md5))
             try:
-                digest = verify(part, card, pin=pin)
+                digest = check_archive(part, card, pin=pin)
             except ValueError:
-                part.unlink()  # a new attempt must not go on from wrong bytes
+                part.unlink()  # the next run must not resume from wrong bytes
                 raise
             part.replace(source)
     extract(source, files, overwrite=overwrite)
-    pin.write_text(f"{digest}  {card.filename}\n", encoding="ascii")  # of one that was sound
+    pin.write_text(
+        f"{digest}  {card.filename}\n", encoding="ascii"
+    )  # only now: the archive is intact
     return files, digest
 
 
 def download(url: str, target: Path, *, known: bool) -> None:
-    """Download to ``target``; what a cut leaves beside it is used by the next call.
+    """Download to ``target``; the next call resumes a download that broke off.
 
     Args:
         url: http or https address.
         target: file to write.
-        known: whether a checksum will be compared. Without one, a resume needs the server's ETag
-            to say that the file is still the same; else the download starts anew.
+        known: whether a checksum will be compared. Without one, the server's ETag must say that
+            the file is still the same; otherwise the download starts anew.
 
     Raises:
         ConnectionError: the server cannot be reached, refuses, or breaks off.
-        ModuleNotFoundError: the optional dependency is not installed.
+        ModuleNotFoundError: pypdl is not installed.
     """
     try:
         from pypdl import Pypdl
@@ -142,7 +144,7 @@ def download(url: str, target: Path, *, known: bool) -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     reasons: list[str] = []
-    logger = logging.Logger("download")  # of its own: pypdl else writes to the terminal
+    logger = logging.Logger("download")  # our own, since pypdl's writes to the terminal
     logger.addHandler(_Gather(reasons))
     loader = Pypdl(logger=logger)
     with Progress(
@@ -159,25 +161,25 @@ def download(url: str, target: Path, *, known: bool) -> None:
                 time.sleep(0.1)
             progress.update(task, completed=loader.current_size, total=loader.size)
             future.result()
-        except BaseException:  # Ctrl-C too: the part that came stays for the next run
+        except BaseException:  # also Ctrl-C: what arrived stays for the next run
             with contextlib.suppress(Exception):
                 loader.shutdown()
             raise
     if loader.failed or not target.is_file():
         raise ConnectionError(
             f"the download of {url} failed ({reasons[-1] if reasons else 'no answer'}): "
-            "run the same command again to go on where it stopped"
+            "run the same command again to resume it"
         )
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy that the environment (``https_proxy``, ``no_proxy``) asks for, as hospitals do."""
+    """Find the proxy in the environment (``https_proxy``, ``no_proxy``), as hospitals set it."""
     parts = urlsplit(url)
     return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
 class _Gather(logging.Handler):
-    """Keeps the reasons of failures, which pypdl only logs."""
+    """Keep the reasons for failures, which pypdl only logs."""
 
     def __init__(self, reasons: list[str]) -> None:
         super().__init__(logging.ERROR)
@@ -187,10 +189,10 @@ class _Gather(logging.Handler):
         self.reasons.append(str(record.msg).splitlines()[0] if str(record.msg) else "no answer")
 
 
-def verify(path: Path, card: Card, *, pin: Path) -> str:
-    """Compare a file with the card's checksums and with the SHA-256 kept in ``pin``.
+def check_archive(path: Path, card: Card, *, pin: Path) -> str:
+    """Compare a file with the card's checksums and with the SHA-256 in the file ``pin``.
 
-    Where the publisher gives none, the digest of the first that was extracted is kept and compared.
+    The latter is that of the archive extracted first, for publishers who give no checksum.
 
     Returns:
         The SHA-256 of ``path``.
@@ -207,13 +209,14 @@ def verify(path: Path, card: Card, *, pin: Path) -> str:
         if expected and digests[kind].hexdigest() != expected.lower():
             raise ValueError(
                 f"{path} has {kind} {digests[kind].hexdigest()}, the card of {card.name} says "
-                f"{expected}: the file is damaged or another version; get it again"
+                f"{expected}: the file is damaged or another version; download it again"
             )
     if card.size and path.stat().st_size != card.size:
         raise ValueError(f"{path} has {path.stat().st_size} bytes, its card says {card.size}")
     found = digests["sha256"].hexdigest()
     if pin.is_file() and (kept := pin.read_text(encoding="ascii").split()[0]) != found:
         raise ValueError(
-            f"{path} has sha256 {found}, the first one had {kept}: remove {pin} if right"
+            f"{path} has sha256 {found}, the first one had {kept}: remove {pin} if the new one "
+            "is right"
         )
     return found

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..files import new_folder, some
-from .datalist import DISC_CUP_LABELS, read_datalist, write_datalist
+from ..bundle.cases import read_datalist
+from .datalist import DISC_CUP_LABELS, pair_files, select_part, write_dataset
 
 if TYPE_CHECKING:
     import numpy as np
 
-Rule = Literal["majority", "union"]
+ExpertRule = Literal["majority", "union"]
 
 #: The official split and our five folds over its training part.
 OFFICIAL_DATALIST = Path(__file__).parents[2] / "data" / "drishti_gs" / "datalist.json"
@@ -28,23 +27,14 @@ _FILE_NAME = re.compile(
     r"\.(?P<suffix>png|jpe?g|tiff?|bmp)",
     re.IGNORECASE,
 )
-_KINDS = {None: "image", "_odsegsoftmap": "disc", "_cupsegsoftmap": "cup"}
+_MAPS = {"": "image", "_odsegsoftmap": "disc", "_cupsegsoftmap": "cup"}
 _NAMES = {"image": "photograph", "disc": "ODsegSoftmap", "cup": "cupsegSoftmap"}
 
 
-@dataclass(frozen=True)
-class Case:
-    """The three files of one eye."""
-
-    image: Path
-    disc: Path
-    cup: Path
-
-
-def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str, Case]:
+def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str, dict[str, Path]]:
     """Find and pair the photographs and the experts' soft maps anywhere below ``folder``.
 
-    Only file names count, in any case of letters, since the archive and its mirrors agree on
+    Only file names count, in upper or lower case, since the archive and its mirrors agree on
     nothing else: they nest the top folder twice, or sort the photographs by diagnosis.
 
     Args:
@@ -52,49 +42,24 @@ def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str
         skip_incomplete: leave out eyes that lack a file instead of refusing them.
 
     Returns:
-        ``{"drishtiGS_002": Case(...), ...}``, sorted by id.
+        ``{"drishtiGS_002": {"image": ..., "disc": ..., "cup": ...}, ...}``, sorted by id.
 
     Raises:
-        FileNotFoundError: no such folder, or no complete eye in it, or some eye lacks a file.
-        ValueError: two files claim to be the same thing.
+        FileNotFoundError, ValueError: see `pair_files`.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}: give the folder of the extracted archive")
-    found: dict[str, dict[str, Path]] = {}
-    twice = []
-    for path in sorted(folder.rglob("*")):
+
+    def identify(path: Path) -> tuple[str, str] | None:
         match = _FILE_NAME.fullmatch(path.name)
-        if not match or not path.is_file():
-            continue
-        kind = _KINDS[match["map"].lower() if match["map"] else None]
-        files = found.setdefault(f"drishtiGS_{int(match['number']):03d}", {})
-        if kind in files:
-            twice.append(f"{files[kind]} and {path}")
-        files.setdefault(kind, path)
-    if twice:
-        raise ValueError(f"two files for one thing: {some(twice)}: keep one of each")
-    lacking = {
-        case: [name for kind, name in _NAMES.items() if kind not in files]
-        for case, files in sorted(found.items())
-        if len(files) < len(_NAMES)
-    }
-    if len(lacking) == len(found):
-        raise FileNotFoundError(
-            f"no photograph drishtiGS_NNN.png with both soft maps below {folder}: "
-            "give the folder that holds Training/Images and Training/GT"
-        )
-    if lacking and not skip_incomplete:
-        listing = some(
-            [f"{case} has no {' and no '.join(names)}" for case, names in lacking.items()]
-        )
-        raise FileNotFoundError(
-            f"incomplete below {folder}: {listing}: add the files, or use --skip-incomplete"
-        )
-    return {case: Case(**found[case]) for case in sorted(found.keys() - lacking.keys())}
+        kind = _MAPS[(match["map"] or "").lower()] if match else ""
+        return (f"drishtiGS_{int(match['number']):03d}", kind) if match else None
+
+    holds = "Training/Images and Training/GT"
+    return pair_files(folder, identify, _NAMES, holds=holds, skip_incomplete=skip_incomplete)
 
 
-def soft_maps_to_label(disc: np.ndarray, cup: np.ndarray, *, rule: Rule = "majority") -> np.ndarray:
+def soft_maps_to_label(
+    disc: np.ndarray, cup: np.ndarray, *, rule: ExpertRule = "majority"
+) -> np.ndarray:
     """Turn the experts' soft maps into one index mask.
 
     A soft map holds the share of the four experts who marked a pixel: 0, 64, 128, 191 or 255.
@@ -106,8 +71,8 @@ def soft_maps_to_label(disc: np.ndarray, cup: np.ndarray, *, rule: Rule = "major
         rule: ``"majority"``, at least three of the four experts; or ``"union"``, any of them.
 
     Returns:
-        ``(H, W)`` uint8: 0 background, 1 disc rim, 2 cup. A cup pixel outside the disc does not
-        exist in this encoding, so the cup always lies inside the disc.
+        ``(H, W)`` uint8: 0 background, 1 disc rim, 2 cup. This encoding has no cup pixel outside
+        the disc, so the cup always lies inside the disc.
 
     Raises:
         ValueError: the maps differ in shape or are not 8-bit grey, or the rule is unknown.
@@ -117,7 +82,7 @@ def soft_maps_to_label(disc: np.ndarray, cup: np.ndarray, *, rule: Rule = "major
     if disc.ndim != 2 or disc.shape != cup.shape or disc.dtype != np.uint8 or cup.dtype != np.uint8:
         raise ValueError(
             f"disc map {disc.dtype} {disc.shape} and cup map {cup.dtype} {cup.shape}: "
-            "both must be 8-bit grey and of one size"
+            "both must be 8-bit grey and of the same size"
         )
     if rule not in ("majority", "union"):
         raise ValueError(f"rule {rule!r} is unknown: use majority or union")
@@ -130,61 +95,60 @@ def prepare(
     folder: str | Path,
     output: str | Path,
     *,
-    rule: Rule = "majority",
+    rule: ExpertRule = "majority",
     skip_incomplete: bool = False,
     overwrite: bool = False,
 ) -> tuple[Path, list[str]]:
     """Write ``images/ID.png``, ``labels/ID.png`` and ``datalist.json`` from the archive.
 
     Returns:
-        The path of the datalist, and the ids whose disc or cup is empty under ``rule``.
+        The path of the datalist, and notes on eyes whose disc rim or cup is empty under ``rule``.
 
     Raises:
         FileExistsError: ``output`` has content and ``overwrite`` is off.
         FileNotFoundError, ValueError: see `find_cases`; also for maps of another size than their
-            photograph and for ids that the official split does not know.
+            photograph and for ids that the official split does not have.
     """
     import numpy as np
     from PIL import Image
-    from rich.progress import track
 
     cases = find_cases(folder, skip_incomplete=skip_incomplete)
-    official = read_datalist(OFFICIAL_DATALIST)
-    known = {item["patient"] for item in official["training"] + official["testing"]}
-    if strange := sorted(cases.keys() - known):
-        raise ValueError(f"not in the official split: {some(strange)}: rename or remove the files")
+    official = read_datalist(OFFICIAL_DATALIST, needs_labels=True)
+    part = select_part(official, cases)
+    notes = []
 
-    empty = []
-    with new_folder(output, sources=[folder], overwrite=overwrite) as stage:
-        (stage / "images").mkdir()
-        (stage / "labels").mkdir()
-        for name, case in track(cases.items(), description="Preparing Drishti-GS"):
-            try:
-                with Image.open(case.image) as image:
-                    size = image.size
-                    if image.format == "PNG":  # the very bytes of the archive
-                        shutil.copyfile(case.image, stage / f"images/{name}.png")
-                    else:
-                        image.convert("RGB").save(stage / f"images/{name}.png")
-                maps = [np.asarray(Image.open(path).convert("L")) for path in (case.disc, case.cup)]
-                label = soft_maps_to_label(*maps, rule=rule)
-            except (OSError, ValueError) as error:
-                raise ValueError(
-                    f"{case.image} with its soft maps cannot be used: {error}"
-                ) from error
-            if label.shape != size[::-1]:
-                raise ValueError(
-                    f"{case.disc} is {label.shape[1]} x {label.shape[0]} px, its photograph "
-                    f"{size[0]} x {size[1]} px: extract the archive again"
-                )
-            if missing := [DISC_CUP_LABELS[str(v)] for v in (1, 2) if not (label == v).any()]:
-                empty.append(f"{name} ({' and '.join(missing)})")
-            Image.fromarray(label).save(stage / f"labels/{name}.png")
-        write_datalist(
-            stage / "datalist.json",
-            name=f"{official['name']}, {rule} of the experts",
-            labels=DISC_CUP_LABELS,
-            training=[item for item in official["training"] if item["patient"] in cases],
-            testing=[item for item in official["testing"] if item["patient"] in cases],
-        )
-    return Path(output) / "datalist.json", empty
+    def write_case(name: str, image_path: Path, label_path: Path) -> None:
+        case = cases[name]
+        try:
+            with Image.open(case["image"]) as image:
+                size = image.size
+                if image.format == "PNG":  # the very bytes of the archive
+                    shutil.copyfile(case["image"], image_path)
+                else:
+                    image.convert("RGB").save(image_path)
+            maps = [np.asarray(Image.open(case[kind]).convert("L")) for kind in ("disc", "cup")]
+            label = soft_maps_to_label(*maps, rule=rule)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{case['image']} and its soft maps cannot be used: {error}"
+            ) from error
+        if label.shape != size[::-1]:
+            raise ValueError(
+                f"{case['disc']} is {label.shape[1]} x {label.shape[0]} px, its photograph "
+                f"{size[0]} x {size[1]} px: extract the archive again"
+            )
+        if missing := [DISC_CUP_LABELS[str(v)] for v in (1, 2) if not (label == v).any()]:
+            notes.append(f"{name} has no {' and no '.join(missing)} under the {rule} rule")
+        Image.fromarray(label).save(label_path)
+
+    datalist = write_dataset(
+        output,
+        cases,
+        write_case,
+        datalist=part | {"name": f"{official['name']}, {rule} of the experts"},
+        suffix=".png",
+        progress="Preparing Drishti-GS",
+        sources=[folder],
+        overwrite=overwrite,
+    )
+    return datalist, notes

@@ -10,26 +10,17 @@ import gzip
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import new_folder, some
-from .datalist import PANCREAS_LABELS, assign_folds, case_paths, write_datalist
+from ..transforms.volume_checks import grid_difference
+from .datalist import PANCREAS_LABELS, assign_folds, case_paths, pair_files, write_dataset
 
 LABELLED = 281
-_FILE_NAME = re.compile(r"pancreas_(?P<number>\d+)\.nii(?P<packed>\.gz)?", re.IGNORECASE)
+_FILE_NAME = re.compile(r"pancreas_(?P<number>\d+)\.nii(\.gz)?", re.IGNORECASE)
 _FOLDERS = {"imagestr": "image", "labelstr": "label"}
 
 
-@dataclass(frozen=True)
-class Case:
-    """The two files of one patient."""
-
-    image: Path
-    label: Path
-
-
-def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str, Case]:
+def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str, dict[str, Path]]:
     """Find and pair the CTs and labels in folders ``imagesTr`` and ``labelsTr`` below ``folder``.
 
     Args:
@@ -37,43 +28,21 @@ def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str
         skip_incomplete: leave out cases that lack a file instead of refusing them.
 
     Returns:
-        ``{"pancreas_001": Case(...), ...}``, sorted by id.
+        ``{"pancreas_001": {"image": ..., "label": ...}, ...}``, sorted by id.
 
     Raises:
-        FileNotFoundError: no such folder, or no complete case in it, or some case lacks a file.
-        ValueError: two files claim to be the same thing.
+        FileNotFoundError, ValueError: see `pair_files`.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}: give the folder of the extracted archive")
-    found: dict[str, dict[str, Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        kind = _FOLDERS.get(path.parent.name.lower())
-        # The archive also holds the "._" files of a Mac, which are no images.
+
+    def identify(path: Path) -> tuple[str, str] | None:
+        # The archive also holds the "._" files of a Mac, which are not images.
         match = _FILE_NAME.fullmatch(path.name)
-        if not kind or not match or not path.is_file():
-            continue
-        files = found.setdefault(f"pancreas_{int(match['number']):03d}", {})
-        if kind in files:
-            raise ValueError(f"two files for one thing: {files[kind]} and {path}: keep one of them")
-        files[kind] = path
-    lacking = {
-        case: "no label in labelsTr" if "image" in files else "no CT in imagesTr"
-        for case, files in sorted(found.items())
-        if len(files) < 2
-    }
-    if len(lacking) == len(found):
-        raise FileNotFoundError(
-            f"no pancreas_NNN.nii.gz with its label below {folder}: "
-            "give the folder that holds imagesTr and labelsTr"
-        )
-    if lacking and not skip_incomplete:
-        listing = some([f"{case} has {what}" for case, what in lacking.items()])
-        raise FileNotFoundError(
-            f"incomplete below {folder}: {listing}: extract the archive again, "
-            "or use --skip-incomplete"
-        )
-    return {case: Case(**found[case]) for case in sorted(found.keys() - lacking.keys())}
+        kind = _FOLDERS.get(path.parent.name.lower())
+        return (f"pancreas_{int(match['number']):03d}", kind) if match and kind else None
+
+    kinds = {"image": "CT in imagesTr", "label": "label in labelsTr"}
+    holds = "imagesTr and labelsTr"
+    return pair_files(folder, identify, kinds, holds=holds, skip_incomplete=skip_incomplete)
 
 
 def prepare(
@@ -85,51 +54,53 @@ def prepare(
 ) -> tuple[Path, list[str]]:
     """Write ``images/``, ``labels/`` and ``datalist.json`` with five folds from the archive.
 
-    The volumes are hard links where the file system has them: they take no second space.
+    The volumes are hard links where the file system has them, so they take no extra space.
 
     Returns:
         The path of the datalist, and notes on what a user should know.
 
     Raises:
         FileExistsError: ``output`` has content and ``overwrite`` is off.
-        FileNotFoundError, ValueError: see `find_cases`; also for a file that is no NIfTI volume,
-            and for a label on another grid than its CT.
+        FileNotFoundError, ValueError: see `find_cases`; also for a file that is not a NIfTI
+            volume, and for a label whose grid is not that of its CT.
     """
-    from rich.progress import track
-
     cases = find_cases(folder, skip_incomplete=skip_incomplete)
-    folds = assign_folds(list(cases))
-    training = []
-    with new_folder(output, sources=[folder], overwrite=overwrite) as stage:
-        (stage / "images").mkdir()
-        (stage / "labels").mkdir()
-        for name, case in track(cases.items(), description="Preparing MSD Pancreas"):
-            _refuse_other_grids(case)
-            paths = case_paths(name, suffix=".nii.gz")
-            for kind in ("image", "label"):
-                _place(getattr(case, kind), stage / paths[kind])
-            training.append(paths | {"fold": folds[name]})
-        write_datalist(
-            stage / "datalist.json",
-            name="MSD Task07 Pancreas, the labelled cases in five folds",
-            labels=PANCREAS_LABELS,
-            training=training,
-            testing=[],
-        )
+    folds = assign_folds(cases)
+
+    def write_case(name: str, image_path: Path, label_path: Path) -> None:
+        image, label = cases[name]["image"], cases[name]["label"]
+        _refuse_other_grids(image, label)
+        _place(image, image_path)
+        _place(label, label_path)
+
+    datalist = write_dataset(
+        output,
+        cases,
+        write_case,
+        datalist={
+            "name": "MSD Task07 Pancreas, the labelled cases in five folds",
+            "labels": PANCREAS_LABELS,
+            "training": [
+                case_paths(name, suffix=".nii.gz") | {"fold": folds[name]} for name in cases
+            ],
+        },
+        suffix=".nii.gz",
+        progress="Preparing MSD Pancreas",
+        sources=[folder],
+        overwrite=overwrite,
+    )
     notes = []
     if len(cases) != LABELLED:
         notes.append(f"{len(cases)} of {LABELLED} cases: the folds are not those of all cases")
-    return Path(output) / "datalist.json", notes
+    return datalist, notes
 
 
-def _refuse_other_grids(case: Case) -> None:
+def _refuse_other_grids(image_path: Path, label_path: Path) -> None:
     """Compare the headers; the voxels are for ``data check``."""
     import nibabel
 
-    from ..transforms.same_grid import grid_difference
-
     headers = []
-    for path in (case.image, case.label):
+    for path in (image_path, label_path):
         try:
             headers.append(nibabel.load(path))
         except Exception as error:  # nibabel raises about anything on a broken file
@@ -137,14 +108,14 @@ def _refuse_other_grids(case: Case) -> None:
     image, label = headers
     if how := grid_difference(label.shape, label.affine, image.shape, image.affine):
         raise ValueError(
-            f"{case.label} has another grid than its CT ({how}): extract the archive again"
+            f"{label_path} has another grid than its CT ({how}): extract the archive again"
         )
 
 
 def _place(source: Path, target: Path) -> None:
-    """Link or copy a volume; ``target`` ends in ``.nii.gz``, so it is packed if it is not yet."""
+    """Link or copy a volume to ``target``, a ``.nii.gz``; one that is not packed yet is packed."""
     if source.suffix != ".gz":
-        # Its very bytes: written anew by nibabel, a scaled volume would be rounded once more.
+        # The same bytes: nibabel would round a scaled volume once more.
         with source.open("rb") as plain, gzip.open(target, "wb", compresslevel=1) as packed:
             shutil.copyfileobj(plain, packed)
         return

@@ -1,4 +1,4 @@
-"""Reading images so that a file that cannot be used is named, in one line."""
+"""Read images so that an error names the file, in one line."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import torch
 from monai.transforms import LoadImaged
 
 from ..errors import InputError, one_line
+from .volume_checks import hu_problem
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
 class ReadImaged(LoadImaged):
-    """MONAI's ``LoadImaged``, whose errors name the file and are the user's to correct.
+    """MONAI's ``LoadImaged``, but its errors name the file and what the user can do.
 
-    MONAI tries other readers where the one that was asked for fails, so what came is looked at.
+    Where the chosen reader fails, MONAI tries others, so the result is checked.
 
     Args:
         spatial_dims: that each image must have, 2 or 3; None takes any.
@@ -29,7 +30,7 @@ class ReadImaged(LoadImaged):
 
     Raises:
         InputError: a file cannot be read, has other dimensions or channels, holds values that are
-            no number or no Hounsfield units, or is a picture that its EXIF tag turns.
+            not numbers or not Hounsfield units, or is a picture that its EXIF tag turns.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class ReadImaged(LoadImaged):
         try:
             read = super().__call__(data, reader)
         except Exception as error:  # readers raise about anything
-            # MONAI tells of every reader that it tried; the first is the one that was asked for.
+            # MONAI lists every reader that it tried, the chosen one first.
             first = re.search(r"^[\w.]+: .+", str(error), re.MULTILINE)
             reason = first[0] if first else one_line(error)
             raise InputError(f"{files}: it cannot be read ({reason}); {_ADVICE}") from None
@@ -62,15 +63,17 @@ class ReadImaged(LoadImaged):
             image = read[key]
             if self.spatial_dims not in (None, image.ndim - 1):
                 kind = "a photograph" if self.spatial_dims == 2 else "a volume"
-                raise InputError(f"{files}: the bundle takes {kind}, and this is none.")
+                raise InputError(f"{files}: it is not {kind}, which the bundle takes; {_ADVICE}")
             if self.channels not in (None, len(image)):
-                raise InputError(f"{files}: {len(image)} channels, not {self.channels}; {_ADVICE}")
+                raise InputError(
+                    f"{files}: it has {len(image)} channels, not {self.channels}; {_ADVICE}"
+                )
             if image.is_floating_point() and not torch.isfinite(image).all():
-                raise InputError(f"{files}: it holds values that are no number; {_ADVICE}")
+                raise InputError(f"{files}: it holds values that are NaN or infinite; {_ADVICE}")
             if self.ct and (problem := hu_problem(image.numpy())):
                 raise InputError(
-                    f"{files}: it {problem}; {_ADVICE} If it is no CT, give "
-                    "--preprocessing#transforms#0#ct False."
+                    f"{files}: it {problem}; {_ADVICE} If it is not a CT, set "
+                    "preprocessing#transforms#0#ct to False."
                 )
         return read
 
@@ -79,7 +82,7 @@ _ADVICE = "`python -m pipeline data check` lists every such file."
 
 
 def picture_problem(path: Any) -> tuple[str, str] | None:
-    """What a picture holds that would give a wrong mask in silence, and its fix."""
+    """Find what in a picture would silently give a wrong mask: the problem and its fix."""
     from PIL import ExifTags, Image
 
     try:
@@ -87,43 +90,26 @@ def picture_problem(path: Any) -> tuple[str, str] | None:
             turned = picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
             wide = _is_wide(picture)
             low, high = (np.asarray(picture).min(), np.asarray(picture).max()) if wide else (0, 1)
-    except Exception:  # no file of a picture, which is for others to say
+    except Exception:  # not a picture, which the reader reports
         return None
-    if turned:  # masks lie on the pixels as they are stored, and the vertical is theirs
-        fix = "save it as it is seen, without the tag, and its mask on it"
+    if turned:  # a mask lies on the pixels as they are stored, and so do its measures
+        fix = "save it as it is seen, without the tag, and draw its mask on that"
         return "is turned by its EXIF tag, which viewers follow", fix
     if not (np.isfinite(high) and low >= 0):  # a NaN is neither
-        return "holds values below 0 or that are no number", "save it with 8 or 16 bits"
+        return "holds values that are negative, NaN or infinite", "save it with 8 or 16 bits"
     return None
 
 
 def _is_wide(picture: Image.Image) -> bool:
-    """Whether its values may be other than 0 to 255."""
+    """Tell whether its values may lie outside 0 to 255."""
     return picture.mode.startswith(("I", "F"))
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:
-    """A photograph of any mode as RGB of 8 bits; more bits are scaled, not cut off as by Pillow."""
+    """Convert a photograph to RGB with 8 bits; more bits are scaled, where Pillow cuts them off."""
     from PIL import Image
 
     if _is_wide(picture):
         grey = np.asarray(picture, dtype=np.float32)
         picture = Image.fromarray(np.rint(grey / (grey.max() or 1) * 255).astype(np.uint8))
     return picture.convert("RGB")
-
-
-# HU. The darkest voxel of a body is fat or air; soft tissue is a large part of every scan.
-_DARK = -90
-_SOFT, _LEAST_SOFT = (-150, 250), 0.02
-
-
-def hu_problem(voxels: np.ndarray) -> str:
-    """Why the values of a volume are no Hounsfield units; empty if they may be."""
-    low, high = voxels.min(), voxels.max()
-    soft = np.mean((voxels >= _SOFT[0]) & (voxels <= _SOFT[1]))
-    if low <= _DARK and soft >= _LEAST_SOFT:
-        return ""
-    return (
-        f"is not in Hounsfield units: {low:g} to {high:g}, "
-        f"{100 * soft:.0f} % of them soft tissue ({_SOFT[0]} to {_SOFT[1]})"
-    )

@@ -1,48 +1,21 @@
-"""A label that does not lie on its image's voxels is refused, not resampled."""
+"""Refuse a label that does not lie on its image's voxels, rather than resample it."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from ..errors import InputError
-
-TOLERANCE = 0.1  # mm at a corner of the volume; tools round affines differently
-
-
-def corner_shift(one: Any, other: Any, shape: Sequence[int]) -> float:
-    """How far two (4, 4) affines are apart at the worst corner of a volume, in mm."""
-    ends = [(0, length - 1) for length in shape]
-    corners = np.array([[*corner, 1] for corner in itertools.product(*ends)], dtype=np.float64)
-    apart = np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)
-    return float(np.linalg.norm((corners @ apart.T)[:, :3], axis=1).max())
-
-
-def grid_difference(
-    shape: Sequence[int], affine: Any, other_shape: Sequence[int], other: Any
-) -> str:
-    """How the grids of a label and of its image differ; empty where they do not.
-
-    Args:
-        shape, affine: of the label; ``(*spatial)`` and (4, 4) in mm.
-        other_shape, other: of the image; the affine is None for a picture, which has none.
-    """
-    if tuple(shape) != tuple(other_shape):
-        return f"{_size(shape)} and {_size(other_shape)}"
-    apart = 0.0 if other is None else corner_shift(affine, other, shape)
-    return f"a corner is {apart:.3g} mm apart" if apart > TOLERANCE else ""
+from .volume_checks import grid_difference
 
 
 class SameGridd(MapTransform):
     """Check that labels have the shape and, as volumes, the affine of their image's file.
 
-    Stands right after the label was loaded; the image may have been transformed before.
+    It comes right after the label is loaded; the image may have been transformed already.
 
     Args:
         keys: the labels, MetaTensors (1, *spatial).
@@ -50,7 +23,7 @@ class SameGridd(MapTransform):
         allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
-        InputError: names the two files, and how their grids differ.
+        InputError: names the two files and says how their grids differ.
     """
 
     def __init__(
@@ -74,7 +47,3 @@ class SameGridd(MapTransform):
                     "interpolation of its values."
                 )
         return out
-
-
-def _size(shape: Sequence[int]) -> str:
-    return f"{' x '.join(map(str, shape))} {'px' if len(shape) == 2 else 'voxels'}"

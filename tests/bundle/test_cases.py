@@ -54,26 +54,28 @@ def test_sections_and_folds_are_disjoint_and_complete(dataset):
 @pytest.mark.parametrize(
     ("content", "change", "words"),
     [
-        (None, {"dataset_dir": "nowhere"}, ["dataset_dir nowhere", "no such folder"]),
-        (None, {"datalist": "none.json"}, ["datalist none.json", "no such file"]),
-        (None, {"datalist": "data"}, ["datalist data", "no such file"]),
+        (None, {"dataset_dir": "nowhere"}, ["dataset_dir nowhere", "--dataset_dir"]),
+        (None, {"datalist": "none.json"}, ["none.json", "data phantom"]),
+        (None, {"datalist": "data"}, ["data: ", "data phantom"]),
         (None, {"fold": 3}, ["fold 3", "[0, 1, 2]"]),
         (None, {"section": "test"}, ["section test", "testing"]),
-        ("{broken", {}, ["datalist.json", "not JSON"]),
-        ("[]", {}, ["datalist.json", "'training' is missing or empty"]),
-        ('{"training": []}', {}, ["datalist.json", "'training' is missing or empty"]),
-        ('{"training": ["0.png"]}', {}, ["datalist.json", "0.png", "lacks an image"]),
-        ('{"training": [{"image": "0.png", "fold": 0}]}', {}, ["0.png", "or a label"]),
+        ("{broken", {}, ["datalist.json", "JSON"]),
+        ("[]", {}, ["datalist.json", "list"]),
+        ('{"training": []}', {}, ["datalist.json", '"training"']),
+        ('{"testing": ["0.png"]}', {}, ["datalist.json", "'training'"]),
+        ('{"training": "0.png"}', {}, ["datalist.json", '"training"']),
+        ('{"training": ["0.png"]}', {}, ["datalist.json", "0.png"]),
+        ('{"training": [{"image": "0.png", "fold": 0}]}', {}, ["datalist.json", "0.png", "label"]),
         (
             '{"training": [{"image": "gone.png", "label": "1.png"}, '
             '{"image": "0.png", "label": "0.png", "fold": 0}]}',
             {},
-            ["image data/gone.png", "datalist.json", "no such file"],
+            ["image data/gone.png", "datalist.json"],
         ),
         (
             '{"training": [{"image": "0.png", "label": "0.png", "fold": 0}]}',
             {},
-            ["no case is left for training of fold 0"],
+            ["datalist.json", "training", "fold 0"],
         ),
     ],
 )
@@ -96,7 +98,7 @@ def test_every_process_has_a_case_to_validate(dataset, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert len(patients(dataset, "training")) == 4
     assert len(patients(dataset, "validation")) == 3
-    with pytest.raises(InputError, match=r"2 cases for testing .* 3 processes; start 2 at most"):
+    with pytest.raises(InputError, match=r"2 cases .*testing .*3 processes"):
         patients(dataset, "testing")
 
 
@@ -105,7 +107,7 @@ def test_two_images_never_share_a_mask(tmp_path):
         (tmp_path / name).touch()
     assert [Path(case["image"]).name for case in find_images(str(tmp_path))] == ["a.png", "b.jpg"]
     (tmp_path / "A.tif").touch()
-    with pytest.raises(InputError, match=r"masks of A\.tif and a\.png would be one file"):
+    with pytest.raises(InputError, match=r"A\.tif and a\.png"):
         find_images(str(tmp_path))
     assert len(find_images(str(tmp_path), suffixes=[".png"])) == 1
     for name in ("x.nii", "x.nii.gz"):

@@ -65,11 +65,11 @@ def _turn(folder):
 
 
 FAULTS = {
-    "turned": (lambda c, f: _turn(f), "images/1.png", "turned by its EXIF tag"),
+    "turned": (lambda c, f: _turn(f), "images/1.png", "EXIF"),
     "uniform": (
         lambda c, f: Image.new("RGB", (30, 20), "white").save(f / "images/1.png"),
         "images/1.png",
-        "the value 255 all over",
+        "255",
     ),
     "missing image": (lambda c, f: (f / "images/1.png").unlink(), "images/1.png", "missing file"),
     "missing label": (lambda c, f: (f / "labels/1.png").unlink(), "labels/1.png", "missing file"),
@@ -82,49 +82,49 @@ FAULTS = {
     "size": (
         lambda c, f: _paint(f, lambda label: label[:-2]),
         "labels/1.png",
-        "label is 30 x 18 px, image is 30 x 20 px",
+        "30 x 18 instead of 30 x 20",
     ),
     "three channels": (
         lambda c, f: _paint(f, lambda label: np.stack([label] * 3, -1)),
         "labels/1.png",
-        "label is 20 x 30 x 3",
+        "30 x 20 x 3",
     ),
     "values": (
         lambda c, f: _paint(f, lambda label: np.where(label == 2, 255, label).astype(np.uint8)),
         "labels/1.png",
-        "value 255",
+        "255",
     ),
     "empty": (lambda c, f: _paint(f, lambda label: label * 0), "labels/1.png", "is empty"),
-    "no cup": (lambda c, f: _paint(f, lambda label: label // 2), "labels/1.png", "has no cup"),
+    "no cup": (lambda c, f: _paint(f, lambda label: label // 2), "labels/1.png", "cup"),
     "two folds": (
         lambda c, f: c["training"][1].update(patient="p0"),
         "p0",
-        "patient in fold 0 and fold 1",
+        "fold 0 and fold 1",
     ),
     "leak": (
         lambda c, f: c["testing"][0].update(patient="p0"),
         "p0",
-        "patient in fold 0 and testing",
+        "fold 0 and testing",
     ),
     "twin": (
         lambda c, f: Image.open(f / "images/0.png").save(f / "images/5.png", compress_level=0),
         "images/5.png",
-        "same pixels as images/0.png",
+        "images/0.png",
     ),
     "escape": (
         lambda c, f: c["training"][1].update(image="images/../../secret.png"),
         "training[1]",
-        "leaves the dataset folder",
+        "images/../../secret.png",
     ),
     "absolute": (
         lambda c, f: c["training"][1].update(image="/etc/passwd"),
         "training[1]",
-        "leaves the dataset folder",
+        "/etc/passwd",
     ),
     "no fold": (lambda c, f: c["training"][1].pop("fold"), "training[1]", '"fold" is None'),
     "no key": (lambda c, f: c["testing"][0].pop("label"), "testing[0]", '"label" is None'),
     "no labels": (lambda c, f: c.pop("labels"), "datalist.json", '"labels" is None'),
-    "no case": (lambda c, f: c.update(training=[], testing=[]), "datalist.json", "no case"),
+    "no case": (lambda c, f: c.update(training=[], testing=[]), "datalist.json", '"training"'),
 }
 
 
@@ -148,7 +148,7 @@ def test_faults_are_told_together(dataset):
 
 def test_no_json_and_no_file(tmp_path):
     path = tmp_path / "datalist.json"
-    with pytest.raises(FileNotFoundError, match="no datalist"):
+    with pytest.raises(FileNotFoundError, match=r"datalist\.json"):
         check_datalist(path)
     for text in ("{", "[]", "\xff"):
         path.write_text(text, encoding="latin-1")

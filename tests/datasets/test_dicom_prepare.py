@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.bundle.cases import read_datalist
 from pipeline.cli import main
 from pipeline.datasets.checks import check_datalist
-from pipeline.datasets.datalist import read_datalist
 from pipeline.datasets.dicom.prepare import prepare
 
 nibabel = pytest.importorskip("nibabel")

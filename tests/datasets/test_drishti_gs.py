@@ -1,4 +1,5 @@
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_layouts(tmp_path, layout):
     assert not empty
     assert not check_datalist(datalist)
     copied = tmp_path / "out/images/drishtiGS_002.png"
-    assert copied.read_bytes() == source["drishtiGS_002"].image.read_bytes()
+    assert copied.read_bytes() == source["drishtiGS_002"]["image"].read_bytes()
     label = np.asarray(Image.open(tmp_path / "out/labels/drishtiGS_002.png"))
     assert np.bincount(label.ravel()).tolist() == [24 * 32 - 12 * 16, 12 * 16 - 6 * 8, 6 * 8]
 
@@ -95,13 +96,15 @@ def test_faulty_folders_are_refused_by_name(tmp_path):
     _archive(tmp_path, [2, 4])
     lost = next(tmp_path.rglob("*004_cupseg*"))
     lost.rename(tmp_path / "elsewhere.txt")
-    with pytest.raises(FileNotFoundError, match="drishtiGS_004 has no cupsegSoftmap"):
+    with pytest.raises(FileNotFoundError, match=r"drishtiGS_004 .* cupsegSoftmap"):
         find_cases(tmp_path)
     assert list(find_cases(tmp_path, skip_incomplete=True)) == ["drishtiGS_002"]
     (tmp_path / "elsewhere.txt").rename(lost)
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / "DRISHTIGS_002.PNG").touch()
-    with pytest.raises(ValueError, match="two files for one thing"):
+    with pytest.raises(
+        ValueError, match=r"DRISHTIGS_002\.PNG"
+    ):
         find_cases(tmp_path)
 
 
@@ -118,7 +121,8 @@ def test_empty_structures_are_reported(tmp_path):
     _archive(tmp_path / "in", [2])
     path = next((tmp_path / "in").rglob("*cupseg*"))
     Image.fromarray(np.full((24, 32), 128, np.uint8)).save(path)  # two of four experts
-    assert prepare(tmp_path / "in", tmp_path / "out")[1] == ["drishtiGS_002 (cup)"]
+    (note,) = prepare(tmp_path / "in", tmp_path / "out")[1]
+    assert re.search("drishtiGS_002 .* cup .* majority", note)
 
 
 def test_official_datalist():
@@ -137,7 +141,9 @@ def test_real_photographs(tmp_path):
     assert list(cases) == [case["patient"] for case in official]
     differences = []
     for name, case in list(cases.items())[::5]:
-        label = soft_maps_to_label(*(np.asarray(Image.open(p)) for p in (case.disc, case.cup)))
-        experts = (case.disc.parents[1] / f"{name}_cdrValues.txt").read_text().split()
+        label = soft_maps_to_label(
+            *(np.asarray(Image.open(case[kind])) for kind in ("disc", "cup"))
+        )
+        experts = (case["disc"].parents[1] / f"{name}_cdrValues.txt").read_text().split()
         differences.append(_height_ratio(label) - np.mean([float(value) for value in experts]))
     assert np.abs(differences).mean() < 0.03

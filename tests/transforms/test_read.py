@@ -37,7 +37,7 @@ def test_a_photograph_that_viewers_turn_is_refused(tmp_path):
     reader = {"reader": PILReader(converter=as_rgb), "ensure_channel_first": True}
     read = ReadImaged("image", spatial_dims=2, **reader)
     assert read({"image": str(tmp_path / "1.jpg")})["image"].shape == (3, 6, 4)
-    with pytest.raises(InputError, match=r"6\.jpg: it is turned by its EXIF tag.* save it as"):
+    with pytest.raises(InputError, match=r"6\.jpg: .*EXIF"):
         read({"image": str(tmp_path / "6.jpg")})
 
 
@@ -51,7 +51,7 @@ def test_a_photograph_in_floats_is_refused_if_it_cannot_be_shown(value, tmp_path
     assert read({"image": str(tmp_path / "a.tif")})["image"].max() == 255
     grey[3, 3] = value
     Image.fromarray(grey).save(tmp_path / "a.tif")
-    with pytest.raises(InputError, match=r"a\.tif: it holds values below 0 or that are no number"):
+    with pytest.raises(InputError, match=r"a\.tif: .*negative, NaN"):
         read({"image": str(tmp_path / "a.tif")})
 
 
@@ -75,9 +75,9 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path):
     for path, fault in (
         (str(tmp_path / "torn.nii.gz"), "cannot be read"),
         (str(tmp_path / "text.png"), "cannot be read"),
-        (str(tmp_path / "picture.png"), "takes a volume, and this is none"),
+        (str(tmp_path / "picture.png"), "a volume"),
         (str(tmp_path / "gone.nii"), "cannot be read"),
-        (nifti(tmp_path / "nan.nii.gz", holed), "no number"),
+        (nifti(tmp_path / "nan.nii.gz", holed), "NaN"),
         (nifti(tmp_path / "stored.nii.gz", voxels + 1024), "not in Hounsfield units"),
         (nifti(tmp_path / "air.nii.gz", voxels * 0 - 1000), "not in Hounsfield units"),
         (nifti(tmp_path / "four.nii.gz", np.ones((4, 5, 6, 2), np.int16)), "2 channels, not 1"),

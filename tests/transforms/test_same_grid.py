@@ -7,7 +7,8 @@ from monai.transforms import Compose, LoadImaged, Orientationd, Spacingd
 from PIL import Image
 
 from pipeline.errors import InputError
-from pipeline.transforms.same_grid import SameGridd, corner_shift
+from pipeline.transforms.same_grid import SameGridd
+from pipeline.transforms.volume_checks import corner_shift
 
 AFFINE = np.array([[-0.8, 0, 0.1, 90], [0, 0.8, 0, -40], [0.1, 0, 2.5, 7], [0, 0, 0, 1]])
 LOAD = Compose(
@@ -26,8 +27,8 @@ LOAD = Compose(
     [
         ((9, 8, 7), 0.0, None),
         ((9, 8, 7), 0.01, None),
-        ((9, 8, 7), 1.5, "a corner is 1.5 mm apart"),
-        ((7, 8, 9), 0.0, "7 x 8 x 9 voxels and 9 x 8 x 7 voxels"),
+        ((9, 8, 7), 1.5, "1.5 mm"),
+        ((7, 8, 9), 0.0, "7 x 8 x 9 instead of 9 x 8 x 7"),
     ],
 )
 def test_a_label_is_compared_with_its_images_file(tmp_path, shape, shift, fault):
@@ -64,7 +65,7 @@ def test_a_picture_has_no_affine_but_a_size(tmp_path):
     with pytest.raises(RuntimeError) as raised:
         load(paths | {"label": str(tmp_path / "turned.png")})
     assert "turned.png" in str(raised.value.__cause__)
-    assert "4 x 6 px and 6 x 4 px" in str(raised.value.__cause__)
+    assert "4 x 6 instead of 6 x 4" in str(raised.value.__cause__)
 
 
 @pytest.mark.parametrize("change", ["turned", "spacing"])

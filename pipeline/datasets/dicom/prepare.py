@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...files import new_folder, some
+from ...transforms.volume_checks import grid_difference
 from ..datalist import PANCREAS_LABELS, assign_folds, case_paths, write_datalist
 from . import series as dicom
 
 if TYPE_CHECKING:
     import numpy as np
-
-_SUFFIXES = (".nii.gz", ".nii")
 
 
 def prepare(
@@ -27,15 +26,15 @@ def prepare(
 ) -> tuple[Path, list[str]]:
     """Write each CT series below ``folder`` as ``images/NAME.nii.gz``, in Hounsfield units.
 
-    A NAME is the patient's ID, and the series number where a patient has several. With ``labels``
-    it also writes ``labels/NAME.nii.gz`` and a datalist with five folds.
+    NAME is the patient's ID, followed by the series number where a patient has several. With
+    ``labels``, it also writes ``labels/NAME.nii.gz`` and a datalist with five folds.
 
     Args:
         folder: DICOM files in any arrangement of folders.
         output: folder to make.
-        labels: folder of ``NAME.nii.gz`` masks on the grids of the CTs, in any order of their axes.
+        labels: folder of ``NAME.nii.gz`` masks on the grids of the CTs, their axes in any order.
         uid: only the series of this UID.
-        skip_refused: leave out CTs that are no sound volume instead of refusing all.
+        skip_refused: leave out CTs that are not valid volumes instead of refusing all.
         overwrite: replace what was made in ``output`` before.
 
     Returns:
@@ -43,8 +42,8 @@ def prepare(
 
     Raises:
         FileExistsError: ``output`` has content and ``overwrite`` is off.
-        FileNotFoundError: no DICOM, no CT, or no label of one.
-        ValueError: a CT that is no sound volume, or a label on another grid.
+        FileNotFoundError: there is no DICOM file or no CT, or a CT has no label.
+        ValueError: a CT is not a valid volume, or its label is on another grid.
     """
     from rich.progress import track
 
@@ -55,14 +54,14 @@ def prepare(
     notes = [f"left out {series}: {series.problem}" for series in found if not series.is_ct]
     usable = [series for series in found if not series.problem]
     if broken and not (skip_refused and usable):
-        hint = ": choose one by --series, or leave these out by --skip-refused" if usable else ""
+        hint = ": choose one with --series, or add --skip-refused" if usable else ""
         raise ValueError(some(broken) + hint)
     if not usable:
         raise FileNotFoundError(f"no CT below {folder}: {some(notes)}")
     notes += [f"left out {line}" for line in broken]
-    series_of = _names(usable)
+    series_of = _name_series(usable)
     masks = _find_labels(Path(labels), series_of) if labels is not None else {}
-    highest = 1  # label value; nobody has to draw tumours
+    highest = 1  # label value, since the labels may be without tumours
 
     sources = [folder] if labels is None else [folder, labels]
     with new_folder(output, sources=sources, overwrite=overwrite) as stage:
@@ -93,13 +92,13 @@ def prepare(
 
 
 def patient_of(series: dicom.Series) -> str:
-    """The patient's ID, or where it was taken away the name of the folder."""
+    """Give the patient's ID as a file name, or the folder's name where there is no ID."""
     text = series.patient or series.folder.resolve().name
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "patient"
 
 
-def _names(found: list[dicom.Series]) -> dict[str, dicom.Series]:
-    """A file name for each series."""
+def _name_series(found: list[dicom.Series]) -> dict[str, dicom.Series]:
+    """Give each series a file name."""
     names: dict[str, dicom.Series] = {}
     for series in found:
         alone = sum(patient_of(other) == patient_of(series) for other in found) == 1
@@ -116,7 +115,7 @@ def _find_labels(folder: Path, series_of: dict[str, dicom.Series]) -> dict[str, 
     paths = {
         name: path
         for name in series_of
-        for suffix in reversed(_SUFFIXES)
+        for suffix in (".nii", ".nii.gz")  # the latter counts where there are both
         if (path := folder / f"{name}{suffix}").is_file()
     }
     if lacking := sorted(series_of.keys() - paths.keys()):
@@ -128,12 +127,10 @@ def _find_labels(folder: Path, series_of: dict[str, dicom.Series]) -> dict[str, 
 
 
 def _read_label(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    """The mask, its axes put in the order of those of the CT."""
+    """Read a mask and put its axes in the order of the CT's."""
     import nibabel
     import numpy as np
     from nibabel import orientations
-
-    from ...transforms.same_grid import grid_difference
 
     try:
         file = nibabel.load(path)
@@ -151,5 +148,5 @@ def _read_label(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.nd
         )
     if not np.isin(mask, [int(value) for value in PANCREAS_LABELS]).all():
         held = ", ".join(f"{value:g}" for value in np.unique(mask)[:5])
-        raise ValueError(f"{path} holds {held}: use 0 for background, 1 pancreas, 2 tumour")
+        raise ValueError(f"{path} holds {held}: use {PANCREAS_LABELS}")
     return mask.astype(np.uint8)

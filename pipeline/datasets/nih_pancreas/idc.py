@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RemoteSeries:
-    """A series as the client's index, which is on the disk, has it."""
+    """A series as the client's index, which is on the disk, lists it."""
 
     uid: str
     patient: str
@@ -22,16 +22,16 @@ class RemoteSeries:
     size: int  # bytes of all files
 
     def is_in(self, folder: Path) -> bool:
-        """Whether all its files, with all their bytes, are in ``folder/PATIENT``."""
+        """Tell whether ``folder/PATIENT`` holds all its files with all their bytes."""
         here = [path.stat().st_size for path in (folder / self.patient).glob("*.dcm")]
         return (len(here), sum(here)) == (self.files, self.size)
 
 
 def new_client() -> IDCClient:
-    """The client, which needs no account and no network to start.
+    """Start the client, which needs no account, and a network only to download.
 
     Raises:
-        ModuleNotFoundError: the optional dependency is not installed.
+        ModuleNotFoundError: idc-index is not installed.
     """
     try:
         from idc_index import IDCClient
@@ -39,13 +39,13 @@ def new_client() -> IDCClient:
         raise ModuleNotFoundError(
             "the CTs of the NIH need idc-index: pip install 'attention-unet-pipeline[nih]'"
         ) from error
-    for name in ("idc_index", "idc_index.index"):  # it says much; what counts is checked below
+    for name in ("idc_index", "idc_index.index"):  # the log is long; downloads are checked below
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return IDCClient()
 
 
 def list_series(client: IDCClient, collection: str, *, modality: str = "CT") -> list[RemoteSeries]:
-    """The series of a collection, sorted by patient; the index gives their exact size."""
+    """List the series of a collection, sorted by patient; the index gives their exact size."""
     index = client.index
     rows = index[(index.collection_id == collection) & (index.Modality == modality)]
     return [
@@ -60,10 +60,10 @@ def list_series(client: IDCClient, collection: str, *, modality: str = "CT") -> 
 
 
 def download_series(client: IDCClient, wanted: Sequence[RemoteSeries], folder: Path) -> None:
-    """Download series to ``folder/PATIENT``; what is there already is not asked for again.
+    """Download series to ``folder/PATIENT``, except for what is there already.
 
     Raises:
-        ConnectionError: some series did not come whole; the next call goes on with these.
+        ConnectionError: some series did not arrive whole; the next call resumes these.
         OSError: there is not enough space on the disk.
     """
     missing = [series for series in wanted if not series.is_in(folder)]
@@ -75,7 +75,7 @@ def download_series(client: IDCClient, wanted: Sequence[RemoteSeries], folder: P
             downloadDir=str(folder),
             seriesInstanceUID=[series.uid for series in missing],
             dirTemplate="%PatientID",
-            use_s5cmd_sync=True,  # files that came before count
+            use_s5cmd_sync=True,  # skips files that are there
         )
     except Exception as error:
         if type(error).__name__ == "IDCClientInsufficientDiskSpaceError":
@@ -84,6 +84,6 @@ def download_series(client: IDCClient, wanted: Sequence[RemoteSeries], folder: P
     # The client does not say when a download failed.
     if broken := [series for series in missing if not series.is_in(folder)]:
         raise ConnectionError(
-            f"{len(broken)} of {len(wanted)} series did not come whole to {folder}, such as "
-            f"{broken[0].patient}: run the same command again to go on where it stopped"
+            f"{len(broken)} of {len(wanted)} series did not arrive whole in {folder}, such as "
+            f"{broken[0].patient}: run the same command again to resume"
         )

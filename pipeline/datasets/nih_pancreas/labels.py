@@ -1,4 +1,4 @@
-"""Bring a label onto the voxels of its CT, where their files disagree on axes or place."""
+"""Bring a label onto the voxels of its CT where their files disagree on axes or position."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 _WINDOW = (-150, 250)  # HU; beyond it, bone and air would count for too much
 _SHELL = 2  # voxels
-_LEAST = 5.0  # HU, by which an organ stands out from what is around it
-_CLEARLY = 2.0  # times, by which another orientation has to fit better than that of the file
+_LEAST = 5.0  # HU that an organ stands out from what surrounds it
+_CLEARLY = 2.0  # factor by which another orientation has to fit better than the file's
 _AXES = dict.fromkeys("LR", "left to right") | dict.fromkeys("AP", "front to back")
 _AXES |= dict.fromkeys("IS", "head to feet")
 
@@ -19,23 +19,23 @@ _AXES |= dict.fromkeys("IS", "head to feet")
 def match_label(
     mask: np.ndarray, affine: np.ndarray, ct: np.ndarray, ct_affine: np.ndarray
 ) -> tuple[np.ndarray, str]:
-    """Turn a mask, whose file says its axes but not its place, onto the voxels of its CT.
+    """Turn a mask, whose file gives its axes but not its position, onto the voxels of its CT.
 
-    The axes are those of the file, unless the CT shows that they are mirrored: in the right one of
-    the eight orientations an organ stands out from the fat around it, in the others it does not.
+    The axes are those of the file, unless the CT shows that they are mirrored: an organ stands out
+    from the fat around it only in the right one of the eight orientations.
 
     Args:
         mask: ``(X, Y, Z)`` bool, in the order of its own file.
-        affine: ``(4, 4)`` of that file; only its directions count.
+        affine: ``(4, 4)`` of that file; only its directions are used.
         ct: ``(X, Y, Z)`` HU.
         ct_affine: ``(4, 4)``, mm, RAS.
 
     Returns:
-        The mask ``(X, Y, Z)`` on the voxels of the CT, and a note where the file was not right or
-        the CT does not show whether it was; else an empty text.
+        The mask ``(X, Y, Z)`` on the voxels of the CT, and a note where the file was wrong or the
+        CT does not show whether it was; otherwise an empty string.
 
     Raises:
-        ValueError: it is empty, or has another size than the CT.
+        ValueError: the mask is empty, or its size is not that of the CT.
     """
     import numpy as np
     from nibabel import orientations
@@ -49,7 +49,7 @@ def match_label(
     if not mask.any():
         raise ValueError("it is empty")
     fits = {
-        axes: contrast(np.flip(mask, axes), ct)
+        axes: measure_contrast(np.flip(mask, axes), ct)
         for count in range(4)
         for axes in itertools.combinations(range(3), count)
     }
@@ -58,16 +58,19 @@ def match_label(
     mirrored = " and ".join(_AXES[codes[axis]] for axis in best)
     if fits[best] >= max(_LEAST, _CLEARLY * fits[()]) and best:
         return np.flip(mask, best), (
-            f"label mirrored {mirrored}: so it is {fits[best]:.0f} HU denser than what surrounds "
-            f"it, as its file says {fits[()]:.0f} HU"
+            f"label mirrored {mirrored}: it is then {fits[best]:.0f} HU denser than its "
+            f"surroundings, without that {fits[()]:.0f} HU"
         )
     if best or fits[()] < _LEAST:
-        return mask, f"label only {fits[()]:.0f} HU denser than what surrounds it: look if it fits"
+        return (
+            mask,
+            f"label only {fits[()]:.0f} HU denser than its surroundings: look whether it fits",
+        )
     return mask, ""
 
 
-def contrast(mask: np.ndarray, ct: np.ndarray) -> float:
-    """How much denser the voxels of ``mask`` are than the shell around them, HU."""
+def measure_contrast(mask: np.ndarray, ct: np.ndarray) -> float:
+    """Measure how much denser the voxels of ``mask`` are than the shell around them, in HU."""
     import numpy as np
     from scipy.ndimage import binary_dilation
 

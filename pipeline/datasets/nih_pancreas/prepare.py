@@ -2,20 +2,20 @@
 
 Roth et al., "Data From Pancreas-CT", The Cancer Imaging Archive (2016),
 doi:10.7937/K9/TCIA.2016.tNB1kqBU. The CTs come as DICOM, the labels as NIfTI with other axes and no
-place. Two of the 82 first cases were withdrawn, since they were copies of another one.
+position. Two of the first 82 cases were withdrawn, since they were copies of another one.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...files import new_folder, some
-from ..datalist import read_datalist, write_datalist
+from ...bundle.cases import read_datalist
+from ...files import some
+from ..datalist import select_part, write_dataset
 from ..dicom import series as dicom
-from ..download import fetch as fetch_archive
+from ..download import fetch_archive
 from .idc import download_series, list_series, new_client
 from .labels import match_label
 
@@ -31,15 +31,7 @@ _LABEL = re.compile(r"label(?P<number>\d{4})\.nii(\.gz)?", re.IGNORECASE)
 _PATIENT = re.compile(r"PANCREAS_(?P<number>\d{4})", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Case:
-    """The CT and the label of one patient."""
-
-    series: dicom.Series
-    label: Path
-
-
-def fetch(
+def fetch_collection(
     output: str | Path, *, archive: str | Path | None = None, overwrite: bool = False
 ) -> Path:
     """Download the labels from TCIA to ``output/files`` and the CTs from IDC to ``output/dicom``.
@@ -56,7 +48,7 @@ def fetch(
         ``output``.
 
     Raises:
-        ConnectionError, ValueError: see `download.fetch`; also for CTs that did not come whole.
+        ConnectionError, ValueError: see `fetch_archive`; also for CTs that did not arrive whole.
         ModuleNotFoundError: an optional dependency is not installed.
     """
     output = Path(output)
@@ -68,20 +60,23 @@ def fetch(
     return output
 
 
-def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str, Case]:
+def find_cases(
+    folder: str | Path, *, skip_incomplete: bool = False
+) -> dict[str, tuple[dicom.Series, Path]]:
     """Find the CT series and labels anywhere below ``folder`` and pair them by their numbers.
 
     Args:
         folder: where the CTs and the labels are, in any arrangement of folders.
-        skip_incomplete: leave out cases that lack a file, or whose CT is no sound volume, instead
-            of refusing them.
+        skip_incomplete: leave out cases that lack a file, or whose CT is not a valid volume,
+            instead of refusing them.
 
     Returns:
-        ``{"PANCREAS_0001": Case(...), ...}``, sorted by id, without the withdrawn cases.
+        ``{"PANCREAS_0001": (ct, label), ...}``, sorted by id, without the withdrawn cases.
 
     Raises:
-        FileNotFoundError: no such folder, no complete case in it, or a case that lacks a file.
-        ValueError: two files for one thing, or a CT that is no sound volume.
+        FileNotFoundError: there is no such folder, it holds no complete case, or a case lacks a
+            file.
+        ValueError: a case has two CTs or labels, or its CT is not a valid volume.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -94,8 +89,6 @@ def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str
                 raise ValueError(f"two labels of {name}: {labels[name]} and {path}: keep one")
             labels[name] = path
     found: dict[str, dicom.Series] = {}
-    faults: list[str] = []
-    unsound: set[str] = set()
     for series in dicom.find_series(folder):
         # Copies of the data may have lost the patient's name in their headers.
         match = _PATIENT.fullmatch(series.patient) or _PATIENT.search(str(series.folder))
@@ -107,17 +100,16 @@ def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str
         if name in found:
             raise ValueError(f"two CTs of {name}: {found[name]} and {series}: keep one")
         found[name] = series
-        if series.problem:
-            faults.append(f"{name}: {series}: {series.problem}")
-            unsound.add(name)
+    refused = {name: f"{name}: {ct}: {ct.problem}" for name, ct in found.items() if ct.problem}
+    faults = list(refused.values())
     names = (found.keys() | labels.keys()) - set(WITHDRAWN)
     for name in sorted(names):
         if name not in found or name not in labels:
             faults.append(f"{name} has no {'CT' if name in labels else 'label'}")
-    usable = sorted((found.keys() & labels.keys()) - unsound)
+    usable = sorted((found.keys() & labels.keys()) - refused.keys())
     if faults and not (skip_incomplete and usable):
         message = f"incomplete below {folder}: {some(faults)}: download again"
-        raise (ValueError if unsound else FileNotFoundError)(
+        raise (ValueError if refused else FileNotFoundError)(
             f"{message}, or use --skip-incomplete" if usable else message
         )
     if not usable:
@@ -125,7 +117,7 @@ def find_cases(folder: str | Path, *, skip_incomplete: bool = False) -> dict[str
             f"no CT of a PANCREAS_NNNN with a labelNNNN.nii.gz below {folder}: "
             "give the folder of the downloaded files"
         )
-    return {name: Case(found[name], labels[name]) for name in usable}
+    return {name: (found[name], labels[name]) for name in usable}
 
 
 def prepare(
@@ -145,38 +137,38 @@ def prepare(
         FileNotFoundError, ValueError: see `find_cases`; also for a file that cannot be decoded and
             for a label that does not fit its CT.
     """
-    from rich.progress import track
-
     cases = find_cases(folder, skip_incomplete=skip_incomplete)
-    ours = read_datalist(DATALIST)
-    known = {item["patient"] for item in ours["training"] + ours["testing"]}
-    if strange := sorted(cases.keys() - known):
-        raise ValueError(f"no case of the collection: {some(strange)}: remove the files")
+    ours = read_datalist(DATALIST, needs_labels=True)
+    part = select_part(ours, cases)
     notes = []
-    with new_folder(output, sources=[folder], overwrite=overwrite) as stage:
-        (stage / "images").mkdir()
-        (stage / "labels").mkdir()
-        for name, case in track(cases.items(), description="Preparing NIH Pancreas-CT"):
-            ct, affine = dicom.read_series(case.series)
-            label, note = _read_label(case.label, ct, affine)
-            if note:
-                notes.append(f"{name}: {note}")
-            dicom.write_nifti(stage / f"images/{name}.nii.gz", ct, affine)
-            dicom.write_nifti(stage / f"labels/{name}.nii.gz", label, affine)
-        write_datalist(
-            stage / "datalist.json",
-            name=ours["name"],
-            labels=ours["labels"],
-            training=[item for item in ours["training"] if item["patient"] in cases],
-            testing=[item for item in ours["testing"] if item["patient"] in cases],
-        )
-    if len(cases) != len(known):
-        notes.append(f"{len(cases)} of {len(known)} cases")
-    return Path(output) / "datalist.json", notes
+
+    def write_case(name: str, image_path: Path, label_path: Path) -> None:
+        series, path = cases[name]
+        ct, affine = dicom.read_series(series)
+        label, note = _read_label(path, ct, affine)
+        if note:
+            notes.append(f"{name}: {note}")
+        dicom.write_nifti(image_path, ct, affine)
+        dicom.write_nifti(label_path, label, affine)
+
+    datalist = write_dataset(
+        output,
+        cases,
+        write_case,
+        datalist=part,
+        suffix=".nii.gz",
+        progress="Preparing NIH Pancreas-CT",
+        sources=[folder],
+        overwrite=overwrite,
+    )
+    count = len(ours["training"]) + len(ours["testing"])
+    if len(cases) != count:
+        notes.append(f"{len(cases)} of {count} cases")
+    return datalist, notes
 
 
 def _read_label(path: Path, ct: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, str]:
-    """The label on the grid of its CT, uint8 0 and 1, and a note if its file was not believed."""
+    """Read a label on the grid of its CT, uint8 0 and 1; and a note where its file was wrong."""
     import nibabel
     import numpy as np
 

@@ -1,6 +1,6 @@
 """Drawn abdominal CTs with an exact pancreas and tumour: data for tests and for a first run.
 
-They are no medical data. They hold what makes the real task hard: a gland as dense as the bowel
+They are not medical data. They have what makes the real task hard: a gland as dense as the bowel
 beside it, of every size and course, cut by vessels, in volumes of any spacing and orientation.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..datalist import PANCREAS_LABELS
 from .folder import write_phantoms
@@ -73,32 +73,28 @@ def ct_phantom(
 def write_ct_phantoms(
     output: str | Path,
     *,
-    count: int = 60,
     seed: int = 0,
-    testing: float = 0.2,
     tumour_share: float = 0.5,
     size: tuple[int, int, int] | None = None,
     field_of_view: float | None = None,
-    overwrite: bool = False,
+    **options: Any,
 ) -> Path:
     """Write ``images/``, ``labels/`` (NIfTI) and ``datalist.json`` of drawn CTs.
 
     Args:
         output: folder to make.
-        count: how many, 10 at least, so that no fold is empty.
         seed: CT ``i`` is drawn from ``(seed, i)``, whatever the count.
-        testing: share of the CTs, the last ones, that become the test split.
         tumour_share: share of patients with a tumour, on average.
         size: number of voxels, such as ``(512, 512, 100)``; by default drawn per case.
         field_of_view: width of a slice in mm; by default drawn per case.
-        overwrite: replace what was made in ``output`` before.
+        options: ``count``, ``testing`` and ``overwrite`` of `write_phantoms`.
 
     Returns:
         The path of the datalist.
 
     Raises:
         ValueError: an option is out of range.
-        FileExistsError: ``output`` has content and ``overwrite`` is off.
+        FileExistsError: see `write_phantoms`.
     """
     import nibabel
 
@@ -109,7 +105,7 @@ def write_ct_phantoms(
     if field_of_view and not 150 <= field_of_view <= 600:
         raise ValueError(f"field_of_view is {field_of_view}: give 150 to 600 mm")
 
-    def draw_case(index: int, image_path: Path, label_path: Path) -> None:
+    def draw(index: int, image_path: Path, label_path: Path) -> None:
         phantom = ct_phantom(
             (seed, index), tumour_share=tumour_share, size=size, field_of_view=field_of_view
         )
@@ -118,16 +114,5 @@ def write_ct_phantoms(
             volume.header.set_xyzt_units("mm")
             nibabel.save(volume, path)
 
-    return write_phantoms(
-        output,
-        draw_case,
-        stem="ct",
-        suffix=".nii.gz",
-        title="CT phantoms",
-        labels=PANCREAS_LABELS,
-        progress="Drawing CTs",
-        count=count,
-        seed=seed,
-        testing=testing,
-        overwrite=overwrite,
-    )
+    names = {"stem": "ct", "suffix": ".nii.gz", "title": "CT phantoms"}
+    return write_phantoms(output, draw, **names, labels=PANCREAS_LABELS, seed=seed, **options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .ct_body import FAT, Body, Density, Organ, level, new_body, spine_and_muscles
-from .ct_pancreas import vessels
+from .ct_pancreas import place_vessels
 from .ct_shapes import Box, Ellipsoid, Lattice, Tube, Union, Waves, smooth_curve
 
 
@@ -177,7 +177,7 @@ def _gland(body: Body, *, tumour: bool) -> list[Organ]:
             organs.append(Organ(pancreas.duct, [(0, 15.0)]))
         density = hu["pancreas"] - darker
         organs.append(Organ(pancreas.lump, [(0, density)], grain=6, role="tumour"))
-    veins, arteries = vessels(rng, pancreas)
+    veins, arteries = place_vessels(rng, pancreas)
     organs += [Organ(vein, [(0, hu["vein"])], role="cover") for vein in veins]
     organs += [Organ(artery, [(0, hu["artery"])], role="cover") for artery in arteries]
     return organs

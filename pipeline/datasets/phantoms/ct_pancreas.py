@@ -100,8 +100,8 @@ def _draw_tumour(
     return lump, Tube(line, np.linspace(wide, 0.6 * wide, len(line)))
 
 
-def vessels(rng: np.random.Generator, pancreas: Pancreas) -> tuple[list[Tube], list[Tube]]:
-    """Veins and arteries along the gland; they cut grooves into it.
+def place_vessels(rng: np.random.Generator, pancreas: Pancreas) -> tuple[list[Tube], list[Tube]]:
+    """Place veins and arteries along the gland; they cut grooves into it.
 
     The superior mesenteric vein climbs behind the neck, takes up the splenic vein that runs along
     the back of body and tail, and goes on as the portal vein; the artery lies to its left.

@@ -154,7 +154,7 @@ class Tube:
         blocks = np.minimum(starts, stops) - reach, np.maximum(starts, stops) + reach
         for number, part in lattice.boxes(*blocks):
             a, b, first, last = (*self.curve[number:][:2], *self.radii[number:][:2])
-            part = _overlap(part, box)
+            part = _intersect(part, box)
             if not part:
                 continue
             way = form @ (b - a)
@@ -196,7 +196,7 @@ class Union:
 Shape = Ellipsoid | Tube | Union
 
 
-def _overlap(one: Box, other: Box) -> Box | None:
+def _intersect(one: Box, other: Box) -> Box | None:
     parts = [
         slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
     ]

@@ -1,6 +1,6 @@
 """Drawn fundus photographs with an exact disc and cup: data for tests and for a first run.
 
-They are no medical data. They hold what makes the real task hard: vessels that cross disc and
+They are not medical data. They have what makes the real task hard: vessels that cross disc and
 cup, a cup without a sharp border, haze, uneven light, and bright things that are not the disc.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..datalist import DISC_CUP_LABELS
 from .folder import write_phantoms
@@ -32,7 +32,7 @@ def fundus_phantom(seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     from scipy.ndimage import gaussian_filter
 
     from . import fundus_scene as draw
-    from .fundus_vessels import vessels
+    from .fundus_vessels import draw_vessels
 
     rng = np.random.Generator(np.random.PCG64(seed))
     scene = draw.new_scene(rng)
@@ -49,7 +49,7 @@ def fundus_phantom(seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     picture = draw.bright_distractors(scene, picture, from_disc)
     # vessels come out in the nasal part of the cup
     start = (scene.disc[0], scene.disc[1] - scene.temporal * scene.size * scene.between(0, 0.3))
-    veins, arteries = vessels(scene, start)
+    veins, arteries = draw_vessels(scene, start)
     for mask, colour in ((arteries, (0.20, 0.52, 0.50)), (veins, (0.42, 0.68, 0.58))):
         picture *= 1 - mask[..., None] * np.float32(scene.between(0.7, 1.05)) * np.float32(colour)
     picture *= draw.illumination(scene)[..., None]
@@ -68,47 +68,26 @@ def fundus_phantom(seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(picture * 255).astype(np.uint8), label
 
 
-def write_fundus_phantoms(
-    output: str | Path,
-    *,
-    count: int = 60,
-    seed: int = 0,
-    testing: float = 0.2,
-    overwrite: bool = False,
-) -> Path:
+def write_fundus_phantoms(output: str | Path, *, seed: int = 0, **options: Any) -> Path:
     """Write ``images/``, ``labels/`` and ``datalist.json`` of drawn photographs.
 
     Args:
         output: folder to make.
-        count: how many, 10 at least, so that no fold is empty.
         seed: photograph ``i`` is drawn from ``(seed, i)``, whatever the count.
-        testing: share of the photographs, the last ones, that become the test split.
-        overwrite: replace what was made in ``output`` before.
+        options: ``count``, ``testing`` and ``overwrite`` of `write_phantoms`.
 
     Returns:
         The path of the datalist.
 
     Raises:
-        ValueError: ``count``, ``seed`` or ``testing`` is out of range.
-        FileExistsError: ``output`` has content and ``overwrite`` is off.
+        ValueError, FileExistsError: see `write_phantoms`.
     """
     from PIL import Image
 
-    def draw_case(index: int, image_path: Path, label_path: Path) -> None:
+    def draw(index: int, image_path: Path, label_path: Path) -> None:
         image, label = fundus_phantom((seed, index))
         Image.fromarray(image).save(image_path, compress_level=3)
         Image.fromarray(label).save(label_path)
 
-    return write_phantoms(
-        output,
-        draw_case,
-        stem="phantom",
-        suffix=".png",
-        title="Fundus phantoms",
-        labels=DISC_CUP_LABELS,
-        progress="Drawing phantoms",
-        count=count,
-        seed=seed,
-        testing=testing,
-        overwrite=overwrite,
-    )
+    names = {"stem": "phantom", "suffix": ".png", "title": "Fundus phantoms"}
+    return write_phantoms(output, draw, **names, labels=DISC_CUP_LABELS, seed=seed, **options)

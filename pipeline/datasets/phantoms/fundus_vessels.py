@@ -23,8 +23,8 @@ class _Ink:
     width: list[np.ndarray] = field(default_factory=list)
 
 
-def vessels(scene: Scene, start: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Veins and arteries, each ``(H, W)`` float32, 1 on the middle of a wide vessel.
+def draw_vessels(scene: Scene, start: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw veins and arteries, each ``(H, W)`` float32, 1 on the middle of a wide vessel.
 
     Args:
         scene: the photograph.
@@ -46,7 +46,7 @@ def vessels(scene: Scene, start: tuple[float, float]) -> tuple[np.ndarray, np.nd
         for _ in range(int(scene.rng.integers(1, 4))):  # small ones across the rim
             angle = scene.between(-0.9, 0.9) + (np.pi if scene.chance(0.5) else 0)
             _grow(scene, ink, start, angle, 0.0, scene.between(0.3, 0.8), width * 0.4, depth=1)
-        trees.append(_draw(ink, scene.y.size, scene.x.size))
+        trees.append(_blur_lines(ink, scene.y.size, scene.x.size))
     return trees[0], trees[1]
 
 
@@ -86,7 +86,7 @@ def _grow(
         )  # fmt: skip
 
 
-def _draw(ink: _Ink, height: int, width: int) -> np.ndarray:
+def _blur_lines(ink: _Ink, height: int, width: int) -> np.ndarray:
     """Lay Gaussian profiles along the centre lines, one blur for each width."""
     y, x, widths = (np.concatenate(part) for part in (ink.y, ink.x, ink.width))
     inside = (y > 0) & (y < height - 1.001) & (x > 0) & (x < width - 1.001)

@@ -1,4 +1,4 @@
-"""What must hold before the numbers of two networks stand side by side."""
+"""What must be true before two networks are compared."""
 
 from __future__ import annotations
 
@@ -8,133 +8,123 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from ..errors import InputError
+from ..files import some
 from .evaluations import Evaluation
 
-COMMON = "give --common to compare over what all share"
+COMMON = "give --common to compare what all networks share"
 
 
-def comparable(
+def check_comparable(
     evaluations: Sequence[Evaluation], *, common: bool = False
 ) -> tuple[list[Evaluation], list[str]]:
-    """Make sure that all networks answered the same questions.
+    """Check that all networks answered the same questions.
 
     Args:
         evaluations: of all networks, folds and seeds.
-        common: instead of refusing networks with different folds, seeds or cases, keep what all
-            networks share.
+        common: if networks differ in folds, seeds or cases, keep what all of them share.
 
     Returns:
         The evaluations to compare, and lines that say what was left out.
 
     Raises:
-        InputError: they are of different bundles, sections, units, datalists or truths, one stands
-            there twice, or the networks differ in folds, seeds or cases.
+        InputError: the evaluations differ in bundle, section, units, datalist or truth, two are
+            of the same network, fold and seed, or the networks differ in folds, seeds or cases.
     """
-    evaluations = without_repeats(evaluations)
+    evaluations = drop_repeats(evaluations)
     notes: list[str] = []
     for each in evaluations:
         if each.tag("section") == "validation" and each.training is not None:
             held_out, own = (r.data.params.get("fold") for r in (each.training, each.run))
             if held_out != own:
                 raise InputError(
-                    f"{each} measured fold {own}, on which its network was trained: fold "
-                    f"{held_out} was held out; evaluate that one"
+                    f"{each} measured fold {own}, which its network was trained on: evaluate "
+                    f"fold {held_out}, which was held out"
                 )
-    same(evaluations, "bundle", lambda each: each.tag("bundle"), "--filter")
-    same(
-        evaluations,
-        "section",
-        lambda each: each.tag("section"),
-        "--filter \"tags.pipeline.section = 'testing'\"",
-    )
-    measured = [each for each in evaluations if each.summary.get("units")]
-    same(measured, "unit", units, "--filter, or evaluate again")
-    if common:
-        digests = {each.tag("datalist_sha256") for each in evaluations}
-        if len(digests) > 1:
-            notes.append(f"The evaluations have {len(digests)} different datalists.")
-    else:
-        same(evaluations, "datalist", lambda each: each.tag("datalist_sha256"), "--common")
-    evaluations = shared_cells(evaluations, common, notes)
-    evaluations = shared_cases(evaluations, common, notes)
-    same_truth(evaluations)
+    section = "--filter \"tags.pipeline.section = 'testing'\""
+    require_same(evaluations, "bundle", lambda each: each.tag("bundle"), "--filter")
+    require_same(evaluations, "section", lambda each: each.tag("section"), section)
+    for key in sorted({key for each in evaluations for key in each.units}):
+        require_same(
+            [each for each in evaluations if key in each.units],
+            f"unit of {key}",
+            lambda each, key=key: each.units[key],
+            "--filter, or evaluate again",
+        )
+    if not common:
+        require_same(evaluations, "datalist", lambda each: each.tag("datalist_sha256"), "--common")
+    elif (count := len({each.tag("datalist_sha256") for each in evaluations})) > 1:
+        notes.append(f"The evaluations have {count} different datalists.")
+    evaluations = keep_shared_cells(evaluations, common, notes)
+    keep_shared_cases(evaluations, common, notes)
+    require_same_truth(evaluations)
     return evaluations, notes
 
 
-def without_repeats(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """One evaluation per network, fold, seed and section: of one checkpoint the newest."""
+def drop_repeats(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Keep one evaluation per network, fold, seed and section: the newest of one checkpoint."""
     found: dict[tuple[str | None, ...], Evaluation] = {}
     for each in sorted(evaluations, key=lambda each: each.run.info.start_time):
         key = (each.network, *each.cell, each.tag("section"))
-        other = found.get(key)
-        if other is not None and (
-            each.tag("checkpoint_sha256") is None
-            or each.tag("checkpoint_sha256") != other.tag("checkpoint_sha256")
-        ):
+        other, checkpoint = found.get(key), each.tag("checkpoint_sha256")
+        if other and (checkpoint is None or checkpoint != other.tag("checkpoint_sha256")):
             raise InputError(
                 f"{each.network} has two evaluations of fold {each.fold}, seed {each.seed}: "
-                f"{other} and {each}; choose by --filter, --parent or --run, or tell them apart "
-                "by --by"
+                f"{other} and {each}; choose one with --filter, --parent or --run, or tell them "
+                "apart with --by"
             )
         found[key] = each
     return list(found.values())
 
 
-def same(
+def require_same(
     evaluations: Sequence[Evaluation], what: str, value: Callable[[Evaluation], object], fix: str
 ) -> None:
-    """Refuse evaluations of two kinds, with one of each as the example."""
+    """Refuse evaluations with different values, and name an example of two of them."""
     first = {value(each): each for each in reversed(evaluations)}
     if len(first) > 1:
         (a, one), (b, other), *_ = sorted(first.items(), key=lambda entry: str(entry[0]))
         raise InputError(
-            f"the evaluations have different {what}s: {short(a)} in {one}, {short(b)} in {other}; "
-            f"choose by {fix}"
+            f"the {what} differs: {shorten(a)} in {one}, {shorten(b)} in {other}; choose with {fix}"
         )
 
 
-def shared_cells(
-    evaluations: Sequence[Evaluation], common: bool, notes: list[str]
+def keep_shared_cells(
+    evaluations: list[Evaluation], common: bool, notes: list[str]
 ) -> list[Evaluation]:
-    """The folds and seeds that every network has."""
+    """Keep the folds and seeds that every network has."""
     cells: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for each in evaluations:
         cells[each.network].add(each.cell)
     every, shared = set.union(*cells.values()), set.intersection(*cells.values())
-    lacking = {
-        name: ", ".join(f"fold {f} seed {s}" for f, s in sorted(every - own, key=cell_order))
+    if every == shared:
+        return evaluations
+    lacking = "; ".join(
+        f"{name} lacks {format_cells(every - own)}"
         for name, own in sorted(cells.items())
         if every - own
-    }
-    if lacking:
-        said = "; ".join(f"{name} lacks {them}" for name, them in lacking.items())
-        if not common:
-            raise InputError(f"{said}; evaluate what is missing, or {COMMON}")
-        if not shared:
-            raise InputError(f"{said}: the networks share no fold and seed")
-        kept = ", ".join(
-            f"fold {fold} seed {seed}" for fold, seed in sorted(shared, key=cell_order)
-        )
-        notes.append(f"Only what all networks share is compared: {kept} ({said}).")
+    )
+    if not common:
+        raise InputError(f"{lacking}; evaluate what is missing, or {COMMON}")
+    if not shared:
+        raise InputError(f"{lacking}: the networks share no fold and seed")
+    notes.append(f"Only what all networks share is compared: {format_cells(shared)} ({lacking}).")
     return [each for each in evaluations if each.cell in shared]
 
 
-def shared_cases(
-    evaluations: Sequence[Evaluation], common: bool, notes: list[str]
-) -> list[Evaluation]:
-    """In every fold and seed, the cases that every network has."""
+def keep_shared_cases(evaluations: Sequence[Evaluation], common: bool, notes: list[str]) -> None:
+    """Keep, in every fold and seed, the cases that every network has."""
     by_cell: dict[tuple[str, str], list[Evaluation]] = defaultdict(list)
     for each in evaluations:
         by_cell[each.cell].append(each)
     dropped: set[str] = set()
     for (fold, seed), group in by_cell.items():
-        every = set().union(*(each.cases.index for each in group))
-        shared = set.intersection(*(set(each.cases.index) for each in group))
+        cases = {each.network: set(each.cases.index) for each in group}
+        every, shared = set.union(*cases.values()), set.intersection(*cases.values())
         if every != shared:
             lacking = "; ".join(
-                f"{each.network} lacks {some(every - set(each.cases.index))}"
-                for each in sorted(group, key=lambda each: each.network)
-                if every - set(each.cases.index)
+                f"{name} lacks {some(sorted(every - own))}"
+                for name, own in sorted(cases.items())
+                if every - own
             )
             where = f"in fold {fold}, seed {seed}, the test cases differ: {lacking}"
             if not common:
@@ -145,15 +135,15 @@ def shared_cases(
         for each in group:
             each.cases = each.cases[each.cases.index.isin(shared)]
     if dropped:
-        notes.append(f"Only cases that all networks share are compared; left out: {some(dropped)}.")
-    return list(evaluations)
+        left_out = some(sorted(dropped))
+        notes.append(f"Only cases that all networks share are compared; left out: {left_out}.")
 
 
-def same_truth(evaluations: Sequence[Evaluation]) -> None:
-    """Refuse evaluations whose expert masks of a case are not of one size."""
+def require_same_truth(evaluations: Sequence[Evaluation]) -> None:
+    """Refuse evaluations whose expert masks of a case differ in size."""
     known: dict[tuple[str, str], tuple[float, Evaluation]] = {}
     for each in evaluations:
-        for column in sizes(each.cases.columns):
+        for column in (c for c in each.cases.columns if c.startswith(("area/", "volume/"))):
             for case, value in each.cases[column].items():
                 before, other = known.setdefault((case, column), (value, each))
                 if not np.isclose(before, value, rtol=1e-6, equal_nan=True):
@@ -163,36 +153,22 @@ def same_truth(evaluations: Sequence[Evaluation]) -> None:
                     )
 
 
-def units(evaluation: Evaluation) -> str:
-    """What the distances of an evaluation are in, and what its NSD tolerates."""
-    named = evaluation.summary["units"]
-    return ", ".join(f"{kind} {named[kind]}" for kind in ("hd95", "nsd") if kind in named)
-
-
-def sizes(columns: Iterable[str]) -> list[str]:
-    """The columns with the true size of a region."""
-    return [name for name in columns if name.startswith(("area/", "volume/"))]
-
-
 def cell_order(cell: tuple[str, str]) -> tuple[tuple[int, str], ...]:
-    """Folds and seeds in the order of their numbers."""
+    """Sort key that puts folds and seeds in the order of their numbers."""
     return tuple((len(part), part) for part in cell)
 
 
-def some(names: Iterable[str], most: int = 5) -> str:
-    """``a, b, c and 4 more``."""
-    names = sorted(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def format_cells(cells: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"fold {fold} seed {seed}" for fold, seed in sorted(cells, key=cell_order))
 
 
-def short(value: object) -> str:
-    """A value, or the start of a digest."""
+def shorten(value: object) -> str:
+    """A value as text; only the start of a digest."""
     text = str(value) if value is not None else "none"
     return text if len(text) < 60 else f"{text[:12]}..."
 
 
-def repeats(evaluations: Sequence[Evaluation]) -> tuple[int, int]:
-    """The fewest and the most evaluations that a network has of one case."""
+def count_repeats(evaluations: Sequence[Evaluation]) -> tuple[int, int]:
+    """The smallest and the largest number of evaluations that a network has of a case."""
     counts = Counter((each.network, case) for each in evaluations for case in each.cases.index)
     return min(counts.values()), max(counts.values())

@@ -38,9 +38,9 @@ def compare(
     ] = "",
 ) -> None:
     """Compare evaluations that MLflow holds: tables, tests, pictures, one HTML page."""
-    from .compare import compare as run_comparison
+    from .compare import compare_evaluations
 
-    report = run_comparison(
+    report = compare_evaluations(
         output,
         experiment=experiment,
         runs=run or [],

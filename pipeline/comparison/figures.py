@@ -1,4 +1,4 @@
-"""The plots of a comparison: learning curves, box plots, Dice against the size."""
+"""The plots of a comparison: learning curves, box plots, Dice against size."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .statistics import Results
-from .tables import label, words
+from ..evaluation.figures.panels import TEXT
+from ..evaluation.metrics import as_words, find_metric
+from .statistics import FEWEST, Results
+from .tables import label_metric
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; the baseline is grey.
-COLOURS = ("#5f5f5f", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+PALETTE = ("#5f5f5f", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "osD^vP*"
-TEXT = "#262626"
 Curve = tuple[np.ndarray, np.ndarray]  # epochs and values
 
 
-def learning_curves(curves: Mapping[str, Sequence[Curve]], *, metric: str) -> Figure:
-    """A metric by epoch: each training thin; mean and range over those that reached an epoch.
+def plot_learning_curves(curves: Mapping[str, Sequence[Curve]], *, metric: str) -> Figure:
+    """Plot a metric by epoch: thin lines for trainings, and their mean and range.
 
-    Mean and range end where the first training of a network ends: beyond it they would jump.
+    Mean and range end where the shortest training of a network ends: beyond it they would jump.
 
     Args:
         curves: per network, epochs and values of each training.
-        metric: what the axis says.
+        metric: label of the axis.
     """
     figure = Figure(figsize=(7.2, 3.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
     for number, (network, own) in enumerate(curves.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        colour = PALETTE[number % len(PALETTE)]
         epochs = sorted(set.intersection(*(set(x.tolist()) for x, _ in own)))
         values = np.array([[y[list(x).index(epoch)] for epoch in epochs] for x, y in own])
         if len(own) > 1:
@@ -45,14 +46,13 @@ def learning_curves(curves: Mapping[str, Sequence[Curve]], *, metric: str) -> Fi
     axes.set(xlabel="epoch", ylabel=metric)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, fontsize=9, labelcolor=TEXT)
-    plain(axes)
+    style_axes(axes)
     return figure
 
 
-def box_plots(found: Results, *, units: Mapping[str, str]) -> Figure:
-    """Every case of every network: Dice, HD95 and what else is measured in its own unit."""
-    kinds = ("dice", "hd95", "asd", "nsd", "volume_error", "vertical_cdr")
-    metrics = [name for name in found.metrics if name.split("/")[0] in kinds]
+def draw_box_plots(found: Results, *, units: Mapping[str, str]) -> Figure:
+    """Draw every case of every network, a panel per plotted metric."""
+    metrics = [name for name in found.metrics if find_metric(name).plotted]
     columns = min(len(metrics), max(2, len(found.regions)))
     rows = -(-len(metrics) // columns)
     width = max(3.2, 1.0 * len(found.tables))
@@ -64,7 +64,7 @@ def box_plots(found: Results, *, units: Mapping[str, str]) -> Figure:
         for place, network in enumerate(found.tables):
             values = found.values(network, metric)
             values = values[np.isfinite(values)]
-            colour = COLOURS[place % len(COLOURS)]
+            colour = PALETTE[place % len(PALETTE)]
             x = place + rng.uniform(-0.16, 0.16, values.size)
             axes.plot(x, values, "o", markersize=2.4, alpha=0.35, color=colour, mew=0)
             line = {"color": colour, "linewidth": 1.3}
@@ -72,19 +72,21 @@ def box_plots(found: Results, *, units: Mapping[str, str]) -> Figure:
                 values, positions=[place], widths=0.5, showfliers=False, boxprops=line,
                 whiskerprops=line, capprops=line, medianprops={**line, "linewidth": 2.4},
             )  # fmt: skip
-        axes.set_xticks(range(len(found.tables)), [fill(words(each), 11) for each in found.tables])
-        axes.set_title(label(metric, units), loc="left", fontsize=10, color=TEXT)
-        plain(axes)
-    for axes in panels:  # those that are left
+        axes.set_xticks(
+            range(len(found.tables)), [fill(as_words(each), 11) for each in found.tables]
+        )
+        axes.set_title(label_metric(metric, units), loc="left", fontsize=10, color=TEXT)
+        style_axes(axes)
+    for axes in panels:  # the remaining ones
         axes.set_visible(False)
     return figure
 
 
-def size_figure(found: Results) -> Figure | None:
-    """Dice, and the difference to the baseline, against the true size, by structure.
+def plot_sizes(found: Results) -> Figure | None:
+    """Plot Dice, and its difference to the baseline, against the true size of each structure.
 
-    A line joins the means of the smallest, middle and largest third, over their median sizes.
-    None where no size is known.
+    A line joins the means of the smallest, middle and largest third, at their median sizes.
+    Returns None if no size was recorded.
     """
     regions = [region for region in found.regions if found.size(region) is not None]
     if not regions:
@@ -101,13 +103,13 @@ def size_figure(found: Results) -> Figure | None:
             scatter_thirds(row[0], sizes, dice, number, network)
             if network != found.baseline:
                 scatter_thirds(row[1], sizes, dice - base, number, network)
-        row[0].set_ylabel(f"Dice, {words(region)}", color=TEXT)
+        row[0].set_ylabel(f"Dice, {as_words(region)}", color=TEXT)
         if found.others:
-            row[1].axhline(0, color=COLOURS[0], linewidth=0.9)
+            row[1].axhline(0, color=PALETTE[0], linewidth=0.9)
             row[1].set_ylabel(f"difference to {found.baseline}", color=TEXT)
         for axes in row:
-            axes.set_xlabel(f"true size of the {words(region)}, {found.size_unit}", color=TEXT)
-            plain(axes)
+            axes.set_xlabel(f"true size of the {as_words(region)}, {found.size_unit}", color=TEXT)
+            style_axes(axes)
     handles, names = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=min(4, len(names)),
                   frameon=False, fontsize=9, labelcolor=TEXT)  # fmt: skip
@@ -117,21 +119,21 @@ def size_figure(found: Results) -> Figure | None:
 def scatter_thirds(
     axes: Axes, sizes: np.ndarray, values: np.ndarray, number: int, network: str
 ) -> None:
-    """Cases as faint points, and, from nine cases on, the means of the three thirds by size."""
+    """Plot cases as faint points and, if there are enough, the means of thirds by size."""
     there = (sizes > 0) & np.isfinite(values)
     order = np.flatnonzero(there)[np.argsort(sizes[there], kind="stable")]
-    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
     axes.plot(sizes[order], values[order], marker, markersize=3, alpha=0.35, color=colour, mew=0)
-    # The cut of the table: a third rounded down is the smallest one; too few cases have none.
+    # As in the table, the smallest third is rounded down.
     first, second = order.size // 3, -(-2 * order.size // 3)
-    thirds = np.split(order, [first, second]) if order.size >= 9 else []
+    thirds = np.split(order, [first, second]) if order.size >= FEWEST else []
     x = [np.median(sizes[part]) for part in thirds]
     y = [values[part].mean() for part in thirds]
     axes.plot(x, y, marker=marker, markersize=5.5, linewidth=1.5, color=colour, label=network)
 
 
-def plain(axes: Axes) -> None:
-    """Two spines, a light grid."""
+def style_axes(axes: Axes) -> None:
+    """Set two spines and a light grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.7)
     axes.set_axisbelow(True)

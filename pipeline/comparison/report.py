@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .statistics import Results
+from ..evaluation.summary import write_rows
 from .tables import Table
 
 TEMPLATE = "report.html.jinja"
@@ -16,7 +15,7 @@ TEMPLATE = "report.html.jinja"
 
 @dataclass
 class Picture:
-    """A PNG in the report's folder, and what stands around it."""
+    """A PNG in the report's folder, with its notes."""
 
     title: str
     path: Path
@@ -24,13 +23,13 @@ class Picture:
 
     @property
     def data(self) -> str:
-        """For the page itself, so that it is one file."""
+        """The file in base 64, so that the page is self-contained."""
         return base64.b64encode(self.path.read_bytes()).decode()
 
 
 @dataclass
 class Section:
-    """A heading with a table, pictures, or only words."""
+    """A heading with a table, pictures, or only notes."""
 
     title: str
     table: Table | None = None
@@ -41,12 +40,12 @@ class Section:
 def write_report(
     folder: Path, *, title: str, summary: Sequence[str], sections: Sequence[Section]
 ) -> None:
-    """Write ``report.html``, ``report.md`` and ``tables/*.csv``; the pictures lie there already.
+    """Write ``report.html``, ``report.md`` and ``tables/*.csv``; the pictures are there already.
 
     Args:
         folder: of the report.
         title: of the page.
-        summary: lines that stand first.
+        summary: the first lines.
         sections: in their order.
     """
     from jinja2 import Environment, FileSystemLoader
@@ -57,30 +56,11 @@ def write_report(
     (folder / "report.html").write_text(html, encoding="utf-8")
     parts = [f"# {title}", *summary]
     for section in sections:
-        parts.append(section.table.markdown() if section.table else f"## {section.title}")
-        parts += section.notes
+        table = section.table
+        if table:
+            write_rows(folder / "tables" / f"{table.name}.csv", table.records)
+        parts += [table.to_markdown() if table else f"## {section.title}", *section.notes]
         for picture in section.pictures:
-            where = picture.path.relative_to(folder).as_posix()
-            parts += [f"![{picture.title}]({where})", *picture.notes]
+            path = picture.path.relative_to(folder).as_posix()
+            parts += [f"![{picture.title}]({path})", *picture.notes]
     (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    for section in sections:
-        if section.table is not None:
-            write_records(folder / "tables" / f"{section.table.name}.csv", section.table)
-
-
-def write_records(path: Path, table: Table) -> None:
-    """The records of a table, full precision, undefined values empty."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = list(dict.fromkeys(key for record in table.records for key in record))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table.records)
-
-
-def write_cases(path: Path, found: Results) -> None:
-    """What all tables were made from: a row per network and case."""
-    import pandas as pd
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.concat(found.tables, names=["network", "case"]).to_csv(path, lineterminator="\n")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..evaluation.summary import NO_METRICS, bootstrap_interval
+from ..evaluation.metrics import find_metric
+from ..evaluation.summary import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,17 +21,13 @@ if TYPE_CHECKING:
     from .evaluations import Evaluation
 
 POOLED = "pooled_iou"
-LOWER_IS_BETTER = ("hd", "asd", "assd", "masd", "rmse")
-ZERO_IS_BEST = ("volume_error/",)  # with a sign: its mean is a bias
-Record = dict[str, Any]
+FEWEST = 9  # cases that are split into thirds by size
+Numbers = dict[str, Any]  # a record
 
 
 @dataclass(frozen=True)
 class Results:
-    """A table per network, with a row per case and the same cases everywhere.
-
-    The networks stand in the order of the report, the baseline first.
-    """
+    """A table per network, the baseline first, with the same cases in all tables."""
 
     tables: Mapping[str, pd.DataFrame]
 
@@ -48,31 +45,31 @@ class Results:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics, in the order of the evaluation; regions of one kind together."""
+        """The metrics of all networks, in the order of the evaluation, by kind and region."""
         columns = self.tables[self.baseline].columns
         shared = [c for c in columns if all(c in table for table in self.tables.values())]
-        names = [
-            name
-            for name in shared
-            if not name.startswith(NO_METRICS)
-            and name not in ("vertical_cdr/prediction", "vertical_cdr/truth")
-        ]
+        names = [name for name in shared if find_metric(name).kind == "metric"]
         kinds = list(dict.fromkeys(name.split("/")[0] for name in names))
         names.sort(key=lambda name: kinds.index(name.split("/")[0]))
         return names + ([POOLED] if any(c.startswith("union/") for c in shared) else [])
 
     @property
     def ranked(self) -> list[str]:
-        """The metrics of which more, or less, is better."""
-        return [name for name in self.metrics if not zero_is_best(name)]
+        """The metrics for which higher, or lower, is better."""
+        return [name for name in self.metrics if find_metric(name).best != "zero"]
 
     @property
     def regions(self) -> list[str]:
         """The structures that have a Dice."""
         return [name.split("/", 1)[1] for name in self.metrics if name.startswith("dice/")]
 
+    @property
+    def size_unit(self) -> str:
+        volume = any(name.startswith("volume/") for name in self.tables[self.baseline].columns)
+        return "ml" if volume else "% of the picture"
+
     def size(self, region: str) -> np.ndarray | None:
-        """True size of a region per case: ml of a volume, % of the whole picture of an area."""
+        """True size of a region per case in `size_unit`; None if it was not recorded."""
         table = self.tables[self.baseline]
         if f"volume/{region}" in table:
             return table[f"volume/{region}"].to_numpy()
@@ -80,16 +77,11 @@ class Results:
             return (100 * table[f"area/{region}"] / table["area/image"]).to_numpy()
         return None
 
-    @property
-    def size_unit(self) -> str:
-        volume = any(name.startswith("volume/") for name in self.tables[self.baseline].columns)
-        return "ml" if volume else "% of the picture"
-
     def values(self, network: str, metric: str) -> np.ndarray:
         return self.tables[network][metric].to_numpy(dtype=float)
 
     def counts(self, network: str) -> tuple[np.ndarray, np.ndarray]:
-        """Intersection and union of each case, all regions together."""
+        """Intersection and union of each case, over all regions."""
         table = self.tables[network]
         return tuple(
             table[[c for c in table.columns if c.startswith(kind)]].sum(axis=1).to_numpy()
@@ -97,12 +89,12 @@ class Results:
         )
 
 
-def results(evaluations: Sequence[Evaluation], *, baseline: str) -> Results:
+def average_cases(evaluations: Sequence[Evaluation], *, baseline: str) -> Results:
     """Average each case over its evaluations by one network."""
     import pandas as pd
 
     tables = {}
-    names = sorted({each.network for each in evaluations})
+    names = {each.network for each in evaluations}
     for name in sorted(names, key=lambda name: (name != baseline, name)):
         own = [each.cases for each in evaluations if each.network == name]
         numbers = pd.concat(own).select_dtypes("number")
@@ -110,54 +102,52 @@ def results(evaluations: Sequence[Evaluation], *, baseline: str) -> Results:
     return Results(tables)
 
 
-def metric_records(found: Results) -> list[Record]:
+def compute_means(found: Results) -> list[Numbers]:
     """The mean of every metric for every network."""
     records = []
     for metric in found.metrics:
         for network in found.tables:
             if metric == POOLED:
-                columns, statistic = found.counts(network), ratio
+                numbers = estimate(found.counts(network), pool_iou)
             else:
                 column = found.values(network, metric)
-                columns, statistic = (column[np.isfinite(column)],), np.mean
-            records.append({"metric": metric, "network": network} | estimate(columns, statistic))
+                numbers = estimate([column[np.isfinite(column)]])
+            records.append({"metric": metric, "network": network} | numbers)
     return records
 
 
-def difference_records(found: Results) -> list[Record]:
-    """Each network against the baseline, paired by case; Holm's correction over all tests.
+def compute_differences(found: Results) -> list[Numbers]:
+    """Each network against the baseline, paired by case, with Holm's correction over all tests.
 
-    The pooled IoU is one number for all cases, so that it has an interval but no test. Errors
-    with a sign are left out: neither a higher nor a lower one is better.
+    The pooled IoU is one number for all cases, so it has an interval but no test. Metrics that
+    are best at zero are left out, since a lower value is neither better nor worse.
     """
     records = []
     for metric in found.ranked:
         for network in found.others:
-            record = {"metric": metric, "network": network, "baseline": found.baseline}
             if metric == POOLED:
                 columns = (*found.counts(network), *found.counts(found.baseline))
-                record |= estimate(columns, ratio_difference) | {"p": None}
+                numbers = estimate(columns, subtract_pooled_iou) | {"p": None}
             else:
                 pair = found.values(network, metric), found.values(found.baseline, metric)
-                record |= paired(*pair)
-            records.append(record)
-    return corrected(records)
+                numbers = compare_pairs(*pair)
+            names = {"metric": metric, "network": network, "baseline": found.baseline}
+            records.append(names | numbers)
+    return correct_p(records)
 
 
-def size_records(found: Results) -> list[Record]:
+def compute_size_effects(found: Results) -> list[Numbers]:
     """How Dice depends on the true size of a structure, and what a network gains on small ones.
 
-    ``rho`` is Spearman's of the size with the Dice, ``rho_gain`` with the paired difference to
-    the baseline. The difference is that in the smallest third of the cases that have the
-    structure; Holm's correction is over the tests of this table. Empty where sizes are not known
-    or there are less than nine cases.
+    ``rho`` is Spearman's correlation of the size with Dice, ``rho_gain`` with the paired
+    difference to the baseline. The difference is taken over the smallest third of the cases with
+    the structure; Holm's correction covers the tests of this table. A structure without recorded
+    sizes or with fewer than nine cases has no record.
     """
-    from scipy.stats import spearmanr
-
     records = []
     for region in found.regions:
         size = found.size(region)
-        if size is None or (there := size > 0).sum() < 9:
+        if size is None or (there := size > 0).sum() < FEWEST:
             continue
         order = np.argsort(size[there], kind="stable")
         small = np.flatnonzero(there)[order[: order.size // 3]]
@@ -168,19 +158,19 @@ def size_records(found: Results) -> list[Record]:
                 "region": region,
                 "network": network,
                 "cases": int(there.sum()),
-                "rho": spearman(spearmanr, size[there], dice[there]),
+                "rho": correlate_ranks(size[there], dice[there]),
                 "smallest": small.size,
                 "largest_of_smallest": float(size[small].max()),
                 "mean_smallest": float(dice[small].mean()),
             }
             if network != found.baseline:
-                record["rho_gain"] = spearman(spearmanr, size[there], (dice - base)[there])
-                record |= paired(dice[small], base[small])
+                record["rho_gain"] = correlate_ranks(size[there], (dice - base)[there])
+                record |= compare_pairs(dice[small], base[small])
             records.append(record)
-    return corrected(records)
+    return correct_p(records)
 
 
-def estimate(columns: Sequence[np.ndarray], statistic: Any = np.mean) -> Record:
+def estimate(columns: Sequence[np.ndarray], statistic: Any = np.mean) -> Numbers:
     """``n``, ``value``, and the interval from ``low`` to ``high``."""
     size = columns[0].size
     low, high = bootstrap_interval(columns, statistic) if size else (None, None)
@@ -188,34 +178,34 @@ def estimate(columns: Sequence[np.ndarray], statistic: Any = np.mean) -> Record:
     return {"n": size, "value": value, "low": low, "high": high}
 
 
-def paired(values: np.ndarray, baseline: np.ndarray) -> Record:
+def compare_pairs(values: np.ndarray, baseline: np.ndarray) -> Numbers:
     """Mean difference over the cases where both are defined, and Wilcoxon's signed-rank test.
 
-    Zero differences are left out of the ranks (Wilcoxon 1945); without any difference p is 1.
+    Zero differences are left out of the ranks (Wilcoxon 1945); p is 1 if all are zero.
     """
     from scipy.stats import wilcoxon
 
-    difference = np.round(values - baseline, 12)  # what averaging adds would break ties
+    difference = np.round(values - baseline, 12)  # rounding errors of the means would break ties
     difference = difference[np.isfinite(difference)]
     p = None
     if difference.size:
         p = float(wilcoxon(difference).pvalue) if difference.any() else 1.0
-    return estimate((difference,)) | {"p": p}
+    return estimate([difference]) | {"p": p}
 
 
-def corrected(records: list[Record]) -> list[Record]:
+def correct_p(records: list[Numbers]) -> list[Numbers]:
     """Add ``p_holm`` to the records that have a ``p``."""
     tested = [record for record in records if record.get("p") is not None]
-    for record, p in zip(tested, holm([record["p"] for record in tested]), strict=True):
+    for record, p in zip(tested, adjust_holm([each["p"] for each in tested]), strict=True):
         record["p_holm"] = p
     return records
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p values that control the family-wise error (Holm 1979).
+def adjust_holm(p: Sequence[float]) -> list[float]:
+    """Adjust p values to control the family-wise error (Holm 1979).
 
-    The smallest of m is multiplied by m, the next by m - 1, and so on; none gets below one
-    before it, or above 1.
+    The smallest of m is multiplied by m, the next by m - 1, and so on; the results never
+    decrease and are at most 1.
     """
     order = np.argsort(p, kind="stable")
     adjusted = np.asarray(p, dtype=float)
@@ -224,37 +214,28 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def ratio(part: np.ndarray, whole: np.ndarray, axis: int) -> np.ndarray:
-    """Pooled IoU: intersections over unions, and 1 where both are empty."""
-    part, whole = part.sum(axis), whole.sum(axis)
-    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 1.0)
+def pool_iou(intersection: np.ndarray, union: np.ndarray, axis: int) -> np.ndarray:
+    """The sum of intersections over the sum of unions; 1 if all are empty."""
+    intersection, union = intersection.sum(axis), union.sum(axis)
+    return np.where(union > 0, intersection / np.where(union > 0, union, 1), 1.0)
 
 
-def ratio_difference(
-    part: np.ndarray, whole: np.ndarray, part_0: np.ndarray, whole_0: np.ndarray, axis: int
-) -> np.ndarray:
-    return ratio(part, whole, axis) - ratio(part_0, whole_0, axis)
+def subtract_pooled_iou(*counts: np.ndarray, axis: int) -> np.ndarray:
+    return pool_iou(*counts[:2], axis) - pool_iou(*counts[2:], axis)
 
 
-def spearman(method: Any, size: np.ndarray, values: np.ndarray) -> float | None:
-    """Spearman's rho; None where one side is constant."""
+def correlate_ranks(size: np.ndarray, values: np.ndarray) -> float | None:
+    """Spearman's rho; None if one side is constant."""
+    from scipy.stats import spearmanr
+
     defined = np.isfinite(values)
     if np.ptp(size[defined]) == 0 or np.ptp(values[defined]) == 0:
         return None
-    return float(method(size[defined], values[defined]).statistic)
+    return float(spearmanr(size[defined], values[defined]).statistic)
 
 
-def lower_is_better(metric: str) -> bool:
-    kind = metric.split("/")[0]
-    return kind.startswith(LOWER_IS_BETTER) or kind.endswith("error") or metric.endswith("error")
-
-
-def zero_is_best(metric: str) -> bool:
-    return metric.startswith(ZERO_IS_BEST)
-
-
-def best(metric: str, means: Sequence[float]) -> float | None:
+def pick_best(metric: str, means: Sequence[float]) -> float | None:
     """The best of the means of some networks."""
-    if zero_is_best(metric):
-        return min(means, key=abs, default=None)
-    return (min if lower_is_better(metric) else max)(means, default=None)
+    best = find_metric(metric).best
+    pick = max if best == "higher" else min
+    return pick(means, key=abs if best == "zero" else None, default=None)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from ..evaluation.metrics import as_words, find_metric, unit_of
 from .evaluations import Evaluation
-from .statistics import POOLED, Record, Results, best, lower_is_better, zero_is_best
+from .statistics import (
+    Numbers,
+    Results,
+    compute_differences,
+    compute_means,
+    compute_size_effects,
+    pick_best,
+)
 
-NAMES = {"iou": "IoU", "hd95": "HD95", "vertical_cdr": "Vertical CDR", "nsd": "NSD", "asd": "ASD"}
-#: Column, its head, the metric that holds it, what it is divided by.
+ARROWS = {"higher": "↑", "lower": "↓", "zero": "→0"}
+#: Column, its head, the MLflow metric that holds it, the divisor.
 FOOTPRINT = (
     ("parameters", "Parameters (million)", "model/parameters", 1e6),
     ("gflops", "GFLOPs per image", "model/gflops", 1.0),
@@ -23,8 +30,8 @@ FOOTPRINT = (
 
 
 @dataclass
-class Cell:
-    """What a field of a table shows: a value, what stands smaller beside it, and whether bold."""
+class Entry:
+    """A field of a table: a value, smaller text beside it, and whether it is bold."""
 
     main: str
     detail: str = ""
@@ -37,110 +44,114 @@ class Cell:
 
 @dataclass
 class Table:
-    """A table to read, and the records it was made from."""
+    """A table to read, and the records that it was made from."""
 
     name: str
     title: str
     head: list[str]
-    rows: list[list[Cell]]
-    records: list[Record]
+    rows: list[list[Entry]]
+    records: list[Numbers]
     notes: list[str] = field(default_factory=list)
 
-    def markdown(self) -> str:
+    def to_markdown(self) -> str:
         lines = [[str(each).replace("|", r"\|") for each in row] for row in (self.head, *self.rows)]
         lines.insert(1, ["---"] + ["---:"] * (len(self.head) - 1))
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return "\n\n".join([f"## {self.title}", body, *self.notes])
 
 
-def metric_table(found: Results, records: Sequence[Record], units: Mapping[str, str]) -> Table:
+def make_metric_table(found: Results, units: Mapping[str, str]) -> Table:
     """Metrics down, networks across."""
+    records = compute_means(found)
     by_place = {(record["metric"], record["network"]): record for record in records}
     rows = []
     for metric in found.metrics:
-        cells = [by_place[metric, network] for network in found.tables]
-        means = [cell["value"] for cell in cells if cell["value"] is not None]
-        leader = best(metric, means)
-        row = [Cell(label(metric, units))]
-        for cell in cells:
-            fewer = f"; {cell['n']} cases" if cell["n"] < len(found.cases) else ""
-            bold = len(cells) > 1 and cell["value"] == leader
-            row.append(Cell(number(cell["value"]), interval(cell) + fewer, bold))
+        own = [by_place[metric, network] for network in found.tables]
+        best = pick_best(metric, [each["value"] for each in own if each["value"] is not None])
+        row = [Entry(label_metric(metric, units))]
+        for each in own:
+            fewer = f"; {each['n']} cases" if each["n"] < len(found.cases) else ""
+            bold = len(own) > 1 and each["value"] == best
+            row.append(Entry(format_number(each["value"]), format_interval(each) + fewer, bold))
         rows.append(row)
     notes = [
-        f"Mean over {len(found.cases)} cases and its 95 % bootstrap interval (BCa); an arrow says "
-        "what is better, bold is the best mean. The pooled IoU divides the sum of all "
-        "intersections by that of all unions."
+        f"Mean over {len(found.cases)} cases and its 95 % bootstrap interval (BCa). An arrow says "
+        "what is better; bold is the best mean. The pooled IoU is the sum of all intersections "
+        "over the sum of all unions."
     ]
     if found.ranked != found.metrics:
         notes.append(
-            "The volume error is predicted minus true: its mean is a bias, which is best near 0, "
-            "and the next table leaves it to its absolute value."
+            "The volume error is predicted minus true. Its mean is a bias, best near 0; the next "
+            "table compares only its absolute value."
         )
-    return Table("metrics", "Metrics", ["Metric", *found.tables], rows, list(records), notes)
+    return Table("metrics", "Metrics", ["Metric", *found.tables], rows, records, notes)
 
 
-def difference_table(
-    found: Results, records: Sequence[Record], units: Mapping[str, str]
-) -> Table | None:
-    """Metrics down, all networks but the baseline across."""
+def make_difference_table(found: Results, units: Mapping[str, str]) -> Table | None:
+    """Metrics down, all networks but the baseline across; None if there are no others."""
     if not found.others:
         return None
+    records = compute_differences(found)
     by_place = {(record["metric"], record["network"]): record for record in records}
     rows = [
-        [Cell(label(metric, units))]
-        + [difference(by_place[metric, network]) for network in found.others]
+        [Entry(label_metric(metric, units))]
+        + [format_difference(by_place[metric, network]) for network in found.others]
         for metric in found.ranked
     ]
-    tests = sum(record.get("p") is not None for record in records)
+    tests = sum(record["p"] is not None for record in records)
     notes = [
         f"Mean of the paired differences (network minus {found.baseline}) over cases, its 95 % "
         "bootstrap interval, and p of Wilcoxon's signed-rank test with Holm's correction for the "
-        f"{tests} tests of this table; bold where p < 0.05. The pooled IoU has no test."
+        f"{tests} tests of this table; bold if p < 0.05. The pooled IoU has no test."
     ]
-    least = 2.0 ** (1 - len(found.cases))  # of the signed-rank test: all differences of one sign
+    least = 2.0 ** (1 - len(found.cases))  # all differences have one sign
     if least * tests >= 0.05:
         notes.append(
-            f"With {len(found.cases)} cases p is at least {least:.2g} before the correction: no "
-            "difference can reach p < 0.05 here, however large."
+            f"With {len(found.cases)} cases p is at least {least:.2g} before the correction, so "
+            "no difference can reach p < 0.05 here, however large."
         )
     title = f"Difference to {found.baseline}"
-    return Table("differences", title, ["Metric", *found.others], rows, list(records), notes)
+    return Table("differences", title, ["Metric", *found.others], rows, records, notes)
 
 
-def size_table(found: Results, records: Sequence[Record]) -> Table | None:
-    """Regions and networks down; then one sentence per network and region: what was found."""
+def make_size_table(found: Results) -> Table | None:
+    """Regions and networks down, with a sentence on each finding; None if there are no records."""
+    records = compute_size_effects(found)
     if not records:
         return None
     rows, sentences = [], []
     for record in records:
-        name = words(record["region"])
+        name, network = as_words(record["region"]), record["network"]
+        tested = "p" in record
         rows.append(
             [
-                Cell(f"{name}, {record['network']}"),
-                Cell(number(record["rho"], sign=True)),
-                Cell(number(record["mean_smallest"])),
-                difference(record) if "p" in record else Cell("-"),
-                Cell(number(record.get("rho_gain"), sign=True)),
+                Entry(f"{name}, {network}"),
+                Entry(format_number(record["rho"], sign=True)),
+                Entry(format_number(record["mean_smallest"])),
+                format_difference(record) if tested else Entry("-"),
+                Entry(format_number(record.get("rho_gain"), sign=True)),
             ]
         )
-        if "p" in record:
+        if tested:
+            finding = "higher" if record["value"] > 0 else "lower"
+            if record["p_holm"] >= 0.05:
+                finding = "no difference shown"
             sentences.append(
-                f"In the {record['smallest']} cases with the smallest {name}, Dice of "
-                f"{record['network']} minus that of {found.baseline} is "
-                f"{number(record['value'], sign=True)} ({interval(record, sign=True)}; "
-                f"{p_value(record['p_holm'])}): {verdict(record)}."
+                f"In the {record['smallest']} cases with the smallest {name}, Dice of {network} "
+                f"minus that of {found.baseline} is {format_number(record['value'], sign=True)} "
+                f"({format_interval(record, sign=True)}; {format_p(record['p_holm'])}): {finding}."
             )
     cases = sorted({record["cases"] for record in records})
+    limits = {record["region"]: record["largest_of_smallest"] for record in records}
     limits = ", ".join(
-        f"{words(region)} up to {cost(limit)} {found.size_unit}"
-        for region, limit in {r["region"]: r["largest_of_smallest"] for r in records}.items()
+        f"{as_words(region)} up to {format_cost(limit)} {found.size_unit}"
+        for region, limit in limits.items()
     )
     notes = [
         f"Size is that of the expert's mask. Smallest third: {limits} "
         f"({' or '.join(map(str, cases))} cases with the structure). rho is Spearman's rank "
         "correlation of the size with Dice, and with the difference to "
-        f"{found.baseline}: below zero there means that a network gains more on small structures. "
+        f"{found.baseline}: if the latter is negative, a network gains more on small structures. "
         "p is Wilcoxon's with Holm's correction for the tests of this table.",
         *sentences,
     ]
@@ -151,35 +162,38 @@ def size_table(found: Results, records: Sequence[Record]) -> Table | None:
         f"Difference to {found.baseline}, smallest third",
         "rho, difference",
     ]
-    return Table("small_structures", "Small structures", head, rows, list(records), notes)
+    return Table("small_structures", "Small structures", head, rows, records, notes)
 
 
-def footprint_table(found: Results, evaluations: Sequence[Evaluation]) -> Table:
-    """What each network costs, the mean over its runs; a dash for what was not recorded."""
-    records, rows, mixed = [], [], []
+def make_footprint_table(found: Results, evaluations: Sequence[Evaluation]) -> Table:
+    """The cost of each network, averaged over its runs."""
+    records, mixed = [], []
     for network in found.tables:
         own = [each for each in evaluations if each.network == network]
-        record: Record = {"network": network}
+        record: Numbers = {"network": network}
         for column, _, metric, unit in FOOTPRINT:
-            values = [measured(each, metric) for each in own]
+            values = [read_metric(each, metric) for each in own]
             values = [value / unit for value in values if value is not None]
             record[column] = float(np.mean(values)) if values else None
             if column == "parameters" and len(set(values)) > 1:
                 mixed.append(network)
         records.append(record)
-        rows.append([Cell(network)] + [Cell(cost(record[column])) for column, *_ in FOOTPRINT])
-    notes = ["Means over folds and seeds; a dash where it was not recorded."]
+    rows = [
+        [Entry(record["network"]), *(Entry(format_cost(record[key])) for key, *_ in FOOTPRINT)]
+        for record in records
+    ]
+    notes = ["Means over folds and seeds; a dash if it was not recorded."]
     if mixed:
         notes.append(
-            f"{', '.join(mixed)}: the runs have different numbers of parameters, so that they are "
-            "not one network."
+            f"{', '.join(mixed)}: the runs have different numbers of parameters, so they are not "
+            "the same network."
         )
     head = ["Network", *(head for _, head, *_ in FOOTPRINT)]
     return Table("footprint", "Cost", head, rows, records, notes)
 
 
-def run_table(evaluations: Sequence[Evaluation]) -> Table:
-    """Where the numbers come from."""
+def make_run_table(evaluations: Sequence[Evaluation]) -> Table:
+    """The runs behind the numbers."""
     records = [
         {
             "network": each.network,
@@ -191,13 +205,13 @@ def run_table(evaluations: Sequence[Evaluation]) -> Table:
         }
         for each in evaluations
     ]
-    rows = [[Cell(str(value or "-")) for value in record.values()] for record in records]
+    rows = [[Entry(str(value or "-")) for value in record.values()] for record in records]
     head = ["Network", "Fold", "Seed", "Cases", "Evaluation run", "Training run"]
     return Table("runs", "Runs", head, rows, records)
 
 
-def measured(evaluation: Evaluation, metric: str) -> float | None:
-    """A metric of the evaluation, or of its training."""
+def read_metric(evaluation: Evaluation, metric: str) -> float | None:
+    """A metric of the evaluation's run, or else of its training."""
     name = metric.format(section=evaluation.tag("section"))
     for run in (evaluation.run, evaluation.training):
         if run is not None and name in run.data.metrics:
@@ -205,24 +219,25 @@ def measured(evaluation: Evaluation, metric: str) -> float | None:
     return None
 
 
-def difference(record: Record) -> Cell:
-    """Such as ``+0.012 (+0.003 to +0.021; p 0.013)``."""
-    detail = interval(record, sign=True)
-    p = record.get("p_holm")
+def label_metric(metric: str, units: Mapping[str, str]) -> str:
+    """``hd95/optic_cup`` to ``HD95, optic cup (px) ↓``."""
+    row, region = find_metric(metric), metric.partition("/")[2]
+    name = f"{row.title}, {as_words(region)}" if region else row.title
+    if unit := unit_of(metric, units):
+        name += f" ({unit})"
+    return f"{name}\N{NO-BREAK SPACE}{ARROWS[row.best]}"
+
+
+def format_difference(record: Numbers) -> Entry:
+    """Such as ``+0.012 (+0.003 to +0.021; p 0.013)``, bold if p < 0.05."""
+    detail, p = format_interval(record, sign=True), record.get("p_holm")
     if p is not None:
-        detail = "; ".join(part for part in (detail, p_value(p)) if part)
-    return Cell(number(record["value"], sign=True), detail, p is not None and p < 0.05)
+        detail = "; ".join(part for part in (detail, format_p(p)) if part)
+    return Entry(format_number(record["value"], sign=True), detail, p is not None and p < 0.05)
 
 
-def verdict(record: Record) -> str:
-    """What a test shows at 5 %, in words."""
-    if record["p_holm"] >= 0.05:
-        return "no difference shown"
-    return "higher" if record["value"] > 0 else "lower"
-
-
-def number(value: float | None, *, sign: bool = False) -> str:
-    """Three decimals, one from 10 on; a dash for what is undefined."""
+def format_number(value: float | None, *, sign: bool = False) -> str:
+    """Three decimals, one from 10 on; a dash for an undefined value."""
     if value is None or not np.isfinite(value):
         return "-"
     digits = 3 if abs(value) < 9.9995 else 1
@@ -230,33 +245,18 @@ def number(value: float | None, *, sign: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text
 
 
-def interval(record: Mapping[str, Any], *, sign: bool = False) -> str:
+def format_interval(record: Numbers, *, sign: bool = False) -> str:
     if record["low"] is None:
         return ""
-    return f"{number(record['low'], sign=sign)} to {number(record['high'], sign=sign)}"
+    return " to ".join(format_number(record[end], sign=sign) for end in ("low", "high"))
 
 
-def p_value(p: float) -> str:
+def format_p(p: float) -> str:
     return "p < 0.001" if p < 0.0005 else f"p {p:.3f}"
 
 
-def cost(value: float | None) -> str:
+def format_cost(value: float | None) -> str:
     """Three significant digits."""
     if value is None:
         return "-"
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
-
-
-def label(metric: str, units: Mapping[str, str]) -> str:
-    """``hd95/optic_cup`` to ``HD95, optic cup (px) ↓``."""
-    kind, _, rest = metric.partition("/")
-    arrow = "→0" if zero_is_best(metric) else "↓" if lower_is_better(metric) else "↑"
-    arrow = "\N{NO-BREAK SPACE}" + arrow
-    if metric == POOLED:
-        return f"IoU, pooled{arrow}"
-    unit = f" ({units[kind]})" if kind in units else ""
-    return f"{NAMES.get(kind, words(kind).capitalize())}, {words(rest)}{unit}{arrow}"
-
-
-def words(name: str) -> str:
-    return name.replace("_", " ")

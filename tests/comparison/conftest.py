@@ -13,10 +13,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from PIL import Image
 
-from pipeline.evaluation.figures.photographs import attention_figure, save_figure
+from pipeline.evaluation.figures.panels import save_figure
+from pipeline.evaluation.figures.photographs import draw_attention
 from pipeline.evaluation.masks import write_mask
 from pipeline.evaluation.metrics import case_metrics, vertical_cdr, vertical_cdr_error
-from pipeline.evaluation.summary import summarise, write_cases, write_summary
+from pipeline.evaluation.summary import summarise, write_rows, write_summary
 
 REGIONS = ["optic_disc", "optic_cup"]
 VALUES = [[1, 2], [2]]
@@ -114,9 +115,9 @@ class Store:
                 write_mask(path, predicted, VALUES, affine=np.eye(4))
         if "attention" in network:
             alpha = np.linspace(0, 1, 48).reshape(1, 6, 8)
-            figure = attention_figure(np.full((HEIGHT, WIDTH), 0.4), [alpha])
+            figure = draw_attention(np.full((HEIGHT, WIDTH), 0.4), [alpha])
             save_figure(figure, folder / "figures" / "attention.png", dpi=60)
-        write_cases(folder / "cases.csv", rows)
+        write_rows(folder / "cases.csv", rows)
         summary = {"units": {"hd95": unit}, **summarise(rows, resamples=50)}
         if predictions:
             summary["label_values"] = dict(zip(REGIONS, VALUES, strict=True))

@@ -1,0 +1,161 @@
+"""The sections of a comparison's report."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..evaluation.figures.panels import save_figure
+from .evaluations import Evaluation, download_artifact
+from .figures import draw_box_plots, plot_learning_curves, plot_sizes
+from .pictures import draw_examples
+from .report import Picture, Section
+from .statistics import Results
+from .tables import (
+    make_difference_table,
+    make_footprint_table,
+    make_metric_table,
+    make_run_table,
+    make_size_table,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+
+CURVE = "val/dice"
+
+
+@dataclass
+class Comparison:
+    """What the sections are made from, and where their files go.
+
+    Attributes:
+        client: of the store.
+        results: the values of all cases.
+        evaluations: in the order of networks, folds and seeds.
+        folder: of the report.
+        scratch: folder for files from a remote store.
+    """
+
+    client: MlflowClient
+    results: Results
+    evaluations: list[Evaluation]
+    folder: Path
+    scratch: Path
+
+    def save(self, name: str, figure: Figure, notes: Sequence[str] = ()) -> Picture:
+        path = self.folder / "figures" / f"{name}.png"
+        save_figure(figure, path, dpi=150)
+        return Picture(name.replace("_", " ").capitalize(), path, list(notes))
+
+    def download(self, evaluation: Evaluation, artifact: str) -> Path | None:
+        return download_artifact(self.client, evaluation.run, artifact, self.scratch)
+
+
+def make_sections(comparison: Comparison) -> list[Section]:
+    """Make all sections, with their figures and the table of all cases in the folder."""
+    import pandas as pd
+
+    found, evaluations = comparison.results, comparison.evaluations
+    units = evaluations[0].units
+    tables = [make_metric_table(found, units), make_difference_table(found, units)]
+    rule = "Box: quartiles and median; whiskers: 1.5 times their distance."
+    boxes = comparison.save("cases", draw_box_plots(found, units=units), [rule])
+    last = [make_footprint_table(found, evaluations), make_run_table(evaluations)]
+    metrics, pairs, cost, runs = (
+        Section(table.title, table) if table else None for table in (*tables, *last)
+    )
+    sections = [
+        metrics,
+        pairs,
+        show_examples(comparison),
+        Section("Every case", pictures=[boxes]),
+        show_sizes(comparison),
+        cost,
+        show_learning_curves(comparison),
+        show_attention(comparison),
+        runs,
+    ]
+    path = comparison.folder / "tables" / "cases.csv"
+    path.parent.mkdir(exist_ok=True)
+    pd.concat(found.tables, names=["network", "case"]).to_csv(path, lineterminator="\n")
+    return [section for section in sections if section]
+
+
+def show_examples(comparison: Comparison) -> Section:
+    """The same images under every network."""
+    figure, notes = draw_examples(comparison)
+    if figure is None:
+        return Section("Images", notes=notes)
+    return Section("Images", pictures=[comparison.save("images", figure, notes)])
+
+
+def show_sizes(comparison: Comparison) -> Section:
+    """Dice against the true size of the structures."""
+    section = Section("Small structures", make_size_table(comparison.results))
+    figure = plot_sizes(comparison.results)
+    if figure is None:
+        section.notes = ["The evaluations did not record the true sizes: evaluate again."]
+        return section
+    notes = ["Each line joins the means of the smallest, middle and largest third."]
+    if section.table is None:
+        section.notes = ["Fewer than nine cases have the structure: too few for thirds."]
+        notes = []
+    section.pictures = [comparison.save("small_structures", figure, notes)]
+    return section
+
+
+def show_learning_curves(comparison: Comparison) -> Section:
+    """Validation Dice by epoch, from the trainings of the evaluations."""
+    networks = comparison.results.tables
+    trainings = {e.training.info.run_id: e.network for e in comparison.evaluations if e.training}
+    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for run_id, network in sorted(
+        trainings.items(), key=lambda entry: list(networks).index(entry[1])
+    ):
+        history = comparison.client.get_metric_history(run_id, CURVE)
+        # The value that was logged last counts: a resumed training repeats an epoch.
+        values = {each.step: each.value for each in sorted(history, key=lambda e: e.timestamp)}
+        if values:
+            steps = sorted(values)
+            curve = np.array(steps), np.array([values[step] for step in steps])
+            curves.setdefault(network, []).append(curve)
+    section = Section("Learning curves")
+    notes = []
+    if lacking := [name for name in networks if name not in curves]:
+        notes = [f"{', '.join(lacking)}: no training with {CURVE} was found."]
+    if not curves:
+        section.notes = notes
+        return section
+    if max(map(len, curves.values())) > 1:
+        rule = "Mean and range over folds and seeds, up to the last epoch of the shortest training."
+        notes = [rule, *notes]
+    figure = plot_learning_curves(curves, metric="validation Dice")
+    section.pictures = [comparison.save("learning_curves", figure, notes)]
+    return section
+
+
+def show_attention(comparison: Comparison) -> Section | None:
+    """The attention maps that the evaluations drew; None if no network has any."""
+    section = Section("Attention")
+    for network in comparison.results.tables:
+        first = next(each for each in comparison.evaluations if each.network == network)
+        path = comparison.download(first, "figures/attention.png")
+        if path is None:
+            continue
+        stem = "attention_" + re.sub(r"[^\w-]", "_", network)
+        target = comparison.folder / "figures" / f"{stem}.png"
+        while target.exists():  # `u+a` and `u.a` have the same name
+            target = target.with_stem(f"{target.stem}_")
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
+        note = f"{network}: the case with the median Dice in its first evaluation."
+        section.pictures.append(Picture(f"Attention of {network}", target, [note]))
+    return section if section.pictures else None

@@ -24,7 +24,6 @@ from ..transforms.volume_checks import (
     Volume,
     grid_difference,
     grid_problems,
-    is_ct,
     read_volume,
     value_problems,
 )
@@ -72,7 +71,7 @@ def check_datalist(path: str | Path, dataset_dir: str | Path | None = None) -> l
     places: dict[str, list[str]] = defaultdict(list)  # patient -> "fold 2", "testing", ...
     seen: dict[str, str] = {}  # digest of the pixels -> image
     present: set[int] = set()  # values that some label of a volume holds
-    ct = is_ct(datalist.get("modality", "CT"))
+    ct = str(datalist.get("modality", "CT")).upper() == "CT"
     values = {int(value): name for value, name in datalist["labels"].items()}
     cases = [
         (split, number, case)

@@ -1,9 +1,9 @@
-"""Random transforms of a whole batch of photographs, on the device that holds it.
+"""Random transforms of a whole batch of images, on the device that holds it.
 
-MONAI's random transforms work case by case; here one kernel serves the batch, which is what
-keeps augmentation below the cost of the network on a GPU. Every transform takes and returns a
-dictionary of tensors (B, C, X, Y). The draws come from torch's CPU generator, so that they are
-reproducible, can be saved, and never wait for the device.
+MONAI's random transforms work case by case. Here one kernel serves the batch, so that on a GPU
+augmentation costs less than the network. Every transform takes and returns a dictionary of tensors
+(B, C, *spatial). The draws come from torch's CPU generator, so they are reproducible, can be
+saved, and never wait for the device.
 """
 
 from __future__ import annotations
@@ -18,34 +18,38 @@ Batch = dict[str, torch.Tensor]
 
 
 def uniform(low: float, high: float, *size: int) -> torch.Tensor:
-    """Draws in [low, high) on the CPU."""
+    """Draw from [low, high) on the CPU."""
     return torch.empty(size).uniform_(low, high)
 
 
-def chosen(count: int, prob: float) -> torch.Tensor:
-    """Indices of the cases that a transform of probability ``prob`` touches."""
-    return (torch.rand(count) < prob).nonzero().flatten()
-
-
 def pixel_centres(length: int, device: torch.device) -> torch.Tensor:
-    """Where the pixels of an axis lie in grid_sample's coordinates."""
+    """Locate the pixels of an axis in grid_sample's coordinates."""
     return torch.linspace(1 / length - 1, 1 - 1 / length, length, device=device)
+
+
+def resample(batch: Batch, keys: Sequence[str], grid: torch.Tensor) -> Batch:
+    """Interpolate an image and its label linearly on one grid; 0 is outside."""
+    image, label = keys
+    stacked = torch.cat([batch[image], batch[label]], dim=1)
+    moved = F.grid_sample(stacked, grid, mode="bilinear", align_corners=False)
+    channels = batch[image].shape[1]
+    return {**batch, image: moved[:, :channels], label: moved[:, channels:]}
 
 
 class RandAffineBatchd:
     """Flip, rotate, scale, stretch and shift image and label together, bilinearly.
 
-    With a ``patch_size`` the same resampling cuts a random patch out of each case at the image's
+    With a ``patch_size``, the same resampling cuts a random patch out of each case at the image's
     own resolution, so that a step costs the patch and not the photograph. The label's channels
-    become soft at their edges, which a Dice or BCE loss takes as it is. What comes in from
-    outside is zero (the surround of a fundus photograph is black).
+    become soft at their edges, which Dice and BCE losses accept. Outside the image is 0, as black
+    as what surrounds a fundus in its photograph.
 
     Args:
-        keys: the image and the label.
+        keys: the image and the label, each (B, C, X, Y).
         patch_size: size of the output; None for the size of the image.
         focus: share of the patches that are placed around the label's first region, which then
             lies anywhere in the patch; the others lie anywhere in the image.
-        prob: share of the cases that are rotated, scaled and shifted (flips aside).
+        prob: share of the cases that are rotated, scaled and shifted; flips are separate.
         rotate: largest angle, in degrees.
         scale: smallest and largest zoom.
         stretch: largest change of the aspect ratio, as a factor; 1 for none.
@@ -66,7 +70,7 @@ class RandAffineBatchd:
         shift: float = 0.1,
         flip: tuple[float, float] = (0.5, 0.5),
     ) -> None:
-        self.image, self.label = keys
+        self.keys = keys
         self.patch_size = patch_size and list(patch_size)
         self.focus = focus
         self.prob = prob
@@ -77,19 +81,16 @@ class RandAffineBatchd:
         self.flip = tuple(flip)
 
     def __call__(self, batch: Batch) -> Batch:
-        image, label = batch[self.image], batch[self.label]
+        image, label = (batch[key] for key in self.keys)
         size = image.shape[2:]
         patch = [min(pair) for pair in zip(self.patch_size or size, size, strict=True)]
         linear = self.matrices(len(image), size, patch).to(image.device)
         theta = torch.cat([linear, self.centres(label, size, patch, linear)[..., None]], dim=2)
         grid = F.affine_grid(theta, [len(image), 1, *patch], align_corners=False)
-        stacked = torch.cat([image, label], dim=1)
-        moved = F.grid_sample(stacked, grid, mode="bilinear", align_corners=False)
-        channels = image.shape[1]
-        return {**batch, self.image: moved[:, :channels], self.label: moved[:, channels:]}
+        return resample(batch, self.keys, grid)
 
     def matrices(self, count: int, size: Sequence[int], patch: Sequence[int]) -> torch.Tensor:
-        """Linear maps (count, 2, 2) from patch to image, in grid_sample's coordinates.
+        """Draw linear maps (count, 2, 2) from patch to image, in grid_sample's coordinates.
 
         These run over [-1, 1] and name the last axis first; the rotation is one of pixels.
         """
@@ -109,7 +110,7 @@ class RandAffineBatchd:
     def centres(
         self, label: torch.Tensor, size: Sequence[int], patch: Sequence[int], linear: torch.Tensor
     ) -> torch.Tensor:
-        """Where in the image the middle of each patch lies (count, 2), likewise in [-1, 1]."""
+        """Draw the middle of each patch in the image (count, 2), likewise in [-1, 1]."""
         count, device = len(label), label.device
         reach = torch.tensor([p / s for p, s in zip(patch, size, strict=True)]).flip(0).to(device)
         room = 1 - reach
@@ -120,7 +121,7 @@ class RandAffineBatchd:
             for other, length in ((1, size[1]), (2, size[0]))
         ]
         on_label = torch.stack(middle, dim=1) / mass.clamp(min=1)[:, None]
-        # Drawn in the patch's own coordinates, so that no rotation or zoom moves the label out.
+        # In the patch's own coordinates, so that no rotation or zoom moves the label out of it.
         offset = linear @ uniform(-0.6, 0.6, count, 2, 1).to(device)
         around = torch.clamp(on_label + offset[..., 0], -room, room)
         focused = (torch.rand(count) < self.focus).to(device) & (mass > 0)
@@ -128,16 +129,40 @@ class RandAffineBatchd:
         return centre + uniform(-2 * self.shift, 2 * self.shift, count, 2).to(device) * reach
 
 
-class RandColourBatchd:
+class RandIntensityBatchd:
+    """Change the intensities of some cases: what such transforms have in common.
+
+    Args:
+        keys: images.
+        prob: share of the cases that are changed.
+    """
+
+    def __init__(self, keys: Sequence[str], *, prob: float) -> None:
+        self.keys = list(keys)
+        self.prob = prob
+
+    def __call__(self, batch: Batch) -> Batch:
+        return {**batch, **{key: self.change(batch[key]) for key in self.keys}}
+
+    def change(self, x: torch.Tensor) -> torch.Tensor:
+        """Change images (B, C, *spatial), and leave the tensor itself as it is."""
+        raise NotImplementedError
+
+    def draw_cases(self, *shape: int) -> torch.Tensor:
+        """Draw 1 for the cases to change and 0 for the others."""
+        return (torch.rand(shape) < self.prob).float()
+
+
+class RandColourBatchd(RandIntensityBatchd):
     """Change brightness, contrast, colour balance and gamma, and add camera noise.
 
     Args:
         keys: images with intensities in [0, 1].
-        prob: share of the cases that are touched.
+        prob: share of the cases that are changed.
         brightness: largest shift of the intensities.
         contrast: largest relative change of the contrast.
         balance: largest relative change of one colour channel.
-        gamma: largest gamma, as a factor; 1 for none.
+        gamma: largest gamma; 1 for none.
         noise: largest standard deviation of the noise.
     """
 
@@ -152,40 +177,35 @@ class RandColourBatchd:
         gamma: float = 1.8,
         noise: float = 0.03,
     ) -> None:
-        self.keys = list(keys)
-        self.prob = prob
+        super().__init__(keys, prob=prob)
         self.brightness = brightness
         self.contrast = contrast
         self.balance = balance
         self.gamma = gamma
         self.noise = noise
 
-    def __call__(self, batch: Batch) -> Batch:
-        out = dict(batch)
-        for key in self.keys:
-            x = batch[key]
-            count, channels = x.shape[:2]
-            space = (1,) * (x.ndim - 2)
-            one = (count, 1, *space)  # one draw per case
-            on = (torch.rand(one) < self.prob).float()
-            contrast = on * uniform(-self.contrast, self.contrast, *one)
-            balance = on * uniform(-self.balance, self.balance, count, channels, *space)
-            gain = ((1 + contrast) * (1 + balance)).to(x.device)
-            offset = (on * uniform(-self.brightness, self.brightness, *one)).to(x.device)
-            power = torch.exp(on * uniform(-1, 1, *one) * math.log(self.gamma))
-            spread = (on * uniform(0, self.noise, *one)).to(x.device)
-            mean = x.flatten(2).mean(dim=2).view(count, channels, *space)
-            x = ((x - mean) * gain + mean + offset).clamp(0, 1) ** power.to(x.device)
-            out[key] = x + spread * torch.randn_like(x)
-        return out
+    def change(self, x: torch.Tensor) -> torch.Tensor:
+        count, channels = x.shape[:2]
+        space = (1,) * (x.ndim - 2)
+        one = (count, 1, *space)  # one draw per case
+        on = self.draw_cases(*one)
+        contrast = on * uniform(-self.contrast, self.contrast, *one)
+        balance = on * uniform(-self.balance, self.balance, count, channels, *space)
+        gain = ((1 + contrast) * (1 + balance)).to(x.device)
+        offset = (on * uniform(-self.brightness, self.brightness, *one)).to(x.device)
+        power = torch.exp(on * uniform(-1, 1, *one) * math.log(self.gamma))
+        spread = (on * uniform(0, self.noise, *one)).to(x.device)
+        mean = x.flatten(2).mean(dim=2).view(count, channels, *space)
+        x = ((x - mean) * gain + mean + offset).clamp(0, 1) ** power.to(x.device)
+        return x + spread * torch.randn_like(x)
 
 
-class RandIlluminationBatchd:
+class RandIlluminationBatchd(RandIntensityBatchd):
     """Multiply by a smooth random field: uneven lighting, shadow and vignetting.
 
     Args:
         keys: images.
-        prob: share of the cases that are touched.
+        prob: share of the cases that are changed.
         strength: largest change of the logarithm of the intensity at a node of the field.
         nodes: the field's nodes along each axis.
     """
@@ -193,50 +213,42 @@ class RandIlluminationBatchd:
     def __init__(
         self, keys: Sequence[str], *, prob: float = 0.5, strength: float = 0.3, nodes: int = 4
     ) -> None:
-        self.keys = list(keys)
-        self.prob = prob
+        super().__init__(keys, prob=prob)
         self.strength = strength
         self.nodes = nodes
 
-    def __call__(self, batch: Batch) -> Batch:
-        out = dict(batch)
-        for key in self.keys:
-            x = batch[key]
-            on = (torch.rand(len(x), 1, 1, 1) < self.prob).float()
-            field = on * uniform(-self.strength, self.strength, len(x), 1, self.nodes, self.nodes)
-            smooth = F.interpolate(field.to(x.device), size=x.shape[2:], mode="bicubic")
-            out[key] = x * torch.exp(smooth)
-        return out
+    def change(self, x: torch.Tensor) -> torch.Tensor:
+        on = self.draw_cases(len(x), 1, 1, 1)
+        field = on * uniform(-self.strength, self.strength, len(x), 1, self.nodes, self.nodes)
+        smooth = F.interpolate(field.to(x.device), size=x.shape[2:], mode="bicubic")
+        return x * torch.exp(smooth)
 
 
-class RandBlurBatchd:
+class RandBlurBatchd(RandIntensityBatchd):
     """Gaussian blur of some cases: haze and missed focus.
 
     Args:
         keys: images.
-        prob: share of the cases that are touched.
+        prob: share of the cases that are changed.
         sigma: smallest and largest standard deviation, in pixels.
     """
 
     def __init__(
         self, keys: Sequence[str], *, prob: float = 0.25, sigma: tuple[float, float] = (0.5, 2.0)
     ) -> None:
-        self.keys = list(keys)
-        self.prob = prob
+        super().__init__(keys, prob=prob)
         self.sigma = tuple(sigma)
 
-    def __call__(self, batch: Batch) -> Batch:
-        out = dict(batch)
-        for key in self.keys:
-            which = chosen(len(batch[key]), self.prob)
-            if len(which):
-                x = batch[key].clone()
-                where = which.to(x.device)
-                x[where] = self.blur(x[where], uniform(*self.sigma, len(which)))
-                out[key] = x
-        return out
+    def change(self, x: torch.Tensor) -> torch.Tensor:
+        which = self.draw_cases(len(x)).nonzero().flatten()
+        if not len(which):
+            return x
+        blurred, where = x.clone(), which.to(x.device)
+        blurred[where] = self.blur(x[where], uniform(*self.sigma, len(which)))
+        return blurred
 
     def blur(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """Filter each image with its own sigma (B,)."""
         count, channels = x.shape[:2]
         reach = math.ceil(3 * self.sigma[1])
         steps = torch.arange(-reach, reach + 1, dtype=torch.float32)

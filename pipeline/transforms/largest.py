@@ -1,4 +1,4 @@
-"""The largest connected part of a region, at the cost of the region's extent."""
+"""Keep the largest connected parts of a region, at the cost of the region's extent."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..errors import InputError
 
 
 class KeepLargestInBoxd(KeepLargestConnectedComponentd):
-    """MONAI's ``KeepLargestConnectedComponentd`` on the box that holds all that is not 0.
+    """MONAI's ``KeepLargestConnectedComponentd``, on the box around all that is not 0.
 
-    Options and result are the same. An organ fills a small part of a CT, and to label the whole of
-    a large one takes ten seconds.
+    Options and result are the same. An organ fills a small part of a CT, and labelling the whole
+    of a large CT takes ten seconds.
 
     Raises:
-        InputError: no part is to be kept.
+        InputError: ``num_components`` is below 1.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Masks whose NIfTI header says the same place as the header of their image."""
+"""Write masks whose NIfTI header gives the same place as the header of their image."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from monai.data import ImageWriter, NibabelWriter
 
-# What says where the voxels are, in which of two ways, and in which unit.
+# Fields that say where the voxels are, in either of two ways, and in which unit.
 _PLACE = ["pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"]
 _PLACE += ["quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"]
 
 
 class NiftiWriter(NibabelWriter):
-    """``writer`` for ``SaveImaged``: NIfTI with the sform, qform and unit of the image's file.
+    """A ``writer`` for ``SaveImaged`` that copies sform, qform and unit from the image's file.
 
-    MONAI's own writer sets both anew from the affine, so that they differ from the image's by
-    rounding, and so does what a program reads that takes the qform. An image that was no NIfTI,
-    or lay elsewhere, is written as MONAI does it.
+    MONAI's own writer computes both from the affine. They then differ from the image's by
+    rounding, which programs that read the qform see. If the image was not a NIfTI, or the mask
+    lies elsewhere, the mask is written as by MONAI.
     """
 
     def set_metadata(
@@ -42,7 +42,7 @@ class NiftiWriter(NibabelWriter):
         nibabel.save(image, filename)
 
     def _header(self) -> Any:
-        """The image's place as a new header, or None where the mask lies elsewhere."""
+        """Make a header with the image's place, or None where the mask lies elsewhere."""
         import nibabel
 
         if not self.source.name.endswith((".nii", ".nii.gz")) or not self.source.is_file():

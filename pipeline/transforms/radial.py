@@ -1,25 +1,23 @@
-"""Another size of cup in the same disc."""
+"""Change the size of an inner region, and keep the border of the outer one."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
-from .augment import Batch, pixel_centres, uniform
+from .augment import Batch, pixel_centres, resample, uniform
 
 
 class RandRadialBatchd:
-    """Bulge or pinch the inside of the label's first region, and leave its border where it is.
+    """Bulge or pinch the inside of the label's first region, and keep its border.
 
-    The first region (the disc) is taken for an ellipse by its moments. A point at the fraction r
-    of the way from its centre to its border shows what was at r (1 + a (1 - r)), so that a nested
-    region (the cup) becomes smaller for a > 0 and larger for a < 0: sizes of cup that few
-    photographs have.
+    The first region is treated as the ellipse with its moments. A point at the fraction r of the
+    way from its centre to its border shows what was at r (1 + a (1 - r)). A region inside it
+    becomes smaller for a > 0 and larger for a < 0: sizes that few images have.
 
     Args:
         keys: the image and the label, each (B, C, X, Y).
-        prob: share of the cases that are touched.
-        amount: smallest and largest a, between -1 and 1, where the map stays one to one.
+        prob: share of the cases that are changed.
+        amount: smallest and largest a, between -1 and 1, where the map is one to one.
     """
 
     def __init__(
@@ -29,28 +27,26 @@ class RandRadialBatchd:
         prob: float = 0.7,
         amount: tuple[float, float] = (-0.4, 0.8),
     ) -> None:
-        self.image, self.label = keys
+        self.keys = keys
         self.prob = prob
         self.amount = tuple(amount)
 
     def __call__(self, batch: Batch) -> Batch:
-        image, label = batch[self.image], batch[self.label]
-        count, channels = image.shape[:2]
+        label = batch[self.keys[1]]
+        count = len(label)
         amount = (torch.rand(count) < self.prob).float() * uniform(*self.amount, count)
         offset, radius, centre = self.polar(label[:, :1])
-        stretch = 1 + amount.to(image.device)[:, None, None, None] * (1 - radius).clamp(min=0)
+        stretch = 1 + amount.to(label.device)[:, None, None, None] * (1 - radius).clamp(min=0)
         grid = (centre + offset * stretch).permute(0, 2, 3, 1)
-        stacked = torch.cat([image, label], dim=1)
-        moved = F.grid_sample(stacked, grid, mode="bilinear", align_corners=False)
-        return {**batch, self.image: moved[:, :channels], self.label: moved[:, channels:]}
+        return resample(batch, self.keys, grid)
 
     def polar(self, region: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Every pixel relative to the ellipse with the moments of a region (B, 1, X, Y).
+        """Locate every pixel relative to the ellipse with the moments of a region (B, 1, X, Y).
 
         Returns:
-            the offset from the centre (B, 2, X, Y), the offset's length in units of the ellipse
+            The offset from the centre (B, 2, X, Y), the offset's length in units of the ellipse
             (B, 1, X, Y), 1 on its border, and the centre (B, 2, 1, 1), all in grid_sample's
-            coordinates. An empty region gives an ellipse that no pixel is in.
+            coordinates. The ellipse of an empty region holds no pixel.
         """
         axes = [pixel_centres(length, region.device) for length in region.shape[:1:-1]]
         points = torch.stack(torch.meshgrid(*axes, indexing="xy"))  # last axis first

@@ -1,7 +1,7 @@
-"""Index masks to regions and back.
+"""Convert index masks to regions and back.
 
-A region is a set of label values, so regions may lie inside each other: the optic disc is the
-rim and the cup together. One sigmoid channel per region follows.
+A region is a set of label values, so one region may lie inside another. A network has one sigmoid
+channel per region.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ..errors import InputError
 
 
 class LabelToRegionsd(MapTransform):
-    """Index mask (1, *spatial) to one binary float32 channel per region (R, *spatial).
+    """Convert an index mask (1, *spatial) to one binary float32 channel per region (R, *spatial).
 
     Args:
         keys: the masks.
-        regions: the label values of each region, outermost region first, e.g.
-            ``[[1, 2], [2]]`` for disc (rim and cup) and cup.
+        regions: the label values of each region, outermost region first, such as
+            ``[[1, 2], [2]]`` for an organ with the tumour in it, and the tumour.
         allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
-        InputError: names the file when the mask holds a value that no region has.
+        InputError: a mask holds a value that no region has; the message names its file.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class NestRegionsd(MapTransform):
 
 
 class RegionsToLabeld(MapTransform):
-    """Binary region channels (R, *spatial) to an index mask (1, *spatial) of uint8.
+    """Convert region channels (R, *spatial) to an index mask (1, *spatial) of uint8.
 
-    The inverse of ``LabelToRegionsd`` for nested regions: region ``r`` writes ``values[r]`` where
-    it and every region around it is set, so that an inner region never leaves the outer one.
+    This inverts ``LabelToRegionsd`` for nested regions: region ``r`` writes ``values[r]`` where it
+    and every region around it are set, so that an inner region never leaves the outer one.
 
     Args:
         keys: the predictions.
-        values: the label value of each region's own part, outermost first, e.g. ``[1, 2]``.
+        values: the label value of each region's own part, outermost first, such as ``[1, 2]``.
         allow_missing_keys: see MONAI's ``MapTransform``.
     """
 

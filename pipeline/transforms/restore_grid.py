@@ -1,4 +1,4 @@
-"""A network's logits back on the grid of the image's file."""
+"""Bring a network's logits back to the grid of the image's file."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from .sampling import along_axes, sample_slabs
 
 
 class RestoreGridd(MapTransform):
-    """Logits (R, *spatial) on the network's grid to binary uint8 on the grid of the file.
+    """Convert logits (R, *spatial) on the network's grid to binary uint8 on the grid of the file.
 
-    It undoes the orientation, crops, paddings and resampling that the image went through,
-    like MONAI's ``Invertd`` with ``nearest_interp=False``: the logits are interpolated linearly,
-    and 1 is where they are above 0. What was cropped away is 0. Unlike ``Invertd`` it makes the
-    result slab by slab, in hardly more memory than the result takes.
+    Undoes the orientation, crops, paddings and resampling of the image, like MONAI's ``Invertd``
+    with ``nearest_interp=False``: the logits are interpolated linearly, and the result is 1 where
+    they are above 0. What was cropped away is 0. Unlike ``Invertd``, it works slab by slab, in
+    hardly more memory than the result takes.
 
     The result carries the image's metadata and its file's own affine, and no operations.
 
     Args:
         keys: the logits.
         orig_keys: the preprocessed image of each, on the grid of the logits, with the operations
-            that MONAI's transforms left on it.
+            that MONAI's transforms recorded on it.
         allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
-        InputError: names the file whose axes are not at right angles.
-        ValueError: logits of another size than the image, or an operation that it cannot undo.
+        InputError: the axes of a file are not at right angles; the message names the file.
+        ValueError: the logits and the image differ in size, or an operation cannot be undone.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class Line(NamedTuple):
 
 
 def restore_grid(logits: torch.Tensor, image: MetaTensor) -> MetaTensor:
-    """``logits`` (R, *spatial) as binary uint8 on the grid that ``image`` was read on."""
+    """Convert ``logits`` (R, *spatial) to binary uint8 on the grid that ``image`` was read on."""
     if logits.shape[1:] != image.shape[1:]:
         raise ValueError(f"the logits are {logits.shape[1:]}, their image {image.shape[1:]}.")
-    lines = file_lines(image)
+    lines = find_file_lines(image)
     logits = logits.as_tensor() if isinstance(logits, MetaTensor) else logits
     mask = torch.zeros(
         (len(logits), *(len(line.places) for line in lines)),
         dtype=torch.uint8,
         device=logits.device,
     )
-    # Only the box that is left of the crops is worked on.
-    boxes = [box(line.inside) for line in lines]
+    # Only the box that the crops kept is filled.
+    boxes = [kept_range(line.inside) for line in lines]
     if all(boxes):
         turned = logits.permute(0, *(line.axis + 1 for line in lines))
         places = [line.places[part] for line, part in zip(lines, boxes, strict=True)]
@@ -88,23 +88,23 @@ def restore_grid(logits: torch.Tensor, image: MetaTensor) -> MetaTensor:
     return MetaTensor(mask, meta=meta)
 
 
-def file_lines(image: MetaTensor) -> list[Line]:
-    """The axes of the file that ``image`` (C, *spatial) was read from, as lines of voxels."""
+def find_file_lines(image: MetaTensor) -> list[Line]:
+    """Find the axes of the file that ``image`` (C, *spatial) was read from, as lines of voxels."""
     n = image.ndim - 1
     affine = to_affine_nd(n, np.asarray(image.affine, dtype=np.float64))
     lines = [
         Line(a, np.arange(size, dtype=float), np.full(size, True))
         for a, size in enumerate(image.shape[1:])
     ]
-    for record in reversed(unpacked(image.applied_operations)):
-        matrix = step(record, affine)
+    for record in reversed(unpack_paddings(image.applied_operations)):
+        matrix = step_matrix(record, affine)
         before = [int(size) for size in record["orig_size"]][:n]
         ways = along_axes(matrix, before)
         if ways is None:
             name = image.meta.get("filename_or_obj", "the image")
             raise InputError(
-                f"{name}: its axes are not at right angles, so that a prediction cannot be put "
-                "back on its grid; resample it to an upright grid first."
+                f"{name}: its axes are not at right angles, so a prediction cannot be put back on "
+                "its grid; resample it to an upright grid first."
             )
         crop = "cropped" in record["extra_info"]
         lines = [
@@ -115,8 +115,8 @@ def file_lines(image: MetaTensor) -> list[Line]:
     return lines
 
 
-def unpacked(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records, a crop with a padding inside of it as the two that it is."""
+def unpack_paddings(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """List the records, with a crop that holds a padding as the two that it is."""
     out = []
     for record in records:
         out.append(record)
@@ -126,8 +126,8 @@ def unpacked(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def step(record: Mapping[str, Any], affine: np.ndarray) -> np.ndarray:
-    """The voxels before an operation to those after it, which lie as ``affine`` says."""
+def step_matrix(record: Mapping[str, Any], affine: np.ndarray) -> np.ndarray:
+    """Map the voxels before an operation to those after it, whose affine is ``affine``."""
     n, info = len(affine) - 1, record.get("extra_info", {})
     matrix = np.eye(n + 1)
     if "cropped" in info:
@@ -144,18 +144,18 @@ def step(record: Mapping[str, Any], affine: np.ndarray) -> np.ndarray:
 
 
 def follow(line: Line, places: np.ndarray, *, crop: bool) -> Line:
-    """The line whose voxels lie at ``places``, in voxels of ``line``."""
+    """Make the line whose voxels lie at ``places``, in voxels of ``line``."""
     last = len(line.places) - 1
     places = np.round(places, 6)  # rounding of the affines
     clipped = np.clip(places, 0, last)
-    # Beside a voxel that was cropped away the logit fades to 0, and its sign stays.
+    # Beside a voxel that was cropped away, the logit fades to 0 and keeps its sign.
     inside = line.inside[np.floor(clipped).astype(int)] | line.inside[np.ceil(clipped).astype(int)]
     if crop:
         inside &= places == clipped
     return Line(line.axis, np.interp(clipped, np.arange(last + 1), line.places), inside)
 
 
-def box(inside: np.ndarray) -> slice | None:
-    """The range of one axis that was not cropped away."""
+def kept_range(inside: np.ndarray) -> slice | None:
+    """Find the range of one axis that was not cropped away."""
     kept = np.flatnonzero(inside)
     return slice(int(kept[0]), int(kept[-1]) + 1) if len(kept) else None

@@ -1,4 +1,4 @@
-"""Interpolation on a grid whose axes are those of the volume: one axis after the other."""
+"""Interpolate on a grid whose axes are those of the volume, one axis after the other."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-# Voxels of the output that are worked on at a time, so that what is needed beside it stays small.
+# Voxels of the output that are computed at a time, so that temporary memory stays small.
 _SLAB = 2**23
 _SKEW = 0.1  # voxels that a line may leave its axis by, over the whole volume
 
 
 def sample_slabs(
-    volume: torch.Tensor, coordinates: Sequence[np.ndarray], *, nearest: bool = False
+    volume: torch.Tensor, coordinates: Sequence[np.ndarray]
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Parts of a volume (C, X[, Y, Z]) interpolated linearly on a grid parallel to its own.
+    """Interpolate a volume (C, X[, Y, Z]) linearly on a grid parallel to its own, in parts.
 
-    Trilinear interpolation on such a grid is a linear one along each axis in turn. It needs no
-    coordinates of every voxel, which take three times the memory of the result, or six in float64.
+    Trilinear interpolation on such a grid is linear along each axis in turn. It does not need the
+    coordinates of every voxel, which take three times the memory of the result, six in float64.
 
     Args:
-        volume: any real type; the result is float32, or of the same type for ``nearest``.
+        volume: any real type; the result is float32.
         coordinates: for each axis, where its points lie, in voxels of ``volume``; a point beyond
             the first or last voxel has the value of that voxel.
-        nearest: take the nearest voxel instead.
 
     Yields:
         A range of the first spatial axis of the result, and the result there (C, x[, Y, Z]).
@@ -33,24 +32,23 @@ def sample_slabs(
     spatial = volume.shape[1:]
     clipped = [np.clip(line, 0, n - 1) for line, n in zip(coordinates, spatial, strict=True)]
     lengths = [len(line) for line in clipped]
-    # What is held at a time is as large as the larger of the two grids.
+    # The memory held at a time follows the larger of the two grids.
     across = volume.shape[0] * math.prod(map(max, lengths[1:], spatial[1:]))
     step = max(1, _SLAB // max(1, across))
     for start in range(0, lengths[0], step):
         rows = slice(start, min(start + step, lengths[0]))
         first = clipped[0][rows]
         low, high = int(first.min()), math.ceil(first.max())
-        part = volume[:, low : high + 1]
-        part = part if nearest else part.float()
+        part = volume[:, low : high + 1].float()
         lines = [first - low, *clipped[1:]]
-        # Axes that lose most voxels first: the later ones have less to do.
+        # First the axes that lose most voxels, so that the later ones have less to do.
         for axis in sorted(range(len(lines)), key=lambda a: len(lines[a]) / part.shape[a + 1]):
-            part = _along(part, axis + 1, lines[axis], nearest=nearest)
+            part = _interpolate(part, axis + 1, lines[axis])
         yield rows, part
 
 
 def along_axes(matrix: np.ndarray, shape: Sequence[int]) -> list[tuple[int, float, float]] | None:
-    """An affine between two grids as one line per axis, or None where the axes are not parallel.
+    """Split an affine between two grids into its axes, or return None if these are not parallel.
 
     Args:
         matrix: (n + 1, n + 1), voxels of a first grid to voxels of a second.
@@ -70,10 +68,10 @@ def along_axes(matrix: np.ndarray, shape: Sequence[int]) -> list[tuple[int, floa
     return [(int(a), float(matrix[a, j]), float(matrix[a, n])) for j, a in enumerate(targets)]
 
 
-def _along(part: torch.Tensor, dim: int, line: np.ndarray, *, nearest: bool) -> torch.Tensor:
-    """``part`` interpolated at ``line`` of one dimension."""
-    # A millionth of a voxel is rounding: a point on a voxel has the voxel's own value.
-    line = np.rint(line) if nearest else np.round(line, 6)
+def _interpolate(part: torch.Tensor, dim: int, line: np.ndarray) -> torch.Tensor:
+    """Interpolate ``part`` at ``line`` along one dimension."""
+    # A millionth of a voxel is a rounding error: a point on a voxel has the voxel's own value.
+    line = np.round(line, 6)
     if np.array_equal(line, np.arange(part.shape[dim])):
         return part
     low = np.floor(line).astype(np.int64)

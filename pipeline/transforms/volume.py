@@ -8,26 +8,25 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from .augment import Batch, uniform
+from .augment import Batch, resample, uniform
 
 
 class RandAffineVolumeBatchd:
     """Rotate, scale, warp and flip image and label together, linearly, and cut a patch out.
 
-    The volumes are crops that are larger than the patch by a margin: a patch lies anywhere
-    within, and what a rotation brings in is anatomy rather than padding. Rotations are those of
-    the body, in mm, also where voxels are not cubes. The label's channels become soft at their
-    edges, which a Dice or BCE loss takes as it is. What comes in from outside is zero, the lower
-    end of the window of HU.
+    The volumes are larger than the patch by a margin: the patch lies anywhere inside, and a
+    rotation brings in anatomy rather than padding. The body is rotated in mm, whatever the shape
+    of the voxels. The label's channels become soft at their edges, which Dice and BCE losses
+    accept. Outside the volume is 0, the lowest value after scaling.
 
     Args:
         keys: the image and the label, each (B, C, X, Y, Z).
         patch_size: size of the output, in voxels.
         spacing: of the voxels along each axis, in mm.
-        prob: share of the cases that are rotated, scaled and warped (shift and flips aside).
+        prob: share of the cases that are rotated, scaled and warped; shift and flips are separate.
         rotate: largest angle about each axis, in degrees.
         scale: smallest and largest zoom.
-        stretch: largest change of one axis' length against the others', as a factor; 1 for none.
+        stretch: largest change of one axis relative to the others, as a factor; 1 for none.
         warp: standard deviation of a smooth random displacement, in mm; 0 for none. Its control
             points are five along each axis of the patch.
         flip: probability of a flip, one for all spatial axes or one for each.
@@ -46,7 +45,7 @@ class RandAffineVolumeBatchd:
         warp: float = 0.0,
         flip: float | Sequence[float] = 0.0,
     ) -> None:
-        self.image, self.label = keys
+        self.keys = keys
         self.patch_size = list(patch_size)
         self.spacing = torch.tensor(spacing, dtype=torch.float32)
         self.prob = prob
@@ -57,8 +56,8 @@ class RandAffineVolumeBatchd:
         self.flip = torch.tensor(flip, dtype=torch.float32).expand(3)
 
     def __call__(self, batch: Batch) -> Batch:
-        image, label = batch[self.image], batch[self.label]
-        count, channels = image.shape[:2]
+        image = batch[self.keys[0]]
+        count = len(image)
         size = torch.tensor(image.shape[2:], dtype=torch.float32)
         patch = torch.tensor(self.patch_size, dtype=torch.float32).minimum(size)
         # Voxels about the patch's middle to voxels about the volume's middle, and a random shift.
@@ -72,19 +71,17 @@ class RandAffineVolumeBatchd:
         grid = F.affine_grid(theta.to(image.device), shape, align_corners=False)
         if self.warp:
             grid = grid + self.displacements(on, size, shape[2:]).to(image.device)
-        stacked = torch.cat([image, label], dim=1)
-        moved = F.grid_sample(stacked, grid, mode="bilinear", align_corners=False)
-        return {**batch, self.image: moved[:, :channels], self.label: moved[:, channels:]}
+        return resample(batch, self.keys, grid)
 
     def matrices(self, on: torch.Tensor) -> torch.Tensor:
-        """Linear maps (B, 3, 3) of voxels, from patch to volume, where ``on`` (B,) is 1."""
+        """Draw linear maps (B, 3, 3) of voxels, from patch to volume, where ``on`` (B,) is 1."""
         count = len(on)
         angles = on[:, None] * uniform(-self.rotate, self.rotate, count, 3)
         zoom = on * uniform(math.log(self.scale[0]), math.log(self.scale[1]), count)
         uneven = on[:, None] * uniform(-0.5, 0.5, count, 3) * math.log(self.stretch)
         turn = torch.eye(3).expand(count, 3, 3)
         for axis in range(3):
-            turn = rotations(angles[:, axis], axis) @ turn
+            turn = make_rotations(angles[:, axis], axis) @ turn
         flips = 1 - 2 * (torch.rand(count, 3) < self.flip).float()
         voxels = turn * self.spacing / self.spacing[:, None]
         return voxels * (flips / torch.exp(zoom[:, None] + uneven))[:, None]
@@ -92,7 +89,7 @@ class RandAffineVolumeBatchd:
     def displacements(
         self, on: torch.Tensor, size: torch.Tensor, patch: Sequence[int]
     ) -> torch.Tensor:
-        """What a smooth warp adds to a grid, (B, *patch, 3) in grid_sample's coordinates."""
+        """Draw what a smooth warp adds to a grid, (B, *patch, 3) in grid_sample's coordinates."""
         knots = on[:, None, None, None, None] * torch.randn(len(on), 3, 5, 5, 5)
         reach = self.warp / self.spacing * 2 / size  # one standard deviation along each axis
         knots = knots * reach[:, None, None, None]
@@ -100,8 +97,8 @@ class RandAffineVolumeBatchd:
         return smooth.flip(1).permute(0, 2, 3, 4, 1)
 
 
-def rotations(angles: torch.Tensor, axis: int) -> torch.Tensor:
-    """Rotation matrices (B, 3, 3) about one axis by angles (B,) in radians."""
+def make_rotations(angles: torch.Tensor, axis: int) -> torch.Tensor:
+    """Make rotation matrices (B, 3, 3) about one axis by angles (B,) in radians."""
     first, second = (each for each in range(3) if each != axis)
     out = torch.eye(3).repeat(len(angles), 1, 1)
     out[:, first, first] = out[:, second, second] = torch.cos(angles)

@@ -103,11 +103,6 @@ def grid_difference(
     return f"a corner is {apart:.3g} mm apart" if apart > _TOLERANCE else ""
 
 
-def is_ct(modality: object) -> bool:
-    """Tell whether images of a modality, such as ``"CT"``, must be in Hounsfield units."""
-    return str(modality).upper() == "CT"
-
-
 def value_problems(voxels: np.ndarray, *, ct: bool) -> Iterator[tuple[str, str]]:
     """Yield the problems of an image's voxels, each with a fix.
 
@@ -127,8 +122,7 @@ def value_problems(voxels: np.ndarray, *, ct: bool) -> Iterator[tuple[str, str]]
     elif ct and (problem := hu_problem(voxels)):
         yield (
             problem,
-            "apply the rescale slope and intercept of its DICOM; if it is not a CT, "
-            'give the "modality" in its datalist, or in the bundle\'s metadata',
+            'apply the rescale of its DICOM, or give the datalist another "modality" than CT',
         )
 
 

@@ -15,7 +15,7 @@ from monai.utils import fall_back_tuple
 from torch import nn
 
 from ..errors import InputError
-from ..networks.folding import folded
+from ..networks.folding import fold_batch_norms
 from .batch import as_plain
 from .memory import free_memory
 
@@ -104,7 +104,7 @@ class SlidingWindow(Inferer):
         inputs = as_plain(inputs).float()
         evaluating = isinstance(network, nn.Module) and not network.training
         if evaluating and not torch.is_grad_enabled():
-            network = folded(network)
+            network = fold_batch_norms(network)
 
         def predict(windows: torch.Tensor) -> torch.Tensor:
             return self._mirrored(windows, lambda x: network(x, *args, **kwargs)).float()

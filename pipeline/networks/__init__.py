@@ -1,4 +1,4 @@
-"""The networks that a bundle can name, their weights and their cost."""
+"""Networks that a bundle can name, their weights and their cost."""
 
 from ..lazy import lazy
 

@@ -16,10 +16,10 @@ from .padding import crop_to, pad_to_multiple, total_stride
 class AttentionUnet(nn.Module):
     """U-Net whose skip connections pass additive attention gates on a coarse grid.
 
-    The encoder is conv3-BN-ReLU twice a level with max-pooling; the decoder upsamples linearly and
+    Each encoder level is conv3-BN-ReLU twice, after max-pooling. The decoder upsamples linearly and
     concatenates the gated skip. The gating signal of a skip is the decoder feature one level
     coarser; the finest skip is not gated. Any input size is accepted: the input is padded to a
-    multiple of the total stride and the output cropped back.
+    multiple of the total stride, and the output is cropped back.
 
     Args:
         spatial_dims: 2 or 3.
@@ -28,7 +28,7 @@ class AttentionUnet(nn.Module):
         channels: width of each level, finest first.
         strides: factor between neighbouring levels, an int or one int per axis (anisotropic);
             one fewer than ``channels``.
-        gates: gates per skip; 0 is the plain U-Net, the same network otherwise.
+        gates: gates per skip; 0 gives a plain U-Net, otherwise the same network.
         gate_transform: a 1x1 convolution and BN on each gate's output, and 1x1, BN and ReLU after
             they are merged, as in the authors' code.
         gating_conv: a 1x1 convolution, BN and ReLU on the bottleneck before it gates.
@@ -37,7 +37,7 @@ class AttentionUnet(nn.Module):
             its own coarse grid; in evaluation the logits alone.
 
     Raises:
-        ValueError: for a wrong number of strides, dimensions or gates.
+        ValueError: the number of strides, dimensions or gates is wrong.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class AttentionUnet(nn.Module):
         for step, narrow, wide in zip(steps, widths, widths[1:], strict=False):
             pool = Pool[Pool.MAX, dims](step, stride=step)
             self.encoder.append(nn.Sequential(pool, conv_block(dims, narrow, wide)))
-        # With no gate there is nothing to prepare a signal for.
+        # Without gates, no signal is needed.
         self.gating = (
             conv_norm_relu(dims, widths[-1], widths[-1]) if gating_conv and gates else nn.Identity()
         )
@@ -102,7 +102,7 @@ class AttentionUnet(nn.Module):
     def oktay2018(
         cls, variant: str = "multi_gate", *, in_channels: int = 1, out_channels: int = 4
     ) -> AttentionUnet:
-        """One of the three 3D CT networks of the authors' code, with deep supervision.
+        """Build one of the three 3D CT networks of the authors' code, with deep supervision.
 
         Args:
             variant: ``"unet"`` (5,888,004 parameters with the default channels),
@@ -122,7 +122,7 @@ class AttentionUnet(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        """Logits (B, out_channels, H, W[, D]) of an image (B, in_channels, H, W[, D])."""
+        """Compute logits (B, out_channels, H, W[, D]) of an image (B, in_channels, H, W[, D])."""
         features, _ = self._decode(pad_to_multiple(x, self.multiple))
         heads = self._heads(features)
         logits = crop_to(self._fuse(features, heads), x)
@@ -132,7 +132,7 @@ class AttentionUnet(nn.Module):
 
     @torch.jit.unused
     def attention_maps(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Alpha in [0, 1] of every gated skip, finest first, each (B, gates, h, w[, d]).
+        """Compute alpha in [0, 1] of every gated skip, finest first, each (B, gates, h, w[, d]).
 
         Each map lies on its gating signal's coarse grid, which covers the input padded to a
         multiple of the total stride.
@@ -141,7 +141,7 @@ class AttentionUnet(nn.Module):
         return alphas[::-1]
 
     def _decode(self, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Decoder features and gate maps, coarsest first."""
+        """Compute the decoder's features and the gates' maps, coarsest first."""
         skips: list[torch.Tensor] = []
         for level in self.encoder:
             x = level(x)
@@ -237,7 +237,7 @@ class GridAttentionGate(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The gated skip, like ``x`` (B, C, H, W[, D]), and alpha (B, 1, h, w[, d]) like ``g``."""
+        """Gate ``x`` (B, C, H, W[, D]); returns it and alpha (B, 1, h, w[, d]) on the grid of g."""
         alpha = torch.sigmoid(self.psi(F.relu(self.theta(x) + self.phi(g))))
         grown = F.interpolate(alpha, size=x.shape[2:], mode=self.mode)
         return self.transform(grown.to(x.dtype) * x), alpha

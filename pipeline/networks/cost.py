@@ -1,4 +1,4 @@
-"""What a network costs, counted without running it."""
+"""Count what a network costs, without running it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from monai.networks.utils import eval_mode
 def network_cost(network: torch.nn.Module, input_shape: Sequence[int]) -> dict[str, float]:
     """Count the parameters, and the floating point operations of one forward pass.
 
-    The pass runs on PyTorch's meta device, which knows shapes but no values: it takes no time,
-    no memory, and leaves the network as it is. A multiplication and an addition are two
-    operations. PyTorch's counter knows convolutions, matrix products and attention, which are
-    nearly all of a U-Net; normalisation, activation and interpolation are left out.
+    The pass runs on PyTorch's meta device, which has shapes but no values: it takes no time and
+    no memory, and does not change the network. A multiplication and an addition are two
+    operations. PyTorch counts convolutions, matrix products and attention, which are nearly all
+    of a U-Net, but not normalisation, activation and interpolation.
 
     Args:
-        network: on any device; out of a parallel or compiling wrapper it is taken itself.
+        network: on any device; parallel and compiling wrappers are removed.
         input_shape: of the image, ``(B, C, *spatial)``.
 
     Returns:
-        ``{"model/parameters", "model/gflops"}``, the latter in 1e9 operations; without it where
-        the network's pass depends on values, which the meta device does not have.
+        ``{"model/parameters", "model/gflops"}``, the latter in 1e9 operations, and left out
+        where the pass depends on values, which the meta device does not have.
     """
     from torch.utils.flop_counter import FlopCounterMode
 

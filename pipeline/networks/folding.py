@@ -1,4 +1,4 @@
-"""A network for evaluation alone, with less to compute."""
+"""Fold batch norms into convolutions, so that evaluation computes less."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def folded(network: nn.Module) -> nn.Module:
-    """A copy whose batch norms are part of the convolution before them; the same within rounding.
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """Copy a network with each batch norm folded into the convolution before it.
 
-    A convolution followed by a batch norm in one ``nn.Sequential`` is folded, as in
-    ``AttentionUnet``. A network without such a pair, a compiled or a scripted one is returned as
-    it is; of one that is distributed, the copy is of the network inside. The network's
-    own forward hooks are the copy's too.
+    The result is the same within rounding. The two must follow each other in one
+    ``nn.Sequential``, as in ``AttentionUnet``. A network without such a pair, or a compiled or
+    scripted one, is returned as it is. From a distributed network, the network inside is copied.
+    The copy shares the forward hooks of the network.
 
     Args:
-        network: in evaluation mode; it stays as it is.
+        network: in evaluation mode; it is not changed.
     """
     if isinstance(network, nn.parallel.DistributedDataParallel):
         network = network.module
     compiled = hasattr(network, "_orig_mod")
-    if compiled or not any(_pairs(module) for module in network.modules()):
+    if compiled or not any(_find_pairs(module) for module in network.modules()):
         return network
-    # Who watches the network watches the copy.
+    # What observes the network observes the copy.
     hooks = (network._forward_pre_hooks, network._forward_hooks)
     network = deepcopy(network, {id(each): each for each in hooks})
     for module in network.modules():
-        for i in _pairs(module):
+        for i in _find_pairs(module):
             module[i] = fuse_conv_bn_eval(module[i], module[i + 1])
             module[i + 1] = nn.Identity()
     return network
 
 
-def _pairs(module: nn.Module) -> list[int]:
-    """Where in a sequence a convolution stands before a batch norm."""
+def _find_pairs(module: nn.Module) -> list[int]:
+    """Find where in a sequence a convolution comes before a batch norm."""
     if not isinstance(module, nn.Sequential):
         return []
     return [

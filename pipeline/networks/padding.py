@@ -1,4 +1,4 @@
-"""Any input size for networks that need a multiple of their total stride."""
+"""Allow any input size for networks that need a multiple of their total stride."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 
 def total_stride(strides: Sequence[Sequence[int]]) -> list[int]:
-    """Product of the levels' strides, one per axis."""
+    """Multiply the strides of all levels, for each axis."""
     return [math.prod(axis) for axis in zip(*strides, strict=True)]
 
 
@@ -20,7 +20,7 @@ def pad_to_multiple(x: torch.Tensor, multiple: list[int]) -> torch.Tensor:
     for i in range(len(multiple)):
         axis = len(multiple) - 1 - i  # F.pad counts axes from the last
         size = x.shape[2 + axis]
-        # Written as a rounded-up quotient, which symbolic shapes can divide by the stride again.
+        # A rounded-up quotient: symbolic shapes can divide it by the stride again.
         pads += [0, (size + multiple[axis] - 1) // multiple[axis] * multiple[axis] - size]
     return F.pad(x, pads)
 
@@ -28,8 +28,8 @@ def pad_to_multiple(x: torch.Tensor, multiple: list[int]) -> torch.Tensor:
 def crop_to(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Crop the end of each spatial axis of ``x`` to the size of ``like``.
 
-    A negative pad and not a view: whether a view is contiguous depends on the size, and
-    torch.export would allow only sizes that answer as its example did.
+    A negative pad rather than a view: whether a view is contiguous depends on the size, and
+    torch.export would accept only sizes for which the answer is that of its example.
     """
     pads: list[int] = []
     for i in range(x.dim() - 2):

@@ -1,4 +1,4 @@
-"""UNet++ (Zhou et al. 2018, arXiv:1807.10165) as a peer: MONAI's network, one tensor out."""
+"""UNet++ (Zhou et al. 2018, arXiv:1807.10165) for comparison: MONAI's network, one output."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class UnetPlusPlus(nn.Module):
             norm="batch",
             deep_supervision=False,
         )
-        # Heads that never see a gradient stop distributed training.
+        # Heads that never get a gradient stop distributed training.
         self.net.final_conv_0_1 = nn.Identity()
         self.net.final_conv_0_2 = nn.Identity()
         self.net.final_conv_0_3 = nn.Identity()
@@ -55,7 +55,7 @@ class UnetPlusPlus(nn.Module):
 
 
 class PaddedUpCat(UpCat):
-    """MONAI's join for sizes that always fit; its own check of types breaks torch.compile."""
+    """MONAI's join without its padding: all sizes fit, and its type check breaks torch.compile."""
 
     def forward(self, x: torch.Tensor, x_e: torch.Tensor) -> torch.Tensor:
         return self.convs(torch.cat([x_e, self.upsample(x)], dim=1))

@@ -1,4 +1,4 @@
-"""A network's weights from a file."""
+"""Load a network's weights from a file."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ..errors import InputError, one_line
 
 
 def load_weights(network: torch.nn.Module, path: str | Path, *, option: str, fix: str) -> None:
-    """Load a state dictionary into ``network``, every weight of it and no other.
+    """Load a state dictionary into ``network``: every weight, and no other.
 
     Args:
-        network: wherever it is.
-        path: file that ``torch.save`` wrote; what is not tensors in it is not run.
-        option: what the user gave the file as, for the error.
-        fix: what the user can do about another network's weights, for the error.
+        network: on any device.
+        path: file that ``torch.save`` wrote; only tensors are loaded, and no code runs.
+        option: that the user gave the file with, for the error.
+        fix: what the user can do if the weights do not fit, for the error.
 
     Raises:
-        InputError: the file holds something else.
+        InputError: the file holds anything else.
     """
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # a file may hold anything
+    except Exception as error:  # torch raises about anything on a broken file
         reason = one_line(error)
         raise InputError(
             f"{option} {path}: it does not fit the network; {fix} ({reason})."

@@ -18,7 +18,7 @@ from pipeline.engines import sliding_window
 from pipeline.engines.sliding_window import SlidingWindow, fit_window
 from pipeline.errors import InputError
 from pipeline.networks.attention_unet import AttentionUnet
-from pipeline.networks.folding import folded
+from pipeline.networks.folding import fold_batch_norms
 from pipeline.networks.unet_plus_plus import UnetPlusPlus
 
 
@@ -177,7 +177,7 @@ def test_folding_changes_nothing_but_the_work(network):
     dims = 3 if any(isinstance(m, nn.Conv3d) for m in network.modules()) else 2
     image = torch.rand(1, 1, *[32] * dims)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    quick = folded(network)
+    quick = fold_batch_norms(network)
     with torch.no_grad():
         torch.testing.assert_close(quick(image), network(image), atol=1e-4, rtol=1e-4)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -185,4 +185,4 @@ def test_folding_changes_nothing_but_the_work(network):
     assert (not norms) == isinstance(network, AttentionUnet)
     assert (quick is network) == bool(norms)
     compiled = torch.compile(network)
-    assert folded(compiled) is compiled
+    assert fold_batch_norms(compiled) is compiled

@@ -1,7 +1,7 @@
-"""What the headers of a DICOM series say: its slices in order, or why they are no volume.
+"""Read the headers of a DICOM series: its slices in order, or why they do not make a volume.
 
-ITK orders slices and takes the first and the last for the spacing. A missing, doubled, tilted or
-unevenly placed slice then moves every organ by some millimetres without a word, so it is told here.
+ITK orders the slices and computes their spacing from the first and the last. A missing, duplicate,
+tilted or unevenly placed slice then silently moves organs by millimetres, so it is refused here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from pydicom import Dataset
 
-#: The only elements that are read, which is much faster than the whole header.
+#: The elements that are read, which is much faster than to read the whole header.
 TAGS = [
     "BitsAllocated", "Columns", "ImageOrientationPatient", "ImagePositionPatient", "ImageType",
     "Modality", "NumberOfFrames", "PatientID", "PhotometricInterpretation", "PixelSpacing",
@@ -27,26 +27,26 @@ _NEEDED = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "R
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
-_LEAST_DRIFT, _DRIFT = 0.25, 0.00175  # mm, and mm per mm: 0.1 degree, what rounding can make
+_LEAST_DRIFT, _DRIFT = 0.25, 0.00175  # mm, and mm per mm: 0.1 degrees, as by rounding
 _UNEVEN, _UNEVEN_SHARE = 0.1, 0.2  # mm, and share of the slice distance
 
 
 class OtherImages(ValueError):
-    """Why a series is none of CT slices, so that it may stand beside one that is."""
+    """A series that does not consist of CT slices, so that another beside it may be the CT."""
 
 
-class Slice(NamedTuple):
+class SliceFile(NamedTuple):
     """One file and its header."""
 
     path: Path
     header: Dataset
 
 
-def read_slice(path: Path) -> Slice | None:
-    """Read the header of a DICOM file; ``None`` for files of other kinds and for a DICOMDIR.
+def read_slice(path: Path) -> SliceFile | None:
+    """Read the header of a DICOM file; None for other files and for a DICOMDIR.
 
     Raises:
-        ValueError: the file begins as DICOM does, and cannot be read.
+        ValueError: the file starts like DICOM but cannot be read.
     """
     import pydicom
 
@@ -55,7 +55,7 @@ def read_slice(path: Path) -> Slice | None:
             if file.read(132)[128:] != b"DICM":
                 return None
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}: let it be read") from error
+        raise ValueError(f"{path} cannot be read: {error.strerror}: allow reading it") from error
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
     except Exception as error:  # pydicom raises about anything on a broken file
@@ -63,17 +63,17 @@ def read_slice(path: Path) -> Slice | None:
     if header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
         return None
     if "Modality" not in header and "SeriesInstanceUID" not in header:
-        raise ValueError(f"{path} is cut off or no image: copy it again, or remove it")
+        raise ValueError(f"{path} is cut off or not an image: copy it again, or remove it")
     syntax = header.file_meta.get("TransferSyntaxUID")
     if syntax and not syntax.is_compressed and not syntax.is_deflated:
         bits = [header.get(name) for name in ("Rows", "Columns", "BitsAllocated")]
         if all(bits) and path.stat().st_size < math.prod(bits) // 8:
             raise ValueError(f"{path} lacks pixels: copy it again")
-    return Slice(path, header)
+    return SliceFile(path, header)
 
 
-def arrange(slices: Sequence[Slice]) -> tuple[list[Path], np.ndarray]:
-    """Put the slices of one CT series in order and say where they are.
+def arrange(slices: Sequence[SliceFile]) -> tuple[list[Path], np.ndarray]:
+    """Put the slices of one CT series in order and locate them.
 
     Copies of a slice are dropped where their pixels are the same.
 
@@ -82,33 +82,35 @@ def arrange(slices: Sequence[Slice]) -> tuple[list[Path], np.ndarray]:
         ``(columns, rows, slices)``.
 
     Raises:
-        OtherImages: why these are no slices of a CT.
-        ValueError: why these slices are no volume in Hounsfield units, and what can be done.
+        OtherImages: these are not slices of a CT.
+        ValueError: these slices are not a volume in Hounsfield units; the message says what to do.
     """
     import numpy as np
 
     headers = [item.header for item in slices]
     _refuse_other_images(headers)
-    shape = _the_one(headers, "size", lambda h: f"{h.Columns} x {h.Rows} px")
-    spacing = _numbers(headers[0], "PixelSpacing", 2)
-    orientation = _numbers(headers[0], "ImageOrientationPatient", 6)
-    _the_one(headers, "pixel spacing", _as_near(spacing, "PixelSpacing"))
-    _the_one(headers, "orientation", _as_near(orientation, "ImageOrientationPatient"))
+    shape = _find_shared(headers, "size", lambda h: f"{h.Columns} x {h.Rows} px")
+    spacing = _read_numbers(headers[0], "PixelSpacing", 2)
+    orientation = _read_numbers(headers[0], "ImageOrientationPatient", 6)
+    _find_shared(headers, "pixel spacing", _near(spacing, "PixelSpacing"))
+    _find_shared(headers, "orientation", _near(orientation, "ImageOrientationPatient"))
     if not (spacing > 0).all():
-        raise ValueError(f"its pixel spacing is {spacing[0]:g} x {spacing[1]:g} mm: export it anew")
+        raise ValueError(
+            f"its pixel spacing is {spacing[0]:g} x {spacing[1]:g} mm: export it again"
+        )
     along_row, along_column = orientation[:3], orientation[3:]
     lengths = np.linalg.norm([along_row, along_column], axis=1)
     if np.abs(lengths - 1).max() > 1e-2 or abs(along_row @ along_column) > 1e-2:
         raise ValueError(
-            f"its orientation {orientation.tolist()} is no pair of directions: export it anew"
+            f"its orientation {orientation.tolist()} is not a pair of directions: export it again"
         )
-    # At right angles in spite of rounding: else the voxels are sheared and of another size.
+    # Exactly at right angles, since rounding would shear and resize the voxels.
     along_row = along_row / lengths[0]
     along_column = along_column - (along_column @ along_row) * along_row
     along_column /= np.linalg.norm(along_column)
     normal = np.cross(along_row, along_column)
 
-    positions = np.array([_numbers(header, "ImagePositionPatient", 3) for header in headers])
+    positions = np.array([_read_numbers(header, "ImagePositionPatient", 3) for header in headers])
     heights = positions @ normal
     order = _without_copies(slices, np.argsort(heights, kind="stable"), heights)
     heights, positions = heights[order], positions[order]
@@ -120,7 +122,9 @@ def arrange(slices: Sequence[Slice]) -> tuple[list[Path], np.ndarray]:
     length = heights[-1] - heights[0]
     if drift > _LEAST_DRIFT + _DRIFT * length:
         angle = np.degrees(np.arctan2(drift, length))
-        raise ValueError(f"its gantry was tilted by {angle:.1f} degrees: resample it upright first")
+        raise ValueError(
+            f"its gantry was tilted by {angle:.1f} degrees: resample it to an upright grid"
+        )
     files = [slices[index].path for index in order]
     _refuse_gaps(files, heights)
 
@@ -134,43 +138,43 @@ def arrange(slices: Sequence[Slice]) -> tuple[list[Path], np.ndarray]:
 
 
 def _refuse_other_images(headers: Sequence[Dataset]) -> None:
-    """Refuse what is no stack of CT slices in Hounsfield units."""
-    modality = _the_one(headers, "modality", lambda header: header.get("Modality") or "unknown")
+    """Refuse headers that are not those of CT slices in Hounsfield units."""
+    modality = _find_shared(headers, "modality", lambda header: header.get("Modality") or "unknown")
     if modality != "CT":
         raise OtherImages(f"its modality is {modality}, not CT")
     scouts = ["LOCALIZER" in (header.get("ImageType") or ()) for header in headers]
     if all(scouts):
         raise OtherImages("it is a scout view (LOCALIZER)")
     if any(scouts):
-        raise ValueError(f"{sum(scouts)} of its files are scout views (LOCALIZER): take them out")
+        raise ValueError(f"{sum(scouts)} of its files are scout views (LOCALIZER): remove them")
     if any(str(header.get("SOPClassUID")).startswith(_CAPTURE) for header in headers):
         raise OtherImages("it is a picture of the screen (secondary capture)")
     if any(header.get("SamplesPerPixel", 1) != 1 for header in headers):
         raise OtherImages("it is in colour")
-    kind = _the_one(headers, "photometric interpretation", _photometric)
+    kind = _find_shared(headers, "photometric interpretation", _photometric)
     if kind != "MONOCHROME2":
-        raise ValueError(f"its pixels are {kind}, not MONOCHROME2: export it anew")
+        raise ValueError(f"its pixels are {kind}, not MONOCHROME2: export it again")
     if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers):
         raise ValueError("it has files of many frames: export it with one slice per file")
     for name in _NEEDED:
         if lacking := sum(not header.get(name) for header in headers):
-            raise ValueError(f"{lacking} of {len(headers)} files have no {name}: export it anew")
+            raise ValueError(f"{lacking} of {len(headers)} files have no {name}: export it again")
     for name in ("RescaleSlope", "RescaleIntercept"):
         if lacking := sum(header.get(name) is None for header in headers):
             raise ValueError(
-                f"{lacking} of {len(headers)} files have no {name}: no Hounsfield units without it"
+                f"{lacking} of {len(headers)} files have no {name}, which Hounsfield units need"
             )
         for header in headers:
-            _numbers(header, name, 1)
-    unit = _the_one(headers, "rescale type", lambda header: header.get("RescaleType") or "HU")
-    if unit not in ("HU", "HU_MOD", "US"):  # US, unspecified, is what many CTs say of their HU
+            _read_numbers(header, name, 1)
+    unit = _find_shared(headers, "rescale type", lambda header: header.get("RescaleType") or "HU")
+    if unit not in ("HU", "HU_MOD", "US"):  # many CTs call their HU US, unspecified
         raise ValueError(f"its values are in {unit}, not in Hounsfield units (HU)")
     if any(float(header.RescaleSlope) == 0 for header in headers):
-        raise ValueError("its RescaleSlope is 0: export it anew")
+        raise ValueError("its RescaleSlope is 0: export it again")
 
 
-def _the_one(headers: Sequence[Dataset], name: str, value_of: Any) -> Any:
-    """The value that all headers share."""
+def _find_shared(headers: Sequence[Dataset], name: str, value_of: Any) -> Any:
+    """Find the value that all headers share."""
     counts = Counter(map(value_of, headers))
     if len(counts) > 1:
         listing = ", ".join(f"{value} ({count} files)" for value, count in counts.most_common(3))
@@ -182,20 +186,20 @@ def _photometric(header: Dataset) -> str:
     return header.get("PhotometricInterpretation") or "MONOCHROME2"
 
 
-def _as_near(first: np.ndarray, name: str) -> Any:
-    """The numbers of an element to compare: ``first`` where only the last digits differ."""
+def _near(first: np.ndarray, name: str) -> Any:
+    """Make a function that reads an element, as ``first`` where only the last digits differ."""
     import numpy as np
 
     def value_of(header: Dataset) -> tuple[float, ...]:
-        own = _numbers(header, name, len(first))
+        own = _read_numbers(header, name, len(first))
         near = np.allclose(own, first, rtol=0, atol=1e-3)
         return tuple((first if near else own).round(3).tolist())
 
     return value_of
 
 
-def _numbers(header: Dataset, name: str, count: int) -> np.ndarray:
-    """The numbers of an element."""
+def _read_numbers(header: Dataset, name: str, count: int) -> np.ndarray:
+    """Read the numbers of an element."""
     import numpy as np
 
     value = header[name].value
@@ -205,12 +209,14 @@ def _numbers(header: Dataset, name: str, count: int) -> np.ndarray:
         numbers = np.empty(0)
     if len(numbers) != count or not np.isfinite(numbers).all():
         what = "a number" if count == 1 else f"{count} numbers"
-        raise ValueError(f"its {name} is {value}, not {what}: export it anew")
+        raise ValueError(f"its {name} is {value}, not {what}: export it again")
     return numbers
 
 
-def _without_copies(slices: Sequence[Slice], order: np.ndarray, heights: np.ndarray) -> list[int]:
-    """Drop the slices that are at the height of the one before, if they are the same image."""
+def _without_copies(
+    slices: Sequence[SliceFile], order: np.ndarray, heights: np.ndarray
+) -> list[int]:
+    """Drop slices at the height of the one before, if they are the same image."""
     kept: list[int] = []
     for index in order:
         if not kept or heights[index] - heights[kept[-1]] > 1e-3:
@@ -219,7 +225,7 @@ def _without_copies(slices: Sequence[Slice], order: np.ndarray, heights: np.ndar
             first, second = slices[kept[-1]].path.name, slices[index].path.name
             raise ValueError(
                 f"{first} and {second} are different images at one position, "
-                f"{len(order)} files in all: keep one phase or reconstruction"
+                f"of {len(order)} files: keep one phase or reconstruction"
             )
     return kept
 
@@ -232,7 +238,7 @@ def _same_pixels(*paths: Path) -> bool:
 
 
 def _refuse_gaps(files: Sequence[Path], heights: np.ndarray) -> None:
-    """Refuse slices that do not lie on an even grid, which is what an affine can say."""
+    """Refuse slices at uneven distances, which an affine cannot describe."""
     import numpy as np
 
     even = np.linspace(heights[0], heights[-1], len(heights))
@@ -252,5 +258,5 @@ def _refuse_gaps(files: Sequence[Path], heights: np.ndarray) -> None:
         )
     raise ValueError(
         f"its slices are {steps.min():g} to {steps.max():g} mm apart: "
-        "reconstruct or resample it evenly"
+        "reconstruct or resample it at even distances"
     )

@@ -1,4 +1,4 @@
-"""A user's own CTs in DICOM, with or without labels, as a dataset of NIfTI volumes."""
+"""Convert a user's own CTs in DICOM, with or without labels, to a dataset of NIfTI volumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CT series in DICOM: find them in a folder, and read one in Hounsfield units through ITK."""
+"""Find CT series in DICOM below a folder, and read one in Hounsfield units through ITK."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .headers import OtherImages, Slice, arrange, read_slice
+from .headers import OtherImages, SliceFile, arrange, read_slice
 
 if TYPE_CHECKING:
     import numpy as np
     from nibabel import Nifti1Image
 
-_MANY = 1000  # headers, from which on a progress bar is shown
+_MANY = 1000  # headers; a progress bar is shown from here on
 
 
 @dataclass(frozen=True)
 class Series:
-    """One series; with no ``problem`` it can be read by `read_series`."""
+    """One series; `read_series` reads one without a ``problem``."""
 
-    uid: str  # empty where anonymization took it
+    uid: str  # empty if anonymization removed it
     number: str
     description: str
-    modality: str
     patient: str
     files: tuple[Path, ...]  # along the slice axis, if there is no problem
-    problem: str | None = None  # why it is no CT volume
-    is_ct: bool = True  # slices of a CT, sound or not; no scout, no screen capture
+    problem: str | None = None  # why it is not a CT volume
+    is_ct: bool = True  # slices of a CT, valid or not; not a scout or a screen capture
     affine: np.ndarray | None = field(default=None, compare=False, repr=False)  # (4, 4), mm, RAS
 
     def __str__(self) -> str:
-        """How a message names the series."""
+        """Name the series in a message."""
         title = f'"{self.description}", ' if self.description else ""
         name = " ".join(part for part in ("series", self.uid) if part)
         return f"{name} ({title}{len(self.files)} files in {self.folder})"
@@ -44,17 +43,17 @@ class Series:
 
 
 def find_series(folder: str | Path) -> list[Series]:
-    """Find every DICOM series below a folder and check from the headers that it is a CT volume.
+    """Find every DICOM series below a folder, and check in the headers that it is a CT volume.
 
     Args:
-        folder: with files of any names; those that are not DICOM are passed over.
+        folder: with files of any names; those that are not DICOM are skipped.
 
     Returns:
-        The series, by folder and number; what is wrong with one stands in its ``problem``.
+        The series, by folder and number; the ``problem`` of each says what is wrong with it.
 
     Raises:
         FileNotFoundError: there is no such folder, or no DICOM file below it.
-        ModuleNotFoundError: the optional dependency is not installed.
+        ModuleNotFoundError: pydicom is not installed.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -62,8 +61,8 @@ def find_series(folder: str | Path) -> list[Series]:
     try:
         import pydicom  # noqa: F401
     except ModuleNotFoundError as error:
-        raise _no_dependency("pydicom") from error
-    groups: dict[tuple[str, ...], list[Slice]] = {}
+        raise _missing("pydicom") from error
+    groups: dict[tuple[str, ...], list[SliceFile]] = {}
     broken: dict[Path, str] = {}
     for path in _files(folder):
         try:
@@ -74,7 +73,7 @@ def find_series(folder: str | Path) -> list[Series]:
         if item is None:
             continue
         uid = str(item.header.get("SeriesInstanceUID") or "")
-        # Without an identifier, which anonymization may take, a folder holds one series.
+        # Anonymization may remove the identifier; the files of a folder are then one series.
         groups.setdefault((uid,) if uid else ("", str(path.parent)), []).append(item)
     if not groups:
         reason = f" ({next(iter(broken.values()))})" if broken else ""
@@ -86,11 +85,11 @@ def find_series(folder: str | Path) -> list[Series]:
 
 
 def select_series(folder: str | Path, *, uid: str | None = None) -> Series:
-    """The one CT series below a folder, or the one that ``uid`` names.
+    """Select the only CT series below a folder, or the one with the UID ``uid``.
 
     Raises:
-        FileNotFoundError: there is no DICOM file, or no series of that uid.
-        ValueError: the series is no CT volume, or there are several and no ``uid`` is given.
+        FileNotFoundError: there is no DICOM file, or no series with that UID.
+        ValueError: the series is not a CT volume, or there are several and no ``uid`` is given.
     """
     found = find_series(folder)
     if uid is not None:
@@ -99,7 +98,7 @@ def select_series(folder: str | Path, *, uid: str | None = None) -> Series:
             raise FileNotFoundError(f"no series {uid} below {folder}: give the UID of one in it")
     if not any(series.is_ct for series in found):
         raise ValueError("; ".join(f"{series}: {series.problem}" for series in found[:3]))
-    # A broken CT counts beside a sound one, for it may be the one that was meant.
+    # A broken CT counts beside a valid one, since it may be the one that was meant.
     found = [series for series in found if series.is_ct]
     if len(found) > 1:
         listing = "; ".join(f"{s}{f': {s.problem}' if s.problem else ''}" for s in found[:5])
@@ -110,22 +109,22 @@ def select_series(folder: str | Path, *, uid: str | None = None) -> Series:
 
 
 def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
-    """Read the voxels of a series through ITK, which knows the compressions of DICOM.
+    """Read the voxels of a series through ITK, which decodes the compressions of DICOM.
 
     Returns:
-        The CT ``(X, Y, Z)`` in HU, int16 where nothing is lost by it, else float32; and its
-        ``(4, 4)`` affine in mm, RAS: axes and affine as nibabel and MONAI have them.
+        The CT ``(X, Y, Z)`` in HU, int16 if all values are whole numbers, else float32; and its
+        ``(4, 4)`` affine in mm, RAS, with axes and affine as in nibabel and MONAI.
 
     Raises:
         ValueError: the series has a problem, or a file cannot be decoded.
-        ModuleNotFoundError: the optional dependency is not installed.
+        ModuleNotFoundError: SimpleITK is not installed.
     """
     import numpy as np
 
     try:
         import SimpleITK as sitk
     except ModuleNotFoundError as error:
-        raise _no_dependency("SimpleITK") from error
+        raise _missing("SimpleITK") from error
     if series.problem is not None or series.affine is None:
         raise ValueError(f"{series}: {series.problem}")
     reader = sitk.ImageSeriesReader()
@@ -134,7 +133,7 @@ def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
     try:
         image = reader.Execute()
     except RuntimeError as error:
-        path, reason = _undecodable(series)
+        path, reason = _find_undecodable(series)
         raise ValueError(f"{series}: {path} cannot be decoded ({reason}): copy it again") from error
     array = sitk.GetArrayFromImage(image).T
     whole = np.rint(array)
@@ -145,19 +144,19 @@ def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write a volume ``(X, Y, Z)`` with its affine, mm, RAS, where all readers look for it."""
+    """Write a volume ``(X, Y, Z)`` with its affine, mm, RAS, so that all readers find it."""
     import nibabel
 
     nibabel.save(as_nifti(array, affine), path)
 
 
 def as_nifti(array: np.ndarray, affine: np.ndarray) -> Nifti1Image:
-    """The same in memory."""
+    """Make the same in memory."""
     import nibabel
 
     volume = nibabel.Nifti1Image(array, affine)
     volume.header.set_xyzt_units("mm")
-    # ITK reads the qform and nibabel the sform: both say the same.
+    # ITK reads the qform and nibabel the sform, so both are set.
     volume.set_sform(affine, code="scanner")
     volume.set_qform(affine, code="scanner")
     return volume
@@ -177,31 +176,30 @@ def _files(folder: Path) -> Iterator[Path]:
     )
 
 
-def _describe(slices: list[Slice], broken: dict[Path, str]) -> Series:
+def _describe(slices: list[SliceFile], broken: dict[Path, str]) -> Series:
     header = slices[0].header
     about = {
         "uid": str(header.get("SeriesInstanceUID") or ""),
         "number": str(header.get("SeriesNumber") or ""),
         "description": _clean(header.get("SeriesDescription")),
-        "modality": _clean(header.get("Modality")),
         "patient": _clean(header.get("PatientID")),
     }
     files = tuple(item.path for item in slices)
     try:
         if torn := next((broken[path.parent] for path in files if path.parent in broken), None):
-            raise ValueError(torn)  # it may be a slice of this series
+            raise ValueError(torn)  # the torn file may be a slice of this series
         ordered, affine = arrange(slices)
     except ValueError as error:
         other = isinstance(error, OtherImages)
         return Series(**about, files=files, problem=str(error), is_ct=not other)
-    except Exception as error:  # an element may be of any kind, or of another length
-        problem = f"its headers cannot be understood ({_clean(error)}): export it anew"
+    except Exception as error:  # an element may have any type or length
+        problem = f"its headers are malformed ({_clean(error)}): export it again"
         return Series(**about, files=files, problem=problem)
     return Series(**about, files=tuple(ordered), affine=affine)
 
 
-def _undecodable(series: Series) -> tuple[Path, str]:
-    """The first file that ITK cannot read by itself, with its compression."""
+def _find_undecodable(series: Series) -> tuple[Path, str]:
+    """Find the first file that ITK cannot read alone, and its compression."""
     import pydicom
     import SimpleITK as sitk
 
@@ -212,15 +210,15 @@ def _undecodable(series: Series) -> tuple[Path, str]:
             return path, pydicom.dcmread(path, stop_before_pixels=True).file_meta.get(
                 "TransferSyntaxUID", pydicom.uid.UID("")
             ).name or "no transfer syntax"
-    return series.files[0], "its slices do not fit each other"
+    return series.files[0], "its slices do not fit together"
 
 
 def _clean(text: object) -> str:
-    """A value of a header on one line and without control characters."""
+    """Put a value of a header on one line, without control characters."""
     return re.sub(r"[\s\x00-\x1f]+", " ", str(text or "")).strip()
 
 
-def _no_dependency(name: str) -> ModuleNotFoundError:
+def _missing(name: str) -> ModuleNotFoundError:
     return ModuleNotFoundError(
         f"DICOM needs {name}: pip install 'attention-unet-pipeline[data]'", name=name
     )

@@ -1,1 +1,1 @@
-"""NIH Pancreas-CT."""
+"""NIH Pancreas-CT: its download, its labels, its preparation."""

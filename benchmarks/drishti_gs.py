@@ -7,7 +7,7 @@
     python benchmarks/drishti_gs.py article data/prepared/drishti_gs_union
 
 Each training and evaluation is a `monai.bundle run`. To continue an interrupted benchmark, run it
-again: it skips what is finished and resumes interrupted trainings.
+again: it skips what is finished and resumes interrupted training runs.
 """
 
 from __future__ import annotations

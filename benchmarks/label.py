@@ -2,10 +2,10 @@
 
     python benchmarks/label.py FUNDUS_MODEL CT_MODEL [--environment .venv-label]
 
-Each MODEL is a ``model.pt`` or the folder of a training. The benchmark packages both models, serves
-them, segments photographs, submits labels with a larger cup than the model predicts, retrains,
-segments again and compares. Then it times warm requests for one photograph and one CT. The server
-reports the time of transforms and network; the rest of a request is the server's overhead.
+Each MODEL is a ``model.pt`` or the folder of a training run. The benchmark packages both models,
+serves them, segments photographs, submits labels with a larger cup than the model predicts,
+retrains, segments again and compares. Then it times warm requests for one photograph and one CT.
+The server reports the time of transforms and network; the rest of a request is server overhead.
 """
 
 from __future__ import annotations

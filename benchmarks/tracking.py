@@ -148,7 +148,7 @@ def handler(kind: str, uri: str, name: str, folder: Path) -> Any:
 def run(
     step: Callable[[], torch.Tensor], epoch_length: int, recorder: Any, measured: Measured
 ) -> None:
-    """Time one training."""
+    """Time one training run."""
     trainer = Engine(lambda engine, batch: [{"loss": step().detach()}])
     trainer.optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     times: list[tuple[float, float]] = []

@@ -102,9 +102,7 @@ def test_faulty_folders_are_refused_by_name(tmp_path):
     (tmp_path / "elsewhere.txt").rename(lost)
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / "DRISHTIGS_002.PNG").touch()
-    with pytest.raises(
-        ValueError, match=r"DRISHTIGS_002\.PNG"
-    ):
+    with pytest.raises(ValueError, match=r"DRISHTIGS_002\.PNG"):
         find_cases(tmp_path)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ct_dicom import write_dicom_series
 from nibabel import orientations
 
 from pipeline.bundle.cases import read_datalist
@@ -33,12 +34,12 @@ def _patient(number, shape=(20, 22, 12)):
     return np.rint(ct).astype(np.int16), mask
 
 
-def _collection(root, write_series, numbers, *, turned=()):
+def _collection(root, numbers, *, turned=()):
     """The collection in small; the labels of ``turned`` are stored upside down."""
     for number in numbers:
         ct, mask = _patient(number)
         name = f"PANCREAS_{number:04d}"
-        write_series(root / "dicom" / name, ct, CT_AFFINE, PatientID=name)
+        write_dicom_series(root / "dicom" / name, ct, CT_AFFINE, PatientID=name)
         label = mask.astype(np.uint8)
         label = np.flip(label, 2) if number in turned else label
         path = root / f"files/labels/label{number:04d}.nii.gz"
@@ -47,8 +48,8 @@ def _collection(root, write_series, numbers, *, turned=()):
     return root
 
 
-def test_cts_and_labels_are_brought_together(write_series, tmp_path):
-    source = _collection(tmp_path / "in", write_series, [1, 25, 2, 6], turned=[2])
+def test_cts_and_labels_are_brought_together(tmp_path):
+    source = _collection(tmp_path / "in", [1, 25, 2, 6], turned=[2])
     datalist, notes = nih_pancreas.prepare(source, tmp_path / "out")
     assert check_datalist(datalist) == []
     content = read_datalist(datalist)
@@ -67,10 +68,10 @@ def test_cts_and_labels_are_brought_together(write_series, tmp_path):
         assert set(np.asarray(image.dataobj)[np.asarray(label.dataobj) == 1]) == {90}
 
 
-def test_faulty_folders_are_refused_by_name(write_series, tmp_path):
+def test_faulty_folders_are_refused_by_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         nih_pancreas.find_cases(tmp_path / "nowhere")
-    source = _collection(tmp_path / "in", write_series, [1, 2, 3])
+    source = _collection(tmp_path / "in", [1, 2, 3])
     next((source / "files").rglob("label0002*")).rename(tmp_path / "kept.nii.gz")
     next((source / "dicom/PANCREAS_0003").glob("10*")).unlink()
     reason = r"PANCREAS_0003: series .* 1 slice is .*PANCREAS_0002 .* label.*--skip"

@@ -4,11 +4,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
-from ct_dicom import write_dicom_series
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
 from pipeline.cli import main
 from pipeline.datasets.checks import check_datalist
@@ -157,69 +153,3 @@ def test_bad_options_are_refused_before_anything_is_drawn(tmp_path, option, mess
     with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(")", r"\)")):
         write_ct_phantoms(tmp_path / "b", **option)
     assert not (tmp_path / "b").exists()
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    angles=st.tuples(*[st.floats(-180, 180)] * 3),
-    steps=st.tuples(*[st.floats(0.3, 6)] * 3),
-    origin=st.tuples(*[st.floats(-900, 900)] * 3),
-    mirrored=st.booleans(),
-    scale=st.sampled_from([(1.0, -1024.0), (0.5, -2000.0), (2.0, -3024.0)]),
-)
-def test_a_series_says_where_each_value_lies(
-    tmp_path_factory, angles, steps, origin, mirrored, scale
-):
-    pydicom = pytest.importorskip("pydicom")
-    affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * steps
-    affine[:3, 2] *= -1 if mirrored else 1
-    affine[:3, 3] = origin
-    image = np.random.default_rng(0).integers(-512, 500, (5, 4, 3), dtype=np.int16) * 2
-    folder = tmp_path_factory.mktemp("series")
-    paths = write_dicom_series(folder, image, affine, slope=scale[0], intercept=scale[1])
-    identifiers = set()
-    for k, path in enumerate(paths):
-        item = pydicom.dcmread(path)
-        identifiers.add(item.SOPInstanceUID)
-        values = item.pixel_array * item.RescaleSlope + item.RescaleIntercept
-        assert np.array_equal(values, image[:, :, k].T)
-        # DICOM PS3.3 C.7.6.2.1.1: x goes to the left, y to the back
-        along_row, along_column = np.reshape(item.ImageOrientationPatient, (2, 3)).astype(float)
-        down, right = map(float, item.PixelSpacing)
-        for row, column in ((0, 0), (3, 0), (0, 4), (2, 3)):
-            place = np.array(item.ImagePositionPatient, float)
-            place += along_row * right * column + along_column * down * row
-            expected = affine @ (column, row, k, 1)
-            assert np.allclose(place * (-1, -1, 1), expected[:3], atol=1e-4)
-    assert len(identifiers) == 3
-    with pytest.raises(FileExistsError, match="series number"):
-        write_dicom_series(folder, image, affine)
-
-
-def test_another_reader_takes_a_series_as_it_is(tmp_path, phantoms):
-    sitk = pytest.importorskip("SimpleITK")
-    for number, phantom in enumerate(phantoms[:3], 1):
-        write_dicom_series(tmp_path, phantom.image, phantom.affine, number=number)
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(tmp_path))
-    assert len(series) == 3
-    read = {}
-    for uid in series:
-        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path), uid)
-        read[files[0][-15:-9]] = sitk.ReadImage(files)
-    for (_, volume), phantom in zip(sorted(read.items()), phantoms, strict=False):
-        for index in np.ndindex(3, 3, 3):
-            index = (np.array(index) * (np.array(phantom.image.shape) - 1) // 2).tolist()
-            place = np.diag((-1, -1, 1, 1)) @ phantom.affine @ (*index, 1)
-            there = volume.TransformPhysicalPointToIndex(place[:3].tolist())
-            assert volume[there] == phantom.image[tuple(index)]
-
-
-def test_a_skewed_volume_makes_no_series(tmp_path):
-    skewed = np.eye(4)
-    skewed[0, 2] = 0.3
-    with pytest.raises(ValueError, match="right angles"):
-        write_dicom_series(tmp_path / "a", np.zeros((4, 4, 4)), skewed)
-    with pytest.raises(ValueError, match="slope and intercept"):
-        write_dicom_series(tmp_path / "a", np.full((4, 4, 4), -2000), np.eye(4))
-    assert not (tmp_path / "a").exists()

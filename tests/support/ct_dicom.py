@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 _DAY, _TIME = "20200101", "120000"
 
 
 def write_dicom_series(
-    folder: str | Path,
+    folder: Path,
     array: np.ndarray,
     affine: np.ndarray,
     *,
@@ -19,53 +22,41 @@ def write_dicom_series(
     number: int = 1,
     slope: float = 1.0,
     intercept: float = -1024.0,
+    change: Callable[[int, Any], None] | None = None,
+    **tags: Any,
 ) -> list[Path]:
     """Write CT images (DICOM PS3.3 A.3) with the attributes that their modules require.
 
     The same arguments give the same identifiers; two series of one ``patient`` share their study
-    and frame of reference.
+    and frame of reference. The names of the files say nothing about their order.
 
     Args:
-        folder: where to add the files; existing files of other series stay.
+        folder: where to add the files.
         array: HU, ``(X, Y, Z)``; ``array[:, :, k]`` becomes one file, X its columns, Y its rows.
         affine: maps voxel indices to mm, RAS, ``(4, 4)``, with columns at right angles.
         patient: ID and family name.
-        description: of the series; part of what its identifiers derive from.
+        description: of the series.
         number: of the series.
         slope: HU per stored value.
         intercept: HU of the stored value 0.
+        change: called with the index and the dataset of each slice before it is written.
+        tags: elements of all slices, in the place of those written otherwise.
 
     Returns:
         The files, in the order of the slices.
-
-    Raises:
-        ValueError: the array has no three axes, the affine is skewed, or a value cannot be stored.
-        FileExistsError: the folder holds files of this series already.
     """
+    pytest.importorskip("pydicom")
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-    if array.ndim != 3:
-        raise ValueError(f"the array has {array.ndim} axes: give a volume (X, Y, Z)")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     axes = np.diag((-1.0, -1.0, 1.0)) @ affine[:3, :3] / spacing  # RAS to DICOM's LPS
-    if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
-        raise ValueError("the columns of the affine are not at right angles: resample the volume")
     stored = np.rint((array - intercept) / slope)
-    if stored.min() < 0 or stored.max() > 65535:
-        raise ValueError(
-            f"stored values are {stored.min():g} to {stored.max():g}: choose slope and intercept "
-            "so that they are 0 to 65535"
-        )
     study = generate_uid(entropy_srcs=[patient, "study"])
     frame = generate_uid(entropy_srcs=[patient, "frame of reference"])
-    series = generate_uid(entropy_srcs=[patient, description, str(number)])
-    folder = Path(folder)
+    series = generate_uid(entropy_srcs=[patient, description, str(number), str(tags)])
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"series{number:02d}_{k + 1:04d}.dcm" for k in range(array.shape[2])]
-    if taken := [path for path in paths if path.exists()]:
-        raise FileExistsError(f"{taken[0]} exists: give another folder or series number")
-
+    paths = [folder / f"{(k * 7 + 3) % 997:02d} ä {number}" for k in range(array.shape[2])]
     for k, path in enumerate(paths):
         place = np.diag((-1.0, -1.0, 1.0)) @ (affine @ (0, 0, k, 1))[:3]
         meta = FileMetaDataset()
@@ -73,7 +64,7 @@ def write_dicom_series(
         meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[series, str(k)])
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         image = FileDataset(str(path), Dataset(), file_meta=meta, preamble=b"\0" * 128)
-        image.SpecificCharacterSet = "ISO_IR 100"
+        image.SpecificCharacterSet = "ISO_IR 192"
         image.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         image.SOPClassUID = meta.MediaStorageSOPClassUID
         image.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
@@ -100,6 +91,10 @@ def write_dicom_series(
         image.RescaleType = "HU"
         image.WindowCenter, image.WindowWidth = 40, 400
         image.PixelData = stored[:, :, k].T.astype("<u2").tobytes()
+        for name, value in tags.items():
+            setattr(image, name, value)
+        if change:
+            change(k, image)
         image.save_as(path, enforce_file_format=True)
     return paths
 

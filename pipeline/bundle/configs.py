@@ -123,7 +123,7 @@ class Config:
         read = self.content.keys() & (references(self.content) | READ_BY_MONAI)
         for name, value in given.items():
             if top_level(name) not in read:
-                hint = suggestion(name, read)
+                hint = suggestion(name, read - of_role(read, Role.ASSEMBLY))
                 raise InputError(
                     f"{where}{name} {value}: nothing in the bundle reads this id; {hint}"
                 )

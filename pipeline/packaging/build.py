@@ -98,10 +98,10 @@ def contents(
 ) -> tuple[dict[str, bytes], tuple[dict[str, Any], Path]]:
     """The files of a package, and the inference config and weights that it is made of."""
     fix = "give the folder of a bundle."
-    train, inference, multi_gpu = (
-        Config.read(bundle / "configs" / f"{name}.json", fix=fix)
-        for name in ("train", "inference", "multi_gpu")
+    train, inference = (
+        Config.read(bundle / "configs" / f"{name}.json", fix=fix) for name in ("train", "inference")
     )
+    multi_gpu = read_json(bundle / "configs/multi_gpu.json", fix)
     training = train.as_trained(source.config)
     own = inference.as_trained(training.content)
     network, state = read_network(training, source)
@@ -127,14 +127,14 @@ def contents(
         "train": packaged_training(training, name),
         "inference": packaged,
         # The one name under which MONAI Label looks for it on a machine with several GPUs.
-        "multi_gpu_train": multi_gpu.content,
+        "multi_gpu_train": multi_gpu,
     }
     files = {f"configs/{each}.json": as_json(content) for each, content in jsons.items()}
     for each in ("configs/logging.conf", "LICENSE", "docs/data_license.txt"):
         files[each] = (bundle / each).read_bytes()
     files["docs/README.md"] = card.encode()
     files |= scripts(
-        [training.content, own.content, multi_gpu.content, "pipeline.engines.UpdateModel"]
+        [training.content, own.content, multi_gpu, "pipeline.engines.UpdateModel"]
     )
     files[WEIGHTS] = as_bytes(state)
     if exports:

@@ -6,6 +6,7 @@ import pkgutil
 import re
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,28 @@ def test_imports_go_down_only(path):
         assert top != "mlflow" or not on_loading, f"{name}: import it inside a function"
 
 
+def module_files(name):
+    """The file of a dotted name, and that of each package on the way to it."""
+    path = ROOT
+    for part in name.split("."):
+        if (path / f"{part}.py").is_file():
+            yield path / f"{part}.py"
+        path = path / part
+
+
+def test_no_file_of_code_is_too_long_to_have_one_idea():
+    lengths = {path: path.read_text().count("\n") for path in (ROOT / "pipeline").rglob("*.py")}
+    assert not {name_of(path): n for path, n in lengths.items() if n > 300}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {
+        path: {file for name, *_ in imports(path) for file in module_files(name)} - {path}
+        for path in (ROOT / "pipeline").rglob("*.py")
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names them
+
+
 def test_the_exact_versions_are_within_the_declared_ones():
     declared = PROJECT["project"]["dependencies"] + [
         line for lines in PROJECT["project"]["optional-dependencies"].values() for line in lines
@@ -128,6 +151,21 @@ def test_training_and_inference_see_the_same_image_and_network(configs):
     assert {"roi_size", "channels"} <= plain
     for name in plain | {"network_def", "network", "preprocessing"}:
         assert infer[name] == train[name], name
+
+
+@pytest.mark.parametrize("configs", CONFIGS, ids=name_of)
+def test_evaluation_and_inference_make_a_mask_by_the_same_steps(configs):
+    evaluate, infer = (
+        json.loads((configs / f"{name}.json").read_text()) for name in ("evaluate", "inference")
+    )
+    steps = evaluate["validate#postprocessing"]["transforms"]
+    # Inference goes on to one mask, and to a file.
+    more = infer["postprocessing"]["transforms"][len(steps) :]
+    assert infer["postprocessing"]["transforms"] == steps + more
+    names = [step["_target_"].split(".")[-1] for step in more]
+    assert names == ["RegionsToLabeld", "SaveImaged"]
+    for name in evaluate.keys() & infer.keys():
+        assert evaluate[name] == infer[name] or not is_plain(evaluate[name]), name
 
 
 def options_of(bundle):

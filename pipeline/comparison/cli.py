@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+
+from ..errors import InputError
 
 
 def compare(
@@ -17,10 +20,10 @@ def compare(
     query: Annotated[
         str,
         typer.Option(
-            "--filter", help="MLflow's own filter, such as \"tags.pipeline.section = 'testing'\"."
+            "--filter", help="In MLflow's syntax, such as \"tags.pipeline.section = 'testing'\"."
         ),
     ] = "",
-    parent: Annotated[str, typer.Option(help="Id of the run that the runs belong to.")] = "",
+    parent: Annotated[str, typer.Option(help="Id of the parent of the runs.")] = "",
     by: Annotated[
         str, typer.Option(help="Tag or parameter whose values are compared.")
     ] = "pipeline.network",
@@ -28,7 +31,7 @@ def compare(
         str, typer.Option(help="What the others are compared to (default: unet, else the first).")
     ] = "",
     common: Annotated[
-        bool, typer.Option("--common", help="Compare over the cases and folds that all share.")
+        bool, typer.Option("--common", help="Compare the cases, folds and seeds that all share.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the report in the output folder.")
@@ -37,19 +40,45 @@ def compare(
         str, typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, else MLflow's own).")
     ] = "",
 ) -> None:
-    """Compare evaluations that MLflow holds: tables, tests, pictures, one HTML page."""
-    from .compare import compare_evaluations
+    """Compare evaluations in MLflow: tables, tests and pictures on one HTML page.
 
-    report = compare_evaluations(
-        output,
-        experiment=experiment,
-        runs=run or [],
-        query=query,
-        parent=parent,
-        by=by,
-        baseline=baseline,
-        common=common,
-        overwrite=overwrite,
-        tracking_uri=tracking_uri,
-    )
-    typer.echo(report)
+    No network runs. If the evaluations have a common parent run, it gets the report too.
+    """
+    from ..files import new_folder
+    from ..tracking.store import connect
+    from .checks import cell_order, check_comparable, count_repeats
+    from .evaluations import attach_report, find_evaluations, find_parent, read_evaluations
+    from .report import Comparison, write_report
+    from .sections import make_sections
+    from .statistics import average_cases
+
+    with new_folder(output, overwrite=overwrite) as stage, TemporaryDirectory() as scratch:
+        client = connect(tracking_uri)
+        found, notes = find_evaluations(
+            client, experiment=experiment, runs=run or [], query=query, parent=parent
+        )
+        evaluations = read_evaluations(client, found, by=by, folder=Path(scratch))
+        evaluations, left_out = check_comparable(evaluations, common=common)
+        evaluations.sort(key=lambda each: (each.network, cell_order(each.cell)))
+        names = sorted({each.network for each in evaluations})
+        if baseline and baseline not in names:
+            raise InputError(f"--baseline {baseline}: give one of {', '.join(names)}")
+        baseline = baseline or ("unet" if "unet" in names else names[0])
+        results = average_cases(evaluations, baseline=baseline)
+        low, high = count_repeats(evaluations)
+        times = str(low) if low == high else f"{low} to {high}"
+        averaged = f" Each is first averaged over its {times} evaluations (folds, seeds)."
+        section, bundle = (evaluations[0].tag(name) or "unknown" for name in ("section", "bundle"))
+        summary = (
+            f"{len(results.cases)} cases ({section} section of {bundle}), {len(evaluations)} "
+            f"evaluations. A case is the unit of all statistics.{averaged if high > 1 else ''}"
+        )
+        write_report(
+            stage,
+            title=f"Comparison of {', '.join(results.tables)}",
+            summary=[summary, *notes, *left_out],
+            sections=make_sections(Comparison(client, results, evaluations, stage, Path(scratch))),
+        )
+        if target := parent or find_parent(evaluations):
+            attach_report(client, target, stage)
+    typer.echo(output / "report.html")

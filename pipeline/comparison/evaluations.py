@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+log = logging.getLogger(__name__)
 KIND, TRAINING, PARENT = "pipeline.kind", "pipeline.training_run_id", "mlflow.parentRunId"
 
 
@@ -86,14 +89,16 @@ def find_evaluations(
         raise InputError("nothing to compare: give --experiment, --parent, --filter or --run")
     store = without_password(client.tracking_uri)
     names = {each.experiment_id: each.name for each in read_pages(client.search_experiments)}
-    found = [get_run(client, run) for run in runs]
+    found = []
+    for run_id in (*runs, *filter(None, [parent])):
+        with blame(f"run {run_id}"):
+            found.append(client.get_run(run_id))
+    found = found[: len(runs)]  # the parent only has to exist
     if experiment or query or parent:
         within = [key for key, name in names.items() if name == experiment]
         if experiment and not within:
             near = suggestion(experiment, names.values())
             raise InputError(f"--experiment {experiment}: not an experiment at {store}; {near}")
-        if parent:
-            get_run(client, parent)
         below = f"tags.{PARENT} = '{parent}'" if parent else ""
         condition = " and ".join(part for part in (query, below) if part)
         matches = search_runs(client, within or list(names), condition)
@@ -208,22 +213,20 @@ def download_artifact(client: MlflowClient, run: Run, artifact: str, folder: Pat
     return path if path.is_file() else None
 
 
-def get_run(client: MlflowClient, run_id: str) -> Run:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id)
-    except MlflowException as error:
-        raise InputError(f"run {run_id}: {without_password(one_line(error))}") from error
-
-
 def search_runs(client: MlflowClient, experiments: list[str], condition: str) -> list[Run]:
+    with blame(f"--filter {condition}"):
+        return read_pages(client.search_runs, experiment_ids=experiments, filter_string=condition)
+
+
+@contextmanager
+def blame(option: str) -> Iterator[None]:
+    """Raise an error of MLflow as one that names the option."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return read_pages(client.search_runs, experiment_ids=experiments, filter_string=condition)
+        yield
     except MlflowException as error:
-        raise InputError(f"--filter {condition}: {without_password(one_line(error))}") from error
+        raise InputError(f"{option}: {without_password(one_line(error))}") from error
 
 
 def read_pages(search: Any, **options: Any) -> list[Any]:
@@ -234,3 +237,20 @@ def read_pages(search: Any, **options: Any) -> list[Any]:
         page = search(**options, page_token=page.token)
         found += page
     return found
+
+
+def find_parent(evaluations: Sequence[Evaluation]) -> str | None:
+    """The id of the run that all evaluations belong to, if there is one."""
+    parents = {each.run.data.tags.get(PARENT) for each in evaluations}
+    return parents.pop() if len(parents) == 1 else None
+
+
+def attach_report(client: MlflowClient, run_id: str, folder: Path) -> None:
+    """Log the report to the parent run too; warn if the store refuses it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_artifacts(run_id, str(folder), "comparison")
+    except (MlflowException, OSError) as error:
+        reason = without_password(one_line(error, None))
+        log.warning("the report is not attached to run %s: %s", run_id, reason)

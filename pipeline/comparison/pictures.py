@@ -10,14 +10,13 @@ import numpy as np
 
 from ..evaluation.cases import pick_examples
 from ..evaluation.figures.display import view_case
-from ..evaluation.figures.photographs import draw_comparison
+from ..evaluation.figures.photographs import Example, draw_comparison
 from ..evaluation.masks import read_mask
 from .evaluations import Evaluation
+from .report import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from .sections import Comparison
 
 Masks = tuple[np.ndarray, np.ndarray]  # (R, *spatial) and the affine
 
@@ -37,27 +36,20 @@ def draw_examples(comparison: Comparison) -> tuple[Figure | None, list[str]]:
         return None, ["There is no picture: the evaluations did not save their predictions."]
     table = found.tables[found.baseline]
     score = table[[f"dice/{region}" for region in found.regions]].mean(axis=1)
-    photographs, truths, titles, notes = [], [], [], []
-    shown: dict[str, list[np.ndarray]] = {network: [] for network in found.tables}
-    scores: dict[str, list[list[float]]] = {network: [] for network in found.tables}
+    examples, notes = [], []
     for rank, case in pick_examples(score.sort_values(kind="stable").index).items():
         first = {each.network: each for each in reversed(evaluations) if case in each.cases.index}
-        masks = {name: read_prediction(comparison, first[name], case, values) for name in shown}
+        masks = {
+            name: read_prediction(comparison, first[name], case, values) for name in found.tables
+        }
         if lost := [name for name, mask in masks.items() if mask is None]:
             notes.append(f"{case} is not drawn: {', '.join(lost)} saved no prediction of it.")
             continue
-        photograph, truth, predicted, missing = view_example(
-            first[found.baseline], case, masks, values
-        )
-        notes += missing
-        photographs.append(photograph)
-        truths.append(truth)
-        titles.append(f"{rank}: {case}")
-        for name in shown:
-            shown[name].append(predicted[name])
-            row = first[name].cases.loc[case]
-            scores[name].append([float(row[f"dice/{region}"]) for region in values])
-    if not photographs:
+        picture, truth, predicted = view_example(first[found.baseline], case, masks, values, notes)
+        rows = {name: first[name].cases.loc[case] for name in masks}
+        dice = {name: [row[f"dice/{region}"] for region in values] for name, row in rows.items()}
+        examples.append(Example(f"{rank}: {case}", picture, truth, predicted, dice))
+    if not examples:
         return None, notes
     rule = (
         f"The cases where {found.baseline} is worst, median and best by mean Dice over the "
@@ -66,10 +58,7 @@ def draw_examples(comparison: Comparison) -> tuple[Figure | None, list[str]]:
     )
     if len({each.cell for each in evaluations}) > 1:
         rule += " A case with several evaluations is shown from the first fold and seed."
-    figure = draw_comparison(
-        photographs, truths, shown, regions=list(values), titles=titles, scores=scores
-    )
-    return figure, [rule, *notes]
+    return draw_comparison(examples, regions=list(values)), [rule, *notes]
 
 
 def read_prediction(
@@ -84,13 +73,16 @@ def read_prediction(
 
 
 def view_example(
-    evaluation: Evaluation, case: str, masks: Mapping[str, Masks], values: Mapping[str, list[int]]
-) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray], list[str]]:
-    """Picture ``(H, W, 3)``, truth and predictions ``(R, H, W)`` of a case, and what is missing.
+    evaluation: Evaluation,
+    case: str,
+    masks: Mapping[str, Masks],
+    values: Mapping[str, list[int]],
+    notes: list[str],
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
+    """Picture ``(H, W, 3)``, truth and predictions ``(R, H, W)`` of a case.
 
-    A volume is shown at the slice with the largest truth.
+    A volume is shown at the slice with the largest truth. Missing files are added to ``notes``.
     """
-    notes = []
     row = evaluation.cases.loc[case]
     image, label = (str(row.get(key) or "") for key in ("image", "label"))
     first, affine = next(iter(masks.values()))
@@ -110,4 +102,4 @@ def view_example(
         )
         picture, predicted, true = view_case(None, every, truth, affine=affine)
     split = predicted.reshape(len(masks), -1, *predicted.shape[1:])
-    return picture, true if known else None, dict(zip(masks, split, strict=True)), notes
+    return picture, true if known else None, dict(zip(masks, split, strict=True))

@@ -6,9 +6,17 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..evaluation.figures.panels import save_figure
 from ..evaluation.summary import write_rows
+from .evaluations import Evaluation, download_artifact
+from .statistics import Results
 from .tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
 
 TEMPLATE = "report.html.jinja"
 
@@ -35,6 +43,33 @@ class Section:
     table: Table | None = None
     pictures: list[Picture] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Comparison:
+    """What the sections are made from, and where their files go.
+
+    Attributes:
+        client: of the store.
+        results: the values of all cases.
+        evaluations: in the order of networks, folds and seeds.
+        folder: of the report.
+        scratch: folder for files from a remote store.
+    """
+
+    client: MlflowClient
+    results: Results
+    evaluations: list[Evaluation]
+    folder: Path
+    scratch: Path
+
+    def save(self, name: str, figure: Figure, notes: Sequence[str] = ()) -> Picture:
+        path = self.folder / "figures" / f"{name}.png"
+        save_figure(figure, path, dpi=150)
+        return Picture(name.replace("_", " ").capitalize(), path, list(notes))
+
+    def download(self, evaluation: Evaluation, artifact: str) -> Path | None:
+        return download_artifact(self.client, evaluation.run, artifact, self.scratch)
 
 
 def write_report(

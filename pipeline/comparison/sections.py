@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..evaluation.figures.panels import save_figure
-from .evaluations import Evaluation, download_artifact
 from .figures import draw_box_plots, plot_learning_curves, plot_sizes
 from .pictures import draw_examples
-from .report import Picture, Section
-from .statistics import Results
+from .report import Comparison, Picture, Section
 from .tables import (
     make_difference_table,
     make_footprint_table,
@@ -25,38 +18,7 @@ from .tables import (
     make_size_table,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from mlflow import MlflowClient
-
 CURVE = "val/dice"
-
-
-@dataclass
-class Comparison:
-    """What the sections are made from, and where their files go.
-
-    Attributes:
-        client: of the store.
-        results: the values of all cases.
-        evaluations: in the order of networks, folds and seeds.
-        folder: of the report.
-        scratch: folder for files from a remote store.
-    """
-
-    client: MlflowClient
-    results: Results
-    evaluations: list[Evaluation]
-    folder: Path
-    scratch: Path
-
-    def save(self, name: str, figure: Figure, notes: Sequence[str] = ()) -> Picture:
-        path = self.folder / "figures" / f"{name}.png"
-        save_figure(figure, path, dpi=150)
-        return Picture(name.replace("_", " ").capitalize(), path, list(notes))
-
-    def download(self, evaluation: Evaluation, artifact: str) -> Path | None:
-        return download_artifact(self.client, evaluation.run, artifact, self.scratch)
 
 
 def make_sections(comparison: Comparison) -> list[Section]:

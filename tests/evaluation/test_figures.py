@@ -12,6 +12,7 @@ from PIL import Image
 from pipeline.evaluation.figures.display import as_picture, view_case
 from pipeline.evaluation.figures.panels import RED, YELLOW
 from pipeline.evaluation.figures.photographs import (
+    Example,
     draw_attention,
     draw_comparison,
     draw_overlays,
@@ -45,32 +46,21 @@ def test_contours_lie_around_their_regions(column, rendered, marked):
 def test_the_comparison_shows_each_network_in_its_column(rendered, marked):
     photograph = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
     truth, none = masks(60, 40), np.zeros((2, HEIGHT, WIDTH), dtype=bool)
-    figure = draw_comparison(
-        [photograph] * 2, [truth] * 2, {"A": [truth, none], "B": [truth] * 2}, regions=REGIONS
-    )
+    examples = [
+        Example("1", photograph, truth, {"A": truth, "B": truth}, {"A": (1, 1), "B": (0.9, 0.8)}),
+        Example("2", photograph, truth, {"A": none, "B": truth}, {"A": (0, 0), "B": (1, 1)}),
+        Example("3", photograph, None, {"A": truth, "B": none}, {"A": (0, 0), "B": (0, 0)}),
+    ]
+    figure = draw_comparison(examples, regions=REGIONS)
     picture = rendered(figure)
-    panels = np.array(figure.axes).reshape(2, 4)
+    panels = np.array(figure.axes).reshape(3, 4)
     shown = [[marked(picture, panel, RED) is not None for panel in row] for row in panels]
-    assert shown == [[False, True, True, True]] * 2  # a missed disc still shows the expert's
+    # A missed disc still shows the expert's.
+    assert shown == [*[[False, True, True, True]] * 2, [False, False, True, False]]
     labels = [[panel.get_xlabel() for panel in row[2:]] for row in panels]
-    perfect = "Dice: disc 1.000, cup 1.000"
-    assert labels == [[perfect, perfect], ["Dice: disc 0.000, cup 0.000", perfect]]
-
-    given = draw_comparison(
-        [photograph], [truth], {"A": [truth]}, regions=REGIONS, scores={"A": [[0.9, 0.8]]}
-    )
-    assert given.axes[2].get_xlabel() == "Dice: disc 0.900, cup 0.800"
-
-    with pytest.raises(ValueError, match=r"B has 1 .* 2"):
-        draw_comparison([photograph] * 2, [truth] * 2, {"B": [truth]}, regions=REGIONS)
-
-
-def test_without_a_truth_nothing_is_scored(rendered, marked):
-    photograph, found = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8), masks(60, 40)
-    figure = draw_comparison([photograph], [None], {"A": [found]}, regions=REGIONS)
-    shown = [marked(rendered(figure), panel, RED) is not None for panel in figure.axes]
-    assert shown == [False, False, True]
-    assert "Dice" not in figure.axes[2].get_xlabel()
+    assert labels[0] == ["Dice: disc 1.000, cup 1.000", "Dice: disc 0.900, cup 0.800"]
+    assert labels[1] == ["Dice: disc 0.000, cup 0.000", "Dice: disc 1.000, cup 1.000"]
+    assert [row[0].get_xlabel() for row in panels] == ["1", "2", "3"]
 
 
 def test_attention_covers_the_photograph_and_names_its_grid(rendered):

@@ -8,7 +8,8 @@ them in memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -49,70 +50,51 @@ def draw_overlays(
         frame(whole, window)
         zoom(crop, window)
         whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=TEXT)
-        scores = _format_dice(_measure_dice(prediction, truth), regions)
-        crop.set_title(scores, loc="left", fontsize=11, color=TEXT)
+        scores = [dice(MaskPair(*masks)) for masks in zip(prediction, truth, strict=True)]
+        crop.set_title(_format_dice(scores, regions), loc="left", fontsize=11, color=TEXT)
     add_legend(figure, regions)
     return figure
 
 
-def draw_comparison(
-    photographs: Sequence[np.ndarray],
-    truth: Sequence[np.ndarray | None],
-    predictions: Mapping[str, Sequence[np.ndarray]],
-    *,
-    regions: Sequence[str],
-    titles: Sequence[str] = (),
-    scores: Mapping[str, Sequence[Sequence[float]]] | None = None,
-) -> Figure:
-    """Draw networks side by side: a row per photograph, columns for image, expert and networks.
+@dataclass
+class Example:
+    """One image and what several networks predict for it, by network."""
+
+    title: str
+    photograph: np.ndarray  # (H, W, 3)
+    truth: np.ndarray | None  # (R, H, W)
+    predictions: dict[str, np.ndarray]  # (R, H, W)
+    dice: dict[str, Sequence[float]]  # per region, of the whole volume if it is a slice
+
+
+def draw_comparison(examples: Sequence[Example], *, regions: Sequence[str]) -> Figure:
+    """Draw networks side by side: a row per example, columns for image, expert and networks.
 
     All columns but the first show the crop that is framed in the first one. The Dice of each
     network stands below its panel.
-
-    Args:
-        photographs: N of ``(H, W, 3)``.
-        truth: N of ``(R, H, W)``; None if it is not available.
-        predictions: per network name, N of ``(R, H, W)``.
-        regions: the R names of the mask channels.
-        titles: N names of the photographs, or none.
-        scores: per network name, N times the Dice of each region, for example of a whole volume;
-            by default the Dice on the photograph.
-
-    Raises:
-        ValueError: a network does not have one prediction per photograph.
     """
-    for name, masks in {"the truth": truth, **predictions}.items():
-        if len(masks) != len(photographs):
-            raise ValueError(
-                f"{name} has {len(masks)} masks for {len(photographs)} photographs: "
-                "give one per photograph, in the same order"
-            )
-    figure, axes = make_panels(
-        [_aspect(photographs[0])] * len(photographs), 2 + len(predictions), width=2.5
-    )
-    heads = ["Image", "Expert", *predictions]
-    for panel, head in zip(axes[0], heads, strict=True):
+    names = list(examples[0].predictions)
+    aspects = [_aspect(examples[0].photograph)] * len(examples)
+    figure, axes = make_panels(aspects, 2 + len(names), width=2.5)
+    for panel, head in zip(axes[0], ["Image", "Expert", *names], strict=True):
         panel.set_title(head, fontsize=12, fontweight="bold", color=TEXT)
-    for index, (row, photograph, true) in enumerate(zip(axes, photographs, truth, strict=True)):
-        shown = [masks[index] for masks in predictions.values()]
-        known = true is not None
-        true = true if known else np.zeros_like(shown[0])
-        window = _find_window(true, *shown)
-        for panel in row:
-            panel.imshow(photograph)
-        frame(row[0], window)
-        row[0].set_xlabel(titles[index] if titles else " ", fontsize=9, color=TEXT)
-        zoom(row[1], window)
-        draw_masks(row[1], true, DASHED, width=1.8, fill=True)
-        if not known:
-            row[1].set_xlabel("not at hand", fontsize=9, color=TEXT)
-        for panel, name, mask in zip(row[2:], predictions, shown, strict=True):
+    for (image, expert, *panels), example in zip(axes, examples, strict=True):
+        masks = [example.predictions[name] for name in names]
+        truth = np.zeros_like(masks[0]) if example.truth is None else example.truth
+        window = _find_window(truth, *masks)
+        for panel in (image, expert, *panels):
+            panel.imshow(example.photograph)
+        frame(image, window)
+        image.set_xlabel(example.title, fontsize=9, color=TEXT)
+        zoom(expert, window)
+        draw_masks(expert, truth, DASHED, width=1.8, fill=True)
+        if example.truth is None:
+            expert.set_xlabel("not available", fontsize=9, color=TEXT)
+        for panel, name, mask in zip(panels, names, masks, strict=True):
             zoom(panel, window)
             draw_masks(panel, mask, SOLID, width=1.8, fill=True)
-            draw_masks(panel, true, DASHED, width=1.3)
-            if scores or known:
-                own = scores[name][index] if scores else _measure_dice(mask, true)
-                panel.set_xlabel(_format_dice(own, regions), fontsize=9, color=TEXT)
+            draw_masks(panel, truth, DASHED, width=1.3)
+            panel.set_xlabel(_format_dice(example.dice[name], regions), fontsize=9, color=TEXT)
     add_legend(figure, regions)
     return figure
 
@@ -174,11 +156,6 @@ def _centre(middle: float, length: int, size: int) -> tuple[int, int]:
     """Start and end of ``length`` px around ``middle``, moved to lie within ``size``."""
     start = int(np.clip(middle - length / 2, 0, size - length))
     return start, start + length
-
-
-def _measure_dice(prediction: np.ndarray, truth: np.ndarray) -> list[float]:
-    """The Dice of each region."""
-    return [dice(MaskPair(mask, true)) for mask, true in zip(prediction, truth, strict=True)]
 
 
 def _format_dice(scores: Sequence[float], regions: Sequence[str]) -> str:

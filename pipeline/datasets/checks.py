@@ -18,6 +18,7 @@ from rich.progress import track
 
 from ..bundle.cases import FILES, read_datalist
 from ..errors import InputError, one_line
+from ..files import some
 from ..transforms.read import picture_problem
 from ..transforms.volume_checks import (
     UnfitVolume,
@@ -27,6 +28,9 @@ from ..transforms.volume_checks import (
     read_volume,
     value_problems,
 )
+
+Fault = tuple[str, str]  # a problem and its fix
+Pixels = tuple[np.ndarray, np.ndarray | None]  # of a picture, or of a volume and its affine
 
 _READ_AGAIN = "copy or extract the file again"
 _VOLUMES = (".nii", ".nii.gz")
@@ -68,6 +72,10 @@ def check_datalist(path: str | Path, dataset_dir: str | Path | None = None) -> l
         return [DataProblem(path.name, str(error), "correct the datalist")]
 
     problems: list[DataProblem] = []
+
+    def note(item: str, *faults: Fault) -> None:
+        problems.extend(DataProblem(item, *fault) for fault in faults)
+
     places: dict[str, list[str]] = defaultdict(list)  # patient -> "fold 2", "testing", ...
     seen: dict[str, str] = {}  # digest of the pixels -> image
     present: set[int] = set()  # values that some label of a volume holds
@@ -81,45 +89,53 @@ def check_datalist(path: str | Path, dataset_dir: str | Path | None = None) -> l
     for split, number, case in track(
         cases, description="Checking", console=Console(stderr=True), transient=True
     ):
-        entry = f"{split}[{number}]"
-        if malformed := list(_check_entry(entry, case, needs_fold=split == "training")):
-            problems += malformed
+        if faults := list(_check_entry(case, needs_fold=split == "training")):
+            note(f"{split}[{number}]", *faults)
             continue
         places[case["patient"]].append("testing" if split == "testing" else f"fold {case['fold']}")
-        problems += _check_case(folder, case, values, seen=seen, present=present, ct=ct)
+        read: dict[str, Pixels] = {}
+        for key in FILES:
+            try:
+                read[key] = _read_file(folder, case[key])
+            except UnfitVolume as error:
+                note(case[key], error.args)
+        if image := read.get("image"):
+            note(case["image"], *_check_image(folder / case["image"], *image, ct=ct))
+            digest = _digest(image[0])
+            if first := seen.get(digest):
+                note(case["image"], (f"same pixels as {first}", "keep one of the two"))
+            seen.setdefault(digest, case["image"])
+        if label := read.get("label"):
+            held = set(np.unique(label[0]).tolist())
+            note(case["label"], *_check_label(folder / case["label"], *label, held, values))
+            if label[1] is not None:
+                present |= held - {0}
+        if image and label and (how := _compare_grids(image, label)):
+            fix = "export the mask again with one channel, or resample it to the image"
+            note(case["label"], (f"is not on the grid of its image: {how}", fix))
     for patient, where in places.items():
         if len(distinct := sorted(set(where))) > 1:
-            problems.append(
-                DataProblem(
-                    patient, f"patient in {' and '.join(distinct)}", "keep each patient in one"
-                )
-            )
+            note(patient, (f"patient in {' and '.join(distinct)}", "keep each patient in one"))
     # A patient may lack a structure, such as a tumour; all patients may not.
     if present and (missing := [values[value] for value in sorted(values.keys() - present - {0})]):
-        problems.append(
-            DataProblem(path.name, f"no label holds {' or '.join(missing)}", 'correct its "labels"')
-        )
+        note(path.name, (f"no label holds {' or '.join(missing)}", 'correct its "labels"'))
     return problems
 
 
-def _check_entry(entry: str, case: Any, *, needs_fold: bool) -> Iterator[DataProblem]:
-    """Yield the problems of an entry by itself."""
+def _check_entry(case: Any, *, needs_fold: bool) -> Iterator[Fault]:
+    """Yield the faults of an entry by itself."""
     if not isinstance(case, dict):
-        yield DataProblem(
-            entry, f"is {case!r}", 'write {"image": ..., "label": ..., "patient": ...}'
-        )
+        yield f"is {case!r}", 'write {"image": ..., "label": ..., "patient": ...}'
         return
     for key in (*FILES, "patient"):
         value = case.get(key)
         if not isinstance(value, str) or not value:
-            yield DataProblem(entry, f'"{key}" is {value!r}', f'give "{key}" as a string')
+            yield f'"{key}" is {value!r}', f'give "{key}" as a string'
         elif key != "patient" and _escapes(value):
-            yield DataProblem(
-                entry, f'"{key}" {value} leaves the dataset folder', "give a path inside it"
-            )
+            yield f'"{key}" {value} leaves the dataset folder', "give a path inside it"
     fold = case.get("fold")
     if needs_fold and (not isinstance(fold, int) or isinstance(fold, bool) or fold < 0):
-        yield DataProblem(entry, f'"fold" is {fold!r}', 'give "fold" as a number, 0 to 4')
+        yield f'"fold" is {fold!r}', 'give "fold" as a number, 0 to 4'
 
 
 def _escapes(path: str) -> bool:
@@ -128,105 +144,72 @@ def _escapes(path: str) -> bool:
     return plain.startswith(("/", "../")) or plain == ".." or bool(ntpath.splitdrive(path)[0])
 
 
-def _check_case(
-    folder: Path,
-    case: dict,
-    values: dict[int, str],
-    *,
-    seen: dict[str, str],
-    present: set[int],
-    ct: bool,
-) -> Iterator[DataProblem]:
-    """Yield the problems of the pixels.
+def _read_file(folder: Path, name: str) -> Pixels:
+    """Read all pixels of a picture ``(H, W[, C])``, or a NIfTI volume with its affine.
 
-    ``seen`` and ``present`` gather what is compared across cases.
+    Raises:
+        UnfitVolume: it is something else, or cannot be read.
     """
-    read: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
-    for key in FILES:
-        path = folder / case[key]
-        if path.is_dir():
-            yield DataProblem(case[key], "is a folder", "convert a series: data prepare dicom")
-            continue
-        if not path.is_file():
-            yield DataProblem(
-                case[key], "missing file", f"put it below {folder}, or set --dataset-dir"
-            )
-            continue
-        try:
-            read[key] = _read_pixels(path)
-        except UnfitVolume as error:
-            yield DataProblem(case[key], *error.args)
-            continue
-        except Exception as error:  # readers raise about anything on a broken file
-            yield DataProblem(case[key], f"cannot be read: {one_line(error, None)}", _READ_AGAIN)
-            continue
-        pixels, affine = read[key]
-        if affine is None:
-            if key == "image":
-                yield from _photograph_problems(path, case[key], pixels)
-            continue
-        found = list(grid_problems(path, Volume(pixels, affine)))
-        if key == "image":
-            found += value_problems(pixels, ct=ct)
-        for problem, fix in found:
-            yield DataProblem(case[key], problem, fix)
+    path = folder / name
+    if path.is_dir():
+        raise UnfitVolume("is a folder", "convert a series: data prepare dicom")
+    if not path.is_file():
+        raise UnfitVolume("missing file", f"put it below {folder}, or set --dataset-dir")
+    try:
+        if name.lower().endswith(_VOLUMES):
+            return read_volume(path)
+        with Image.open(path) as picture:
+            return np.asarray(picture), None
+    except UnfitVolume:
+        raise
+    except Exception as error:  # readers raise about anything on a broken file
+        raise UnfitVolume(f"cannot be read: {one_line(error, None)}", _READ_AGAIN) from error
 
-    if "image" in read:
-        image, _ = read["image"]
-        digest = hashlib.sha256(repr((image.shape, image.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(image))
-        if first := seen.get(digest.hexdigest()):
-            yield DataProblem(case["image"], f"same pixels as {first}", "keep one of the two")
-        seen.setdefault(digest.hexdigest(), case["image"])
-    if "label" not in read:
+
+def _digest(image: np.ndarray) -> str:
+    digest = hashlib.sha256(repr((image.shape, image.dtype.str)).encode())
+    digest.update(np.ascontiguousarray(image))
+    return digest.hexdigest()
+
+
+def _check_image(
+    path: Path, pixels: np.ndarray, affine: np.ndarray | None, *, ct: bool
+) -> Iterator[Fault]:
+    if affine is not None:
+        yield from grid_problems(path, Volume(pixels, affine))
+        yield from value_problems(pixels, ct=ct)
         return
-    label, affine = read["label"]
-    if "image" in read:
-        image, image_affine = read["image"]
-        if image_affine is None:
-            grids = _width_first(label.shape), None, _width_first(image.shape)[:2], None
-        else:
-            grids = label.shape, affine, image.shape, None if affine is None else image_affine
-        if how := grid_difference(*grids):
-            yield DataProblem(
-                case["label"],
-                f"is not on the grid of its image: {how}",
-                "export the mask again with one channel, or resample it to the image",
-            )
-    held = set(np.unique(label).tolist())
-    if strange := sorted(held - values.keys()):
-        shown = ", ".join(f"{value:g}" for value in strange[:5])
-        more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
-        yield DataProblem(
-            case["label"],
-            f"holds the value {shown}{more}",
-            f"use {', '.join(map(str, sorted(values)))} as the datalist's labels say, and not JPEG",
-        )
-    if not held - {0}:
-        yield DataProblem(case["label"], "is empty", "draw the structure, or remove the case")
-    elif affine is not None:
-        present.update(held)
-    elif missing := [name for value, name in values.items() if value not in held | {0}]:
-        yield DataProblem(
-            case["label"], f"has no {' and no '.join(missing)}", "draw it, or remove the case"
-        )
-
-
-def _photograph_problems(path: Path, item: str, pixels: np.ndarray) -> Iterator[DataProblem]:
     if pixels.min() == pixels.max():
-        yield DataProblem(item, f"has the value {pixels.min():g} all over", _READ_AGAIN)
+        yield f"has the value {pixels.min():g} all over", _READ_AGAIN
     if problem := picture_problem(path):
-        yield DataProblem(item, *problem)
+        yield problem
 
 
-def _read_pixels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read all pixels of a picture ``(H, W[, C])``, or a NIfTI volume with its affine."""
-    if path.name.lower().endswith(_VOLUMES):
-        return read_volume(path)
-    with Image.open(path) as picture:
-        return np.asarray(picture), None
+def _check_label(
+    path: Path,
+    pixels: np.ndarray,
+    affine: np.ndarray | None,
+    held: set[float],
+    values: dict[int, str],
+) -> Iterator[Fault]:
+    """Yield the faults of a label that holds the values ``held``, by itself."""
+    if affine is not None:
+        yield from grid_problems(path, Volume(pixels, affine))
+    if strange := sorted(held - values.keys()):
+        shown = some([f"{value:g}" for value in strange])
+        known = ", ".join(map(str, sorted(values)))
+        yield f"holds the value {shown}", f"use {known} as in the datalist's labels, and not JPEG"
+    missing = [name for value, name in values.items() if value not in held | {0}]
+    if not held - {0}:
+        yield "is empty", "draw the structure, or remove the case"
+    elif missing and affine is None:
+        yield f"has no {' and no '.join(missing)}", "draw it, or remove the case"
 
 
-def _width_first(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The size of a picture ``(H, W[, C])`` as people say it, ``(W, H[, C])``."""
-    return shape[1::-1] + shape[2:]
+def _compare_grids(image: Pixels, label: Pixels) -> str:
+    """Say how the grids of a label and of its image differ; empty where they do not."""
+    (image_pixels, image_affine), (pixels, affine) = image, label
+    shape, image_shape = pixels.shape, image_pixels.shape
+    if image_affine is None:  # the size of a picture (H, W[, C]) as people say it: width first
+        shape, image_shape = shape[1::-1] + shape[2:], image_shape[1::-1]
+    return grid_difference(shape, affine, image_shape, None if affine is None else image_affine)

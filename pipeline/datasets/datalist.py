@@ -150,11 +150,11 @@ def case_paths(name: str, *, suffix: str) -> dict[str, str]:
     return {"image": f"images/{name}{suffix}", "label": f"labels/{name}{suffix}", "patient": name}
 
 
-def assign_folds(patients: Iterable[str], *, folds: int = 5, seed: int = 0) -> dict[str, int]:
-    """Assign patients to folds whose sizes differ by one at most: ``{patient: fold}``.
+def assign_folds(patients: Iterable[str], *, seed: int = 0) -> dict[str, int]:
+    """Assign patients to five folds whose sizes differ by one at most: ``{patient: fold}``.
 
     The order of ``patients`` does not matter. `random.Random.shuffle` is the same on every machine.
     """
     order = sorted(set(patients))
     random.Random(seed).shuffle(order)
-    return {patient: place % folds for place, patient in enumerate(order)}
+    return {patient: place % 5 for place, patient in enumerate(order)}

@@ -24,19 +24,13 @@ class LabelToRegionsd(MapTransform):
         keys: the masks.
         regions: the label values of each region, outermost region first, such as
             ``[[1, 2], [2]]`` for an organ with the tumour in it, and the tumour.
-        allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
         InputError: a mask holds a value that no region has; the message names its file.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        regions: Sequence[Sequence[int]],
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, regions: Sequence[Sequence[int]]) -> None:
+        super().__init__(keys)
         self.regions = [list(region) for region in regions]
         self.known = sorted({0, *(value for region in self.regions for value in region)})
 
@@ -69,7 +63,6 @@ class NestRegionsd(MapTransform):
 
     Args:
         keys: the predictions.
-        allow_missing_keys: see MONAI's ``MapTransform``.
     """
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
@@ -90,17 +83,14 @@ class RegionsToLabeld(MapTransform):
     Args:
         keys: the predictions.
         values: the label value of each region's own part, outermost first, such as ``[1, 2]``.
-        allow_missing_keys: see MONAI's ``MapTransform``.
     """
 
-    def __init__(
-        self, keys: KeysCollection, values: Sequence[int], allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, values: Sequence[int]) -> None:
+        super().__init__(keys)
         self.values = list(values)
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        out = NestRegionsd(self.keys, self.allow_missing_keys)(data)
+        out = NestRegionsd(self.keys)(data)
         for key in self.key_iterator(out):
             regions = out[key].bool()
             label = torch.zeros_like(out[key][:1], dtype=torch.uint8)

@@ -111,6 +111,11 @@ FAULTS = {
         "images/5.png",
         "images/0.png",
     ),
+    "listed twice": (
+        lambda c, f: c["testing"][0].update(image="images/0.png"),
+        "images/0.png",
+        "images/0.png",
+    ),
     "escape": (
         lambda c, f: c["training"][1].update(image="images/../../secret.png"),
         "training[1]",

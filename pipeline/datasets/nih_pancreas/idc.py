@@ -44,10 +44,10 @@ def new_client() -> IDCClient:
     return IDCClient()
 
 
-def list_series(client: IDCClient, collection: str, *, modality: str = "CT") -> list[RemoteSeries]:
-    """List the series of a collection, sorted by patient; the index gives their exact size."""
+def list_series(client: IDCClient, collection: str) -> list[RemoteSeries]:
+    """List the CT series of a collection, sorted by patient; the index gives their exact size."""
     index = client.index
-    rows = index[(index.collection_id == collection) & (index.Modality == modality)]
+    rows = index[(index.collection_id == collection) & (index.Modality == "CT")]
     return [
         RemoteSeries(
             uid=row.SeriesInstanceUID,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...bundle.cases import read_datalist
 from ...files import some
-from ..datalist import select_part, write_dataset
+from ..datalist import pair_files, select_part, write_dataset
 from ..dicom import series as dicom
 from ..download import fetch_archive
 from .idc import download_series, list_series, new_client
@@ -78,16 +78,14 @@ def find_cases(
             file.
         ValueError: a case has two CTs or labels, or its CT is not a valid volume.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}: give the folder of the downloaded files")
-    labels: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if (match := _LABEL.fullmatch(path.name)) and path.is_file():
-            name = f"PANCREAS_{match['number']}"
-            if name in labels:
-                raise ValueError(f"two labels of {name}: {labels[name]} and {path}: keep one")
-            labels[name] = path
+
+    def identify(path: Path) -> tuple[str, str] | None:
+        match = _LABEL.fullmatch(path.name)
+        return (f"PANCREAS_{match['number']}", "label") if match else None
+
+    holds = "the downloaded CTs, and labelNNNN.nii.gz"
+    files = pair_files(folder, identify, {"label": "label"}, holds=holds, skip_incomplete=False)
+    labels = {name: found["label"] for name, found in files.items()}
     found: dict[str, dicom.Series] = {}
     for series in dicom.find_series(folder):
         # Copies of the data may have lost the patient's name in their headers.
@@ -107,15 +105,10 @@ def find_cases(
         if name not in found or name not in labels:
             faults.append(f"{name} has no {'CT' if name in labels else 'label'}")
     usable = sorted((found.keys() & labels.keys()) - refused.keys())
-    if faults and not (skip_incomplete and usable):
-        message = f"incomplete below {folder}: {some(faults)}: download again"
+    if not usable or (faults and not skip_incomplete):
+        message = f"incomplete below {folder}: {some(faults) or 'no case'}: download again"
         raise (ValueError if refused else FileNotFoundError)(
             f"{message}, or use --skip-incomplete" if usable else message
-        )
-    if not usable:
-        raise FileNotFoundError(
-            f"no CT of a PANCREAS_NNNN with a labelNNNN.nii.gz below {folder}: "
-            "give the folder of the downloaded files"
         )
     return {name: (found[name], labels[name]) for name in usable}
 

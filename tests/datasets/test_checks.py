@@ -64,80 +64,66 @@ def _turn(folder):
         picture.save(folder / "images/1.png", exif=exif)
 
 
-FAULTS = {
-    "turned": (lambda c, f: _turn(f), "images/1.png", "EXIF"),
-    "uniform": (
-        lambda c, f: Image.new("RGB", (30, 20), "white").save(f / "images/1.png"),
-        "images/1.png",
-        "255",
-    ),
-    "missing image": (lambda c, f: (f / "images/1.png").unlink(), "images/1.png", "missing file"),
-    "missing label": (lambda c, f: (f / "labels/1.png").unlink(), "labels/1.png", "missing file"),
-    "truncated": (lambda c, f: _cut(f), "images/1.png", "cannot be read"),
-    "no image": (
-        lambda c, f: (f / "images/1.png").write_text("<html>"),
-        "images/1.png",
-        "cannot be read",
-    ),
-    "size": (
-        lambda c, f: _paint(f, lambda label: label[:-2]),
-        "labels/1.png",
-        "30 x 18 instead of 30 x 20",
-    ),
-    "three channels": (
-        lambda c, f: _paint(f, lambda label: np.stack([label] * 3, -1)),
-        "labels/1.png",
-        "30 x 20 x 3",
-    ),
-    "values": (
-        lambda c, f: _paint(f, lambda label: np.where(label == 2, 255, label).astype(np.uint8)),
-        "labels/1.png",
-        "255",
-    ),
-    "empty": (lambda c, f: _paint(f, lambda label: label * 0), "labels/1.png", "is empty"),
-    "no cup": (lambda c, f: _paint(f, lambda label: label // 2), "labels/1.png", "cup"),
-    "two folds": (
-        lambda c, f: c["training"][1].update(patient="p0"),
-        "p0",
-        "fold 0 and fold 1",
-    ),
-    "leak": (
-        lambda c, f: c["testing"][0].update(patient="p0"),
-        "p0",
-        "fold 0 and testing",
-    ),
-    "twin": (
-        lambda c, f: Image.open(f / "images/0.png").save(f / "images/5.png", compress_level=0),
-        "images/5.png",
-        "images/0.png",
-    ),
-    "listed twice": (
-        lambda c, f: c["testing"][0].update(image="images/0.png"),
-        "images/0.png",
-        "images/0.png",
-    ),
-    "escape": (
-        lambda c, f: c["training"][1].update(image="images/../../secret.png"),
-        "training[1]",
-        "images/../../secret.png",
-    ),
-    "absolute": (
-        lambda c, f: c["training"][1].update(image="/etc/passwd"),
-        "training[1]",
-        "/etc/passwd",
-    ),
-    "no fold": (lambda c, f: c["training"][1].pop("fold"), "training[1]", '"fold" is None'),
-    "no key": (lambda c, f: c["testing"][0].pop("label"), "testing[0]", '"label" is None'),
-    "no labels": (lambda c, f: c.pop("labels"), "datalist.json", '"labels" is None'),
-    "no case": (lambda c, f: c.update(training=[], testing=[]), "datalist.json", '"training"'),
+def _uniform(folder):
+    Image.new("RGB", (30, 20), "white").save(folder / "images/1.png")
+
+
+def _twin(folder):
+    Image.open(folder / "images/0.png").save(folder / "images/5.png", compress_level=0)
+
+
+# What is done to the files, to label 1 or to an entry; the item; what the check says.
+FILES = {
+    "turned": (_turn, "images/1.png", "EXIF"),
+    "uniform": (_uniform, "images/1.png", "255"),
+    "missing image": (lambda f: (f / "images/1.png").unlink(), "images/1.png", "missing file"),
+    "missing label": (lambda f: (f / "labels/1.png").unlink(), "labels/1.png", "missing file"),
+    "truncated": (_cut, "images/1.png", "cannot be read"),
+    "no image": (lambda f: (f / "images/1.png").write_text("<"), "images/1.png", "cannot be read"),
+    "twin": (_twin, "images/5.png", "images/0.png"),
+}
+LABEL_1 = {
+    "size": (lambda label: label[:-2], "labels/1.png", "30 x 18 instead of 30 x 20"),
+    "three channels": (lambda label: np.stack([label] * 3, -1), "labels/1.png", "30 x 20 x 3"),
+    "values": (lambda label: np.uint8(127) * label, "labels/1.png", "127, 254"),
+    "empty": (lambda label: label * 0, "labels/1.png", "is empty"),
+    "no cup": (lambda label: label // 2, "labels/1.png", "cup"),
+}
+ENTRIES = {
+    "two folds": ("training", 1, {"patient": "p0"}, "p0", "fold 0 and fold 1"),
+    "leak": ("testing", 0, {"patient": "p0"}, "p0", "fold 0 and testing"),
+    "listed twice": ("testing", 0, {"image": "images/0.png"}, "images/0.png", "images/0.png"),
+    "escape": ("training", 1, {"image": "images/../../secret.png"}, "training[1]", "secret.png"),
+    "absolute": ("training", 1, {"image": "/etc/passwd"}, "training[1]", "/etc/passwd"),
+    "no fold": ("training", 1, {"fold": None}, "training[1]", '"fold" is None'),
+    "no key": ("testing", 0, {"label": None}, "testing[0]", '"label" is None'),
+}
+LISTS = {
+    "no labels": ({"labels": None}, "datalist.json", '"labels" is None'),
+    "no case": ({"training": [], "testing": []}, "datalist.json", '"training"'),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+def _spoil(fault, content, folder):
+    if fault in FILES:
+        spoil, *told = FILES[fault]
+        spoil(folder)
+    elif fault in LABEL_1:
+        spoil, *told = LABEL_1[fault]
+        _paint(folder, spoil)
+    elif fault in ENTRIES:
+        split, number, changes, *told = ENTRIES[fault]
+        content[split][number].update(changes)
+    else:
+        changes, *told = LISTS[fault]
+        content.update(changes)
+    return told
+
+
+@pytest.mark.parametrize("fault", [*FILES, *LABEL_1, *ENTRIES, *LISTS])
 def test_each_fault_alone_is_named(dataset, fault):
     content, folder, check = dataset
-    spoil, item, problem = FAULTS[fault]
-    spoil(content, folder)
+    item, problem = _spoil(fault, content, folder)
     problems = check()
     assert any(p.item == item and problem in p.problem and p.fix for p in problems), problems
     assert {p.item for p in problems} == {item}
@@ -145,8 +131,8 @@ def test_each_fault_alone_is_named(dataset, fault):
 
 def test_faults_are_told_together(dataset):
     content, folder, check = dataset
-    FAULTS["leak"][0](content, folder)
-    FAULTS["truncated"][0](content, folder)
+    _spoil("leak", content, folder)
+    _spoil("truncated", content, folder)
     (folder / "labels/3.png").unlink()
     assert {p.item for p in check()} == {"p0", "images/1.png", "labels/3.png"}
 

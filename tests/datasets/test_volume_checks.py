@@ -77,97 +77,77 @@ def _no_spacing(content, folder, change):
     path.write_bytes(gzip.compress(header))
 
 
-VOLUME_FAULTS = {
+def _both(voxels=None, affine=None):
+    def spoil(content, folder, change):
+        for kind in ("ct", "label"):
+            change(kind, voxels, affine)
+
+    return spoil
+
+
+def _shift(content, folder, change):
+    affine = nibabel.load(folder / "Fall 1 ct.nii.gz").affine
+    change("label", affine=affine + 5 * np.eye(4, k=3))
+
+
+RGB = [(name, "u1") for name in "RGB"]
+# Which volume has other voxels, which ones, and what the check says.
+VOXELS = {
+    "NaN": ("ct", _nan, "1 voxels that are NaN"),
+    "4D": ("ct", lambda x: np.stack([x, x], -1), "is 4D: 9 x 8 x 7 x 2"),
+    "one more axis": ("ct", lambda x: x[..., None], "is 4D: 9 x 8 x 7 x 1"),
+    "2D": ("ct", lambda x: x[..., 0], "is 2D: 9 x 8"),
+    "RGB": ("ct", lambda x: np.zeros(x.shape, RGB), "RGB"),
+    "no rescale": ("ct", lambda x: x + np.int16(1024), "24 to"),
+    "rescaled twice": ("ct", lambda x: x - np.int16(1024), "0 % of them soft tissue"),
+    "windowed": ("ct", lambda x: x.clip(0, 255).astype(np.uint8), "0 to 255"),
+    "nothing": ("ct", lambda x: x * 0, "value 0"),
+    "shape": ("label", lambda x: x[1:], "8 x 8 x 7 instead of 9 x 8 x 7"),
+    "values": ("label", lambda x: x * np.uint8(9), "value 9"),
+    "halves": ("label", lambda x: x / 2, "value 0.5"),
+    "empty": ("label", lambda x: x * 0, "is empty"),
+}
+METRES = np.diag([8e-4, 8e-4, 2e-3, 1])
+OTHER = {
     "cut": (_cut_volume, "ct", "cannot be read"),
     "no NIfTI": (
-        lambda c, f, v: (f / "Fall 1 ct.nii.gz").write_bytes(b"<html>"),
+        lambda _, f, change: (f / "Fall 1 ct.nii.gz").write_bytes(b"<html>"),
         "ct",
         "cannot be read",
     ),
-    "NaN": (lambda c, f, v: v("ct", _nan), "ct", "1 voxels that are NaN"),
-    "4D": (lambda c, f, v: v("ct", lambda x: np.stack([x, x], -1)), "ct", "is 4D: 9 x 8 x 7 x 2"),
-    "one more axis": (
-        lambda c, f, v: v("ct", lambda x: x[..., None]),
-        "ct",
-        "is 4D: 9 x 8 x 7 x 1",
-    ),
-    "2D": (lambda c, f, v: v("ct", lambda x: x[..., 0]), "ct", "is 2D: 9 x 8"),
-    "RGB": (
-        lambda c, f, v: v("ct", lambda x: np.zeros(x.shape, [(n, "u1") for n in "RGB"])),
-        "ct",
-        "RGB",
-    ),
-    "spacing 0": (_no_spacing, "ct", "spacing of 0.7 x 0 x 2.5 mm"),
-    "metres": (
-        lambda c, f, v: [v(k, None, np.diag([8e-4, 8e-4, 2e-3, 1])) for k in ("ct", "label")],
-        "ct",
-        "spacing of 0.0008 x 0.0008 x 0.002 mm",
-    ),
-    "one slice": (
-        lambda c, f, v: [v(kind, lambda x: x[:, :, 3:4]) for kind in ("ct", "label")],
-        "ct",
-        "has 1 slice: 9 x 8 x 1",
-    ),
-    "oblique axes": (
-        lambda c, f, v: [v(kind, None, _shear(0.5)) for kind in ("ct", "label")],
-        "ct",
-        "78.7 degrees",
-    ),
+    "spacing 0": (_no_spacing, "ct", "0.7 x 0 x 2.5 mm"),
+    "metres": (_both(affine=METRES), "ct", "0.0008 x 0.0008 x 0.002 mm"),
+    "one slice": (_both(lambda x: x[:, :, 3:4]), "ct", "has 1 slice: 9 x 8 x 1"),
+    "oblique axes": (_both(affine=_shear(0.5)), "ct", "78.7 degrees"),
     "two affines": (
-        lambda c, f, v: v("ct", qform=np.diag([0.8, 0.7, 2.5, 1])),
+        lambda _, f, change: change("ct", qform=np.diag([0.8, 0.7, 2.5, 1])),
         "ct",
         "qform",
     ),
-    "no rescale": (
-        lambda c, f, v: v("ct", lambda x: x + np.int16(1024)),
-        "ct",
-        "24 to",
-    ),
-    "rescaled twice": (
-        lambda c, f, v: v("ct", lambda x: x - np.int16(1024)),
-        "ct",
-        "0 % of them soft tissue",
-    ),
-    "windowed": (
-        lambda c, f, v: v("ct", lambda x: x.clip(0, 255).astype(np.uint8)),
-        "ct",
-        "0 to 255",
-    ),
-    "nothing": (lambda c, f, v: v("ct", lambda x: x * 0), "ct", "value 0"),
-    "shape": (
-        lambda c, f, v: v("label", lambda x: x[1:]),
-        "label",
-        "8 x 8 x 7 instead of 9 x 8 x 7",
-    ),
-    "shifted": (
-        lambda c, f, v: v(
-            "label", None, nibabel.load(f / "Fall 1 ct.nii.gz").affine + 5 * (np.eye(4, k=3))
-        ),
-        "label",
-        "5 mm",
-    ),
+    "shifted": (_shift, "label", "5 mm"),
     "mirrored": (
-        lambda c, f, v: v("label", None, np.diag([-0.8, 0.7, 2.5, 1])),
+        lambda _, f, change: change("label", affine=np.diag([-0.8, 0.7, 2.5, 1])),
         "label",
         "mm apart",
     ),
-    "values": (lambda c, f, v: v("label", lambda x: x * np.uint8(9)), "label", "value 9"),
-    "halves": (lambda c, f, v: v("label", lambda x: x / 2), "label", "value 0.5"),
-    "empty": (lambda c, f, v: v("label", lambda x: x * 0), "label", "is empty"),
     "folder": (
-        lambda c, f, v: (f / "series").mkdir() or c["training"][1].update(image="series"),
+        lambda c, f, _: (f / "series").mkdir() or c["training"][1].update(image="series"),
         "series",
         "is a folder",
     ),
 }
 
 
-@pytest.mark.parametrize("fault", VOLUME_FAULTS)
+@pytest.mark.parametrize("fault", [*VOXELS, *OTHER])
 def test_each_fault_of_a_volume_alone_is_named(cts, fault):
     content, folder, change, check = cts
     assert check() == []
-    spoil, kind, problem = VOLUME_FAULTS[fault]
-    spoil(content, folder, change)
+    if fault in VOXELS:
+        kind, voxels, problem = VOXELS[fault]
+        change(kind, voxels)
+    else:
+        spoil, kind, problem = OTHER[fault]
+        spoil(content, folder, change)
     problems = check()
     item = kind if kind == "series" else f"Fall 1 {kind}.nii.gz"
     assert any(p.item == item and problem in p.problem and p.fix for p in problems), problems

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ..errors import InputError
 from ..files import some
 from .evaluations import Evaluation
-
-COMMON = "give --common to compare what all networks share"
 
 
 def check_comparable(
@@ -95,19 +93,10 @@ def keep_shared_cells(
     cells: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for each in evaluations:
         cells[each.network].add(each.cell)
-    every, shared = set.union(*cells.values()), set.intersection(*cells.values())
-    if every == shared:
-        return evaluations
-    lacking = "; ".join(
-        f"{name} lacks {format_cells(every - own)}"
-        for name, own in sorted(cells.items())
-        if every - own
-    )
-    if not common:
-        raise InputError(f"{lacking}; evaluate what is missing, or {COMMON}")
-    if not shared:
-        raise InputError(f"{lacking}: the networks share no fold and seed")
-    notes.append(f"Only what all networks share is compared: {format_cells(shared)} ({lacking}).")
+    shared, lacking = find_shared(cells, format_cells, common)
+    if lacking:
+        kept = format_cells(shared)
+        notes.append(f"Only what all networks share is compared: {kept} ({lacking}).")
     return [each for each in evaluations if each.cell in shared]
 
 
@@ -117,26 +106,35 @@ def keep_shared_cases(evaluations: Sequence[Evaluation], common: bool, notes: li
     for each in evaluations:
         by_cell[each.cell].append(each)
     dropped: set[str] = set()
-    for (fold, seed), group in by_cell.items():
+    for cell, group in by_cell.items():
         cases = {each.network: set(each.cases.index) for each in group}
-        every, shared = set.union(*cases.values()), set.intersection(*cases.values())
-        if every != shared:
-            lacking = "; ".join(
-                f"{name} lacks {some(sorted(every - own))}"
-                for name, own in sorted(cases.items())
-                if every - own
-            )
-            where = f"in fold {fold}, seed {seed}, the test cases differ: {lacking}"
-            if not common:
-                raise InputError(f"{where}; {COMMON}")
-            if not shared:
-                raise InputError(f"{where}; the networks share no case")
-            dropped |= every - shared
+        shared, _ = find_shared(
+            cases, lambda names: some(sorted(names)), common, f"{format_cells([cell])}: "
+        )
+        dropped |= set.union(*cases.values()) - shared
         for each in group:
             each.cases = each.cases[each.cases.index.isin(shared)]
     if dropped:
         left_out = some(sorted(dropped))
         notes.append(f"Only cases that all networks share are compared; left out: {left_out}.")
+
+
+def find_shared(
+    sets: Mapping[str, set], describe: Callable[[set], str], common: bool, where: str = ""
+) -> tuple[set, str]:
+    """What all networks have, and what some lack; the latter is refused without ``common``."""
+    every, shared = set.union(*sets.values()), set.intersection(*sets.values())
+    lacking = "; ".join(
+        f"{name} lacks {describe(every - own)}" for name, own in sorted(sets.items()) if every - own
+    )
+    if lacking and not common:
+        raise InputError(
+            f"{where}{lacking}; evaluate what is missing, or give --common to compare what all "
+            "networks share"
+        )
+    if not shared:
+        raise InputError(f"{where}{lacking}; the networks share nothing")
+    return shared, lacking
 
 
 def require_same_truth(evaluations: Sequence[Evaluation]) -> None:

@@ -89,16 +89,14 @@ def find_evaluations(
         raise InputError("nothing to compare: give --experiment, --parent, --filter or --run")
     store = without_password(client.tracking_uri)
     names = {each.experiment_id: each.name for each in read_pages(client.search_experiments)}
-    found = []
-    for run_id in (*runs, *filter(None, [parent])):
-        with blame(f"run {run_id}"):
-            found.append(client.get_run(run_id))
-    found = found[: len(runs)]  # the parent only has to exist
+    found = [get_run(client, run) for run in runs]
     if experiment or query or parent:
         within = [key for key, name in names.items() if name == experiment]
         if experiment and not within:
             near = suggestion(experiment, names.values())
             raise InputError(f"--experiment {experiment}: not an experiment at {store}; {near}")
+        if parent:
+            get_run(client, parent)
         below = f"tags.{PARENT} = '{parent}'" if parent else ""
         condition = " and ".join(part for part in (query, below) if part)
         matches = search_runs(client, within or list(names), condition)
@@ -211,6 +209,11 @@ def download_artifact(client: MlflowClient, run: Run, artifact: str, folder: Pat
     except (MlflowException, OSError):
         return None
     return path if path.is_file() else None
+
+
+def get_run(client: MlflowClient, run_id: str) -> Run:
+    with blame(f"run {run_id}"):
+        return client.get_run(run_id)
 
 
 def search_runs(client: MlflowClient, experiments: list[str], condition: str) -> list[Run]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from .surface import NSD_TOLERANCE, as_masks, surface_metrics
+from .surface import NSD_TOLERANCE, as_masks, find_spans, surface_metrics
 
 
 class MaskPair:
@@ -246,8 +246,11 @@ def vertical_cdr(disc: np.ndarray, cup: np.ndarray, *, axis: int) -> float:
         The ratio; 0 where there is no cup, nan where there is no disc.
     """
     disc, cup = as_masks(disc, cup)
-    height = _extent(disc, axis)
-    return _extent(cup, axis) / height if height else float("nan")
+    if not disc.any():
+        return float("nan")
+    first, last = find_spans(disc)[axis]
+    top, bottom = find_spans(cup)[axis] if cup.any() else (0, -1)
+    return float((bottom - top + 1) / (last - first + 1))
 
 
 def vertical_cdr_error(prediction: float, truth: float) -> float:
@@ -259,10 +262,3 @@ def vertical_cdr_error(prediction: float, truth: float) -> float:
     if np.isnan(prediction) or np.isnan(truth):
         return 0.0 if np.isnan(prediction) and np.isnan(truth) else 1.0
     return min(1.0, abs(prediction - truth))
-
-
-def _extent(mask: np.ndarray, axis: int) -> int:
-    """Rows from the first to the last marked one along ``axis``, in pixels."""
-    others = tuple(i for i in range(mask.ndim) if i != axis % mask.ndim)
-    rows = np.flatnonzero(mask.any(axis=others))
-    return int(rows[-1] - rows[0] + 1) if rows.size else 0

@@ -84,21 +84,26 @@ def as_masks(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
     return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
 
 
+def find_spans(mask: np.ndarray) -> np.ndarray:
+    """First and last marked index along each axis, ``(axes, 2)``, of a mask that is not empty."""
+    spans = []
+    for axis in range(mask.ndim):
+        marked = np.flatnonzero(mask.any(axis=tuple(i for i in range(mask.ndim) if i != axis)))
+        spans.append((marked[0], marked[-1]))
+    return np.array(spans)
+
+
 def _surface(mask: np.ndarray) -> np.ndarray:
     """Indices ``(N, axes)`` of the pixels with a face neighbour outside the mask or the image."""
-    spans = [
-        np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        for axis in range(mask.ndim)
-    ]
-    if not all(map(len, spans)):
+    if not mask.any():
         return np.empty((0, mask.ndim), dtype=int)
     # Each mask has its own box, so a stray pixel of a prediction does not enlarge the truth's.
-    start = np.array([span[0] for span in spans])
-    mask = mask[tuple(slice(span[0], span[-1] + 1) for span in spans)]
+    spans = find_spans(mask)
+    mask = mask[tuple(slice(first, last + 1) for first, last in spans)]
     inner = mask.copy()
     for axis in range(mask.ndim):
         last, first = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
         last[:-1] &= first[1:]
         last[1:] &= first[:-1]
         last[[0, -1]] = False
-    return np.argwhere(mask & ~inner) + start
+    return np.argwhere(mask & ~inner) + spans[:, 0]

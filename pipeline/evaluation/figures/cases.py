@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from monai.data import MetaTensor
 from monai.networks.utils import eval_mode
-from monai.transforms import Orientation
+from monai.transforms import Orientation, ResampleToMatch, SpatialCrop, SpatialPad
 from monai.utils.enums import CommonKeys
 
 from ..cases import MeasuredCase, pick_examples
@@ -114,39 +114,35 @@ def draw_window_attention(
         raise ValueError("the preprocessed image has no affine: keep it a MetaTensor")
     masks = case.unpack_masks()
     marked = (masks[1] if masks[1].any() else masks[0]).any(axis=0)
-    affine = np.asarray(image.affine, dtype=float)
-    to_file = np.linalg.inv(case.affine) @ affine  # voxels of the image to voxels of the masks
     shape, size = np.array(image.shape[1:]), np.array(roi_size)
     middle = (shape - 1) / 2
     if marked.any():
-        middle = (np.linalg.inv(to_file) @ [*np.argwhere(marked).mean(axis=0), 1])[:3]
+        to_image = np.linalg.inv(image.affine.numpy()) @ case.affine  # from voxels of the masks
+        middle = (to_image @ [*np.argwhere(marked).mean(axis=0), 1])[:3]
     start = np.clip(np.rint(middle - (size - 1) / 2), 0, np.maximum(shape - size, 0)).astype(int)
-    window = torch.zeros(len(image), *roi_size)
-    part = torch.as_tensor(np.asarray(image))[(slice(None), *map(slice, start, start + size))]
-    window[(slice(None), *map(slice, part.shape[1:]))] = part.float()
+    crop, pad = SpatialCrop(roi_start=start, roi_end=start + size), SpatialPad(size, method="end")
+    window = pad(crop(image))
     alphas = compute_attention(network, window)
     if not alphas:
         return None
 
-    corner = affine.copy()
-    corner[:3, 3] = (affine @ [*start, 1])[:3]
     turn = Orientation("LPS", labels=None)
-
-    def turn_to_lps(array: np.ndarray) -> MetaTensor:
-        """A coarser grid covers the same window, so its axes turn in the same way."""
-        cells = np.diag([*(size / array.shape[1:]), 1])
-        return turn(MetaTensor(torch.as_tensor(array), affine=corner @ cells))
-
-    shown = turn_to_lps(window[:1].numpy())
-    resampled = [resample(mask, to_file, start, size) for mask in (*masks[0], *masks[1])]
-    predicted, true = np.split(turn_to_lps(np.stack(resampled)).numpy() > 0.5, 2)
+    both = torch.from_numpy(masks.reshape(-1, *marked.shape)).float()
+    resample = ResampleToMatch(mode="bilinear", padding_mode="zeros")
+    labels = turn(resample(MetaTensor(both, affine=case.affine), window))
+    predicted, true = np.split(labels.numpy() > 0.5, 2)
+    levels = []
+    for alpha in alphas:  # a coarser grid covers the same window, so its axes turn in the same way
+        cells = np.diag([*(size / alpha.shape[1:]), 1])
+        mean = torch.as_tensor(alpha.mean(axis=0, keepdims=True))
+        levels.append(turn(MetaTensor(mean, affine=window.affine.numpy() @ cells)).numpy()[0])
+    shown = turn(window[:1])
     step, grey = shown.pixdim.numpy().astype(float), shown.numpy()[0]
     middle, side = (np.array(grey.shape) - 1) / 2, float((grey.shape * step).max())
-    planes = cut_planes(grey, predicted, true, step=step, middle=middle, side=side).values()
-    levels = [turn_to_lps(alpha.mean(axis=0, keepdims=True)).numpy()[0] for alpha in alphas]
+    planes = list(cut_planes(grey, predicted, true, step=step, middle=middle, side=side).values())
     maps = [{plane.axis: cut_coarse_slice(level, plane) for plane in planes} for level in levels]
     grids = [level.shape for level in levels]
-    return draw_volume_attention(list(planes), maps, grids=grids, title=case.row["case"])
+    return draw_volume_attention(planes, maps, grids=grids, title=case.row["case"])
 
 
 def cut_coarse_slice(level: np.ndarray, plane: Plane) -> np.ndarray:
@@ -161,15 +157,3 @@ def compute_attention(network: torch.nn.Module, image: torch.Tensor) -> list[np.
     with eval_mode(network):
         alphas = network.attention_maps(batch.to(next(network.parameters()).device))
     return [alpha[0].float().cpu().numpy() for alpha in alphas]
-
-
-def resample(
-    mask: np.ndarray, matrix: np.ndarray, start: np.ndarray, size: np.ndarray
-) -> np.ndarray:
-    """Sample a mask, in [0, 1], on a window of a grid that ``matrix`` maps to its voxels."""
-    from scipy.ndimage import affine_transform
-
-    offset = (matrix @ [*start, 1])[:3]
-    return affine_transform(
-        mask.astype(np.float32), matrix[:3, :3], offset, output_shape=tuple(size), order=1
-    )

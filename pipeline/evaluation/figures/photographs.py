@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..metrics import MaskPair, as_words, dice
+from ..surface import find_spans
 from .panels import (
     DASHED,
     SOLID,
@@ -40,7 +41,8 @@ def draw_overlays(
         cases: ``(title, photograph (H, W, 3), prediction (R, H, W), truth (R, H, W))`` each.
         regions: the R names of the mask channels.
     """
-    figure, axes = make_panels([_aspect(cases[0][1])] * len(cases), 2, width=4.2)
+    height, width = cases[0][1].shape[:2]
+    figure, axes = make_panels([height / width] * len(cases), 2, width=4.2)
     for (whole, crop), (title, photograph, prediction, truth) in zip(axes, cases, strict=True):
         window = _find_window(truth, prediction)
         for panel, width in ((whole, 1.2), (crop, 2.2)):
@@ -74,8 +76,8 @@ def draw_comparison(examples: Sequence[Example], *, regions: Sequence[str]) -> F
     network stands below its panel.
     """
     names = list(examples[0].predictions)
-    aspects = [_aspect(examples[0].photograph)] * len(examples)
-    figure, axes = make_panels(aspects, 2 + len(names), width=2.5)
+    height, width = examples[0].photograph.shape[:2]
+    figure, axes = make_panels([height / width] * len(examples), 2 + len(names), width=2.5)
     for panel, head in zip(axes[0], ["Image", "Expert", *names], strict=True):
         panel.set_title(head, fontsize=12, fontweight="bold", color=TEXT)
     for (image, expert, *panels), example in zip(axes, examples, strict=True):
@@ -127,10 +129,6 @@ def draw_attention(
     return figure
 
 
-def _aspect(photograph: np.ndarray) -> float:
-    return photograph.shape[0] / photograph.shape[1]
-
-
 def _find_window(truth: np.ndarray, *predictions: np.ndarray) -> tuple[int, int, int, int]:
     """``(left, right, top, bottom)`` in px around the truth, in the proportions of the picture.
 
@@ -142,20 +140,15 @@ def _find_window(truth: np.ndarray, *predictions: np.ndarray) -> tuple[int, int,
         marked = np.logical_or.reduce([masks.any(axis=0) for masks in predictions])
     if not marked.any():
         return 0, width, 0, height
-    spans = [np.flatnonzero(marked.any(axis=axis)) for axis in (0, 1)]
-    longest = max(np.ptp(span) + 1 for span in spans)
+    (top, bottom), (left, right) = spans = find_spans(marked)
+    longest = (spans[:, 1] - spans[:, 0]).max() + 1
     share = min(1.0, 1.7 * longest / min(width, height))
-    (left, right), (top, bottom) = (
-        _centre((span[0] + span[-1] + 1) / 2, round(share * size), size)
-        for span, size in zip(spans, (width, height), strict=True)
-    )
-    return left, right, top, bottom
-
-
-def _centre(middle: float, length: int, size: int) -> tuple[int, int]:
-    """Start and end of ``length`` px around ``middle``, moved to lie within ``size``."""
-    start = int(np.clip(middle - length / 2, 0, size - length))
-    return start, start + length
+    ends = []
+    for middle, size in (((left + right + 1) / 2, width), ((top + bottom + 1) / 2, height)):
+        length = round(share * size)
+        start = int(np.clip(middle - length / 2, 0, size - length))  # within the picture
+        ends += [start, start + length]
+    return tuple(ends)
 
 
 def _format_dice(scores: Sequence[float], regions: Sequence[str]) -> str:

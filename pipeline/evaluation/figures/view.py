@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..surface import find_spans
 from .display import grey_window, read_layers
 
 SAGITTAL, CORONAL, AXIAL = 0, 1, 2  # the axis of LPS across each plane
@@ -128,13 +129,9 @@ def _find_cube(marked: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, float]
     """Middle in voxels, and side in mm, of a cube around the marked voxels."""
     if not marked.any():
         return (np.array(marked.shape) - 1) / 2, float((marked.shape * step).max())
-    spans = [
-        np.flatnonzero(marked.any(axis=tuple(other for other in range(3) if other != axis)))
-        for axis in range(3)
-    ]
-    ends = np.array([(span[0], span[-1]) for span in spans])
-    extents = (ends[:, 1] - ends[:, 0] + 1) * step
-    return ends.mean(axis=1), float(extents.max()) + 2 * MARGIN
+    spans = find_spans(marked)
+    extents = (spans[:, 1] - spans[:, 0] + 1) * step
+    return spans.mean(axis=1), float(extents.max()) + 2 * MARGIN
 
 
 def upright(plane: np.ndarray, axis: int) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Many runs: carry them out by a plan, and compare them."""
+"""Many trainings: plans, searches, and the jobs that run them."""

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..bundle.configs import Config, top_level
+from ..bundle.configs import Config, as_json, top_level
 from ..bundle.ids import PLACE, RECORD, row
 from ..errors import InputError
 from ..files import read_json, sha256
 from .plan import Evaluate, Ids, Plan
 
-EVALUATE = "evaluate.json"
+SETTINGS = "settings.json"  # in the folder of a cell or a search
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Cell:
     """One training and its evaluation.
 
     Args:
-        name: unique in the plan; a folder and the name of the MLflow run.
-        network: the name that runs are compared by.
+        name: unique in the plan; names the cell's folder and its MLflow run.
+        network: the name that ``compare`` groups runs by.
         bundle: the bundle's folder.
         configs: ``train.json`` and the overlays after it.
-        ids: what the plan changes in them.
-        evaluate: which cases and which checkpoint.
+        ids: overrides.
+        evaluate: cases and checkpoint of the evaluation.
     """
 
     name: str
@@ -39,45 +39,53 @@ class Cell:
 
     @cached_property
     def config(self) -> Config:
-        """What the training runs with, after all overlays and overrides."""
+        """The config of the training, after all overlays and overrides."""
         return Config.read(*self.configs).with_changes(self.ids)
 
+    @property
+    def evaluation_configs(self) -> tuple[Path, ...]:
+        return (*self.configs, self.bundle / "configs" / "evaluate.json")
+
+    @property
+    def evaluation_ids(self) -> Ids:
+        return {**self.ids, **self.evaluate.overrides, "section": self.evaluate.section}
+
     def settings(self, *, processes: int = 1) -> dict[str, Any]:
-        """All that decides the cell's numbers; a file counts by its content.
+        """All that decides the cell's numbers; config files count by their content.
 
         Args:
-            processes: how many train together, which multiplies the batch size.
+            processes: that train together, which multiplies the batch size.
         """
         return {
             "configs": {path.name: sha256(path) for path in self.configs},
             "overlays": [path.name for path in self.configs],  # the last one wins
-            "ids": that_decide(self.ids),
+            "ids": select_deciding(self.ids),
             "evaluate": self.evaluate.model_dump(),
             "processes": processes,
         }
 
 
-def that_decide(ids: Ids) -> Ids:
-    """The ids that decide numbers: not where a cell runs, nor how it is recorded.
+def select_deciding(ids: Ids) -> Ids:
+    """The ids that decide a cell's numbers.
 
-    The others may change between two starts of an experiment.
+    The others say where it runs and how it is recorded; they may change between two starts.
     """
     return {n: v for n, v in ids.items() if row(top_level(n)).role not in (PLACE, RECORD)}
 
 
-def cells(plan: Plan) -> list[Cell]:
-    """The cells of a plan, in its order: networks, then variants, folds and seeds.
+def make_cells(plan: Plan) -> list[Cell]:
+    """Make the cells of a plan, in the order of its networks, variants, folds and seeds.
 
     Raises:
-        InputError: when the bundle or an overlay is not there, or nothing reads an override.
+        InputError: the bundle or an overlay does not exist, or nothing reads an override.
     """
     bundle = Path(plan.bundle)
     if not (bundle / "configs" / "train.json").is_file():
         raise InputError(
-            f"bundle {plan.bundle}: it holds no configs/train.json; give the path of a bundle's "
-            f"folder, from the working folder {Path.cwd()}."
+            f"bundle {plan.bundle}: it has no configs/train.json; give the path of a bundle's "
+            f"folder, relative to {Path.cwd()}."
         )
-    found = []
+    cells = []
     variants = plan.variants or {"": {}}
     for (network, change), (variant, more) in itertools.product(
         plan.networks.items(), variants.items()
@@ -86,11 +94,8 @@ def cells(plan: Plan) -> list[Cell]:
         overlays = ["train.json", *plan.configs, *change.overlays]
         configs = tuple(find_config(bundle, overlay) for overlay in overlays)
         ids = {"experiment_name": plan.name} | plan.overrides | change.overrides | more
-        config = Config.read(*configs)
-        check_ids(ids, config, where=f"network {name}")
-        evaluation = config.with_changes(read_json(find_config(bundle, EVALUATE)))
-        check_ids(plan.evaluate.overrides, evaluation, where="evaluate")
-        found += [
+        check_ids(ids, Config.read(*configs), where=f"network {name}")
+        cells += [
             Cell(
                 name=f"{name}-fold{fold}-seed{seed}",
                 network=name,
@@ -101,17 +106,19 @@ def cells(plan: Plan) -> list[Cell]:
             )
             for fold, seed in itertools.product(plan.folds, plan.seeds)
         ]
-    names = [cell.name for cell in found]
+        evaluation = Config.read(*cells[-1].evaluation_configs)
+        check_ids(plan.evaluate.overrides, evaluation, where="evaluate")
+    names = [cell.name for cell in cells]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"plan {plan.name}: two cells are called {twice}; rename a network.")
-    return found
+        raise InputError(f"plan {plan.name}: two cells have the name {twice}; rename a network.")
+    return cells
 
 
 def find_config(bundle: Path, name: str) -> Path:
-    """A config file: one of the bundle's ``configs``, or else a path from the working folder.
+    """Find a config file in the bundle's ``configs``, or else from the working folder.
 
     Raises:
-        InputError: when there is no such file.
+        InputError: there is no such file.
     """
     for path in (bundle / "configs" / name, Path(name)):
         if path.is_file():
@@ -122,8 +129,7 @@ def find_config(bundle: Path, name: str) -> Path:
 def check_ids(ids: Ids, config: Config, *, where: str) -> None:
     """Refuse an override that a plan cannot set, or that nothing in the config reads.
 
-    A bundle refuses the latter when it starts, but that is one cell after another, and this is
-    before the first.
+    A bundle refuses the latter itself, but only when its own cell starts.
 
     Raises:
         InputError: names the id, and the nearest one or what to give instead.
@@ -134,31 +140,32 @@ def check_ids(ids: Ids, config: Config, *, where: str) -> None:
     config.check_ids(ids, where=f"{where}: ")
 
 
-def check_unchanged(cell: Cell, earlier: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    """Refuse to go on with a cell that was begun with other settings.
+def check_unchanged(folder: Path, settings: dict[str, Any]) -> None:
+    """Refuse to go on in a folder that was begun with other settings.
 
     Args:
-        cell: the cell.
-        earlier: its settings when it was begun.
-        now: its settings as JSON keeps them.
-        folder: the cell's.
+        folder: of a cell or a search; without its settings nothing is compared.
+        settings: as they are now.
 
     Raises:
         InputError: names the first setting that differs, with both values.
     """
-    # What decides numbers today may be less than when the cell was begun.
-    earlier = {**earlier, "ids": that_decide(earlier.get("ids", {}))}
-    for part, after in now.items():
+    if not (folder / SETTINGS).exists():
+        return
+    earlier = read_json(folder / SETTINGS, "delete its folder.")
+    # Today fewer ids may decide the numbers than when the cell was begun.
+    earlier["ids"] = select_deciding(earlier.get("ids", {}))
+    for part, after in as_json(settings).items():
         before = earlier.get(part)
         if before == after or part not in earlier:
             continue
         if isinstance(before, dict) and isinstance(after, dict):
             part = next(k for k in {**after, **before} if before.get(k) != after.get(k))
             before, after = before.get(part), after.get(part)
-        what = f"{part} {before!r}, and is now {after!r}"
+        what = f"{part} {before!r}, now it is {after!r}"
         if part.endswith(".json"):
             what = f"another {part}"
         raise InputError(
-            f"cell {cell.name} in {folder} was begun with {what}; restore it, or give the plan "
-            "another name, or delete that folder."
+            f"{folder}: it was begun with {what}; restore the setting, rename the plan, or delete "
+            "this folder."
         )

@@ -13,8 +13,8 @@ app = typer.Typer(
 )
 
 
-class Cluster(StrEnum):
-    """Where cells run."""
+class ClusterKind(StrEnum):
+    """The kinds of clusters."""
 
     local = "local"
     slurm = "slurm"
@@ -22,18 +22,18 @@ class Cluster(StrEnum):
 
 PlanFile = Annotated[Path, typer.Argument(help="A plan: a JSON file.", show_default=False)]
 Output = Annotated[Path | None, typer.Option(help="Folder to make (default: runs/NAME).")]
-Where = Annotated[Cluster, typer.Option(help="This machine, or a Slurm cluster.")]
+Where = Annotated[ClusterKind, typer.Option(help="Where trainings run.")]
 Jobs = Annotated[
     int | None,
     typer.Option(help="Trainings at a time (default: one per GPU, else 1; on Slurm all)."),
 ]
 Gpus = Annotated[
-    int | None, typer.Option(help="GPUs per training and machine (default: 1 where there is one).")
+    int | None, typer.Option(help="GPUs per training and machine (default: 1 if there is one).")
 ]
 Nodes = Annotated[int, typer.Option(help="Machines per training.", rich_help_panel="Slurm")]
 Cpus = Annotated[
     int | None,
-    typer.Option(help="CPU cores per training (default: an even share; on Slurm, its own)."),
+    typer.Option(help="CPU cores per training (default: an even share; on Slurm its default)."),
 ]
 Memory = Annotated[
     float | None, typer.Option(help="GB per training.", rich_help_panel="Slurm", show_default=False)
@@ -41,7 +41,7 @@ Memory = Annotated[
 Time = Annotated[
     int,
     typer.Option(
-        help="Minutes after which a training is queued again and goes on.", rich_help_panel="Slurm"
+        help="Minutes after which a training is queued again and resumes.", rich_help_panel="Slurm"
     ),
 ]
 Partition = Annotated[
@@ -53,8 +53,8 @@ Partition = Annotated[
 def run(
     plan: PlanFile,
     output: Output = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")] = False,
-    cluster: Where = Cluster.local,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the commands.")] = False,
+    cluster: Where = ClusterKind.local,
     jobs: Jobs = None,
     gpus: Gpus = None,
     cpus: Cpus = None,
@@ -65,7 +65,7 @@ def run(
 ) -> None:
     """Train and evaluate each cell of PLAN that is not done yet.
 
-    Started again, it goes on where it was.
+    Run it again to resume.
     """
     from .jobs import Resources
     from .run import run_plan
@@ -79,7 +79,7 @@ def run(
 def search(
     plan: PlanFile,
     output: Output = None,
-    cluster: Where = Cluster.local,
+    cluster: Where = ClusterKind.local,
     jobs: Jobs = None,
     gpus: Gpus = None,
     cpus: Cpus = None,
@@ -88,9 +88,9 @@ def search(
     time: Time = 24 * 60,
     partition: Partition = None,
 ) -> None:
-    """Search for better values of what the section `search` of PLAN names.
+    """Search for better values of the options in the section `search` of PLAN.
 
-    Started again, it goes on where it was.
+    Run it again to resume.
     """
     from .jobs import Resources
     from .search import search_plan

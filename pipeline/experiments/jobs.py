@@ -1,4 +1,4 @@
-"""Jobs, a few at a time, and what becomes of them when this process is told to end."""
+"""Jobs: what each gets, and running a few at a time until all have ended or a signal comes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from .work import Work
 
 @dataclass(frozen=True)
 class Resources:
-    """Where cells run and what each gets.
+    """Where cells run, and what each of them gets.
 
     Args:
         cluster: ``local`` or ``slurm``.
-        jobs: cells at a time; None for one a GPU, or one, and on Slurm all.
-        gpus: GPUs of a cell on each machine; None for one where there is one, on Slurm none.
-        nodes: machines of a cell.
-        cpus: CPU cores of a cell on each machine; None for an even share of this machine's.
-        memory: GB of a cell on each machine; None for the partition's default. Slurm only.
-        minutes: longest time of a cell before it is queued again and goes on. Slurm only.
-        partition: Slurm's partition; None for the default one.
+        jobs: cells at a time; None for one per GPU, or one without a GPU, and for all on Slurm.
+        gpus: GPUs per cell and machine; None for one if there is one, and for none on Slurm.
+        nodes: machines per cell.
+        cpus: CPU cores per cell and machine; None for an even share of this machine's.
+        memory: GB per cell and machine; None for the partition's default. Slurm only.
+        minutes: after which a cell is queued again and goes on. Slurm only.
+        partition: of Slurm; None for the default one.
+
+    Raises:
+        InputError: a number is too small, or an option needs Slurm.
     """
 
     cluster: str = "local"
@@ -53,25 +56,21 @@ class Resources:
 
     @property
     def processes(self) -> int:
-        """Processes that train one cell together."""
+        """How many processes train one cell together."""
         return max(1, self.gpus or 1) * self.nodes
 
     @property
     def options(self) -> list[str]:
-        """What was given of it on the command line."""
-        given = [(each.name, getattr(self, each.name), each.default) for each in fields(self)]
+        """The command line options for the values that are not the defaults."""
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        changed = {n: v for n, v in given.items() if v != getattr(type(self), n)}
         names = {"minutes": "time"}
-        return [
-            part
-            for name, value, default in given
-            if value != default
-            for part in (f"--{names.get(name, name)}", str(value))
-        ]
+        return [word for n, v in changed.items() for word in (f"--{names.get(n, n)}", str(v))]
 
 
 @dataclass
 class Job:
-    """A work that was handed over."""
+    """A work that was submitted."""
 
     work: Work
     id: str
@@ -80,10 +79,10 @@ class Job:
 
 
 class Cluster(Protocol):
-    """Something that carries works out."""
+    """Runs works."""
 
     limit: int | None  # jobs at a time
-    outlives: bool  # whether jobs go on without this process
+    outlives: bool  # whether jobs go on when this process has ended
 
     def submit(self, work: Work, slot: int) -> Job: ...
     def ended(self, job: Job) -> bool: ...
@@ -98,29 +97,28 @@ def run_all(
     ended: Callable[[Job], None],
     interval: float = 1.0,
 ) -> None:
-    """Carry works out, the next one as soon as there is room for it.
+    """Run works; the next one starts as soon as there is room for it.
 
     Args:
-        works: asked for a work only when there is room.
+        cluster: runs them.
+        works: the next one is taken only when there is room for it.
         watch: called for every running job each ``interval`` seconds.
-        ended: called once for each job that has ended, whatever has become of it.
+        ended: called once for each job that has ended, whether it succeeded or failed.
+        interval: in seconds.
 
     Raises:
-        KeyboardInterrupt: after Ctrl-C, when all running jobs have been stopped.
-        SystemExit: on SIGTERM or when the terminal closes, when the local ones have; Slurm's go on.
+        KeyboardInterrupt: after Ctrl-C, once all running jobs have been stopped.
+        SystemExit: on SIGTERM or when the terminal closes. Local jobs are stopped first, Slurm's
+            go on.
     """
     running: list[Job] = []
-    more = True
-    with ended_by_signals():
+    with exit_on_signals():
         try:
             while True:
-                while more and (cluster.limit is None or len(running) < cluster.limit):
-                    work = next(works, None)
-                    if work is None:
-                        more = False
+                while cluster.limit is None or len(running) < cluster.limit:
+                    if (work := next(works, None)) is None:
                         break
-                    taken = {job.slot for job in running}
-                    slot = next(each for each in range(len(taken) + 1) if each not in taken)
+                    slot = min({*range(len(running) + 1)} - {job.slot for job in running})
                     running.append(cluster.submit(work, slot))
                 if not running:
                     return
@@ -141,8 +139,8 @@ def run_all(
 
 
 @contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Turn SIGTERM and the closing of the terminal into an exception; what nohup ignores stays."""
+def exit_on_signals() -> Iterator[None]:
+    """Raise SystemExit on SIGTERM and SIGHUP, unless they are ignored, as nohup does."""
 
     def end(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)

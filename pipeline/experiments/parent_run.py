@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, one_line
+from ..files import read_json, write_json
 from ..tracking.delivery import PARENT_KEY, PARENT_NAME, PARENT_TAG, RUN_KEY
 from .cells import Cell
 from .plan import Plan
@@ -19,17 +18,17 @@ logger = logging.getLogger(__name__)
 
 
 class ParentRun:
-    """A run that is made once and opened again by every later start.
+    """An MLflow run that is made once and reopened by every later start.
 
     Args:
         kind: ``experiment`` or ``search``.
-        plan: its parts become parameters; the file itself an artifact.
-        path: the plan's file.
-        cell: any cell, which tells the store; one that is not recorded has no parent either.
-        folder: keeps the run's id.
+        plan: its parts become parameters.
+        path: the plan's file, which becomes an artifact.
+        cell: any cell of the plan; names the store. Cells that are not recorded have no parent.
+        folder: of the experiment or search; keeps the run's id.
 
     Raises:
-        InputError: when the store cannot be reached.
+        InputError: the store does not answer.
     """
 
     def __init__(self, kind: str, plan: Plan, path: Path, cell: Cell, folder: Path) -> None:
@@ -50,13 +49,13 @@ class ParentRun:
         # What a later command needs to find the run.
         self.options = "" if uri == mlflow.get_tracking_uri() else f" --tracking-uri {shown}"
         record = folder / "mlflow.json"
-        known = json.loads(record.read_text()) if record.exists() else {}
+        known = read_json(record) if record.exists() else {}
         try:
             if known.get("tracking_uri") == shown and self._reopen(known["run_id"]):
                 self.id = known["run_id"]
             else:
                 self.id = self._create(kind, plan, cell, folder)
-                record.write_text(json.dumps({"tracking_uri": shown, "run_id": self.id}, indent=4))
+                write_json(record, {"tracking_uri": shown, "run_id": self.id})
             self.key = self.client.get_run(self.id).data.tags.get(RUN_KEY, "")
             self.client.log_text(self.id, without_password(path.read_text()), path.name)
         except (MlflowException, ValueError, OSError) as error:
@@ -67,7 +66,7 @@ class ParentRun:
             ) from error
 
     def _reopen(self, run_id: str) -> bool:
-        """False when the store does not have the run any more."""
+        """Set the run to RUNNING; returns False if the store no longer has it."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -83,7 +82,7 @@ class ParentRun:
 
         from ..tracking.store import experiment_id, one_process_at_a_time, without_password
 
-        metadata = json.loads((cell.bundle / "configs" / "metadata.json").read_text())
+        metadata = read_json(cell.bundle / "configs" / "metadata.json")
         tags = {
             RUN_KEY: uuid.uuid4().hex,
             "pipeline.kind": kind,
@@ -105,47 +104,48 @@ class ParentRun:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What makes a run a child of this one, also in another store."""
+        """The tags of a child run, which find its parent in another store too."""
         if not self.recorded:
             return {}
         elsewhere = {PARENT_KEY: self.key, PARENT_NAME: self.name} if self.key else {}
         return {PARENT_TAG: self.id, **elsewhere}
 
-    def log(self, *, metrics: Mapping[str, float] | None = None, step: int = 0) -> None:
-        """Record numbers; a store that has gone costs a warning."""
-        from mlflow.entities import Metric
+    def log_metric(self, name: str, value: float, *, step: int) -> None:
+        """Record a number."""
+        self._try(lambda: self.client.log_metric(self.id, name, value, step=step))
 
-        now = int(time.time() * 1000)
-        entries = [Metric(name, value, now, step) for name, value in (metrics or {}).items()]
-        self._try(lambda: self.client.log_batch(self.id, metrics=entries))
-
-    def artifact(self, path: Path) -> None:
-        """Keep a file with the run."""
+    def log_file(self, path: Path) -> None:
+        """Record a file as an artifact."""
         self._try(lambda: self.client.log_artifact(self.id, str(path)))
 
-    def tag_child(self, name: str, tags: Mapping[str, str]) -> None:
-        """Add tags to the child run of that name."""
+    def tag_child(self, name: str, tag: str) -> None:
+        """Set a tag of a child run to true.
 
-        def tag() -> None:
+        Args:
+            name: of the child run.
+            tag: the tag's name.
+        """
+
+        def set_tag() -> None:
             experiment = self.client.get_run(self.id).info.experiment_id
             found = self.client.search_runs(
                 [experiment],
-                f"tags.`mlflow.parentRunId` = '{self.id}' and attributes.run_name = '{name}'",
+                f"tags.`{PARENT_TAG}` = '{self.id}' and attributes.run_name = '{name}'",
             )
             for run in found:
-                for key, value in tags.items():
-                    self.client.set_tag(run.info.run_id, key, value)
+                self.client.set_tag(run.info.run_id, tag, "true")
 
-        self._try(tag)
+        self._try(set_tag)
 
     def end(self, status: str) -> None:
-        """Close the run: FINISHED, FAILED or KILLED."""
+        """Close the run as FINISHED, FAILED or KILLED."""
         self._try(lambda: self.client.set_terminated(self.id, status))
 
-    def _try(self, send: Any) -> None:
+    def _try(self, send: Callable[[], object]) -> None:
+        """Send something to the store; if that fails, warn and go on."""
         if not self.recorded:
             return
         try:
             send()
         except Exception as error:
-            logger.warning(f"MLflow did not record all: {' '.join(str(error).split())[:200]}")
+            logger.warning(f"MLflow did not record everything: {one_line(error, 200)}")

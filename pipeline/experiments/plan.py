@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from ..errors import InputError
+from ..errors import InputError, suggestion
 from ..files import read_json
 
 # Names become folders, so they are words that every file system takes.
@@ -19,20 +18,20 @@ Ids = dict[str, Any]
 
 
 class Part(BaseModel):
-    """A part of the plan; a key that it does not know is refused."""
+    """A part of the plan; an unknown key is refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Variation(Part):
-    """What a network changes: config files given after the common ones, then values of ids."""
+    """What a network changes: overlays after the common ones, then overrides."""
 
     overlays: list[str] = []
     overrides: Ids = {}
 
 
 class Evaluate(Part):
-    """Which cases a trained network is measured on, and with which of its checkpoints."""
+    """The cases and the checkpoint that a trained network is evaluated with."""
 
     section: Literal["validation", "testing"] = "validation"
     checkpoint: Literal["last", "best"] = "last"
@@ -40,7 +39,7 @@ class Evaluate(Part):
 
 
 class Float(Part):
-    """A number between two others, drawn evenly or, with ``log``, evenly in its logarithm."""
+    """A number between two others, uniform or, with ``log``, uniform in its logarithm."""
 
     type: Literal["float"]
     low: float
@@ -80,7 +79,7 @@ class Search(Part):
 
 
 class Plan(Part):
-    """A grid of trainings and their evaluations, as :func:`read_plan` reads it."""
+    """A grid of trainings and their evaluations."""
 
     name: Name
     description: str = ""
@@ -95,7 +94,7 @@ class Plan(Part):
     search: Search | None = None
 
 
-# The model behind each place in a plan, to name the key that was meant.
+# The class of each place in a plan, to suggest the key that was meant.
 PARTS: dict[str, type[Part]] = {
     "networks": Variation,
     "evaluate": Evaluate,
@@ -107,45 +106,39 @@ PARTS: dict[str, type[Part]] = {
 
 
 def read_plan(path: Path) -> Plan:
-    """Read and check a plan; what it names is looked up by :func:`cells`.
+    """Read a plan and check it, except for the bundle and the ids that it names.
 
     Raises:
-        InputError: when there is no such file, or it is not a plan; names the file, the place in
-            it, the value received and, for an unknown key, the nearest known one.
+        InputError: there is no such file, or it is not a plan. Names the place in it, the value
+            received and, for an unknown key, the nearest known one.
     """
     content = read_json(path, "give the path of a plan.")
     try:
         plan = Plan.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"plan {path}: {explain(error)}") from None
+        raise InputError(f"plan {path}: {describe_fault(error)}") from None
     for part, values in {"folds": plan.folds, "seeds": plan.seeds}.items():
         if len(set(values)) < len(values):
-            raise InputError(f"plan {path}: {part}: {values} names one twice; name each once.")
-    for name, drawn in (plan.search.space if plan.search else {}).items():
-        if not isinstance(drawn, Categorical) and drawn.low >= drawn.high:
-            raise InputError(
-                f"plan {path}: search.space.{name}: low {drawn.low} is not below high {drawn.high}."
-            )
-        if isinstance(drawn, Float) and drawn.log and drawn.low <= 0:
-            raise InputError(
-                f"plan {path}: search.space.{name}: low {drawn.low} has no logarithm; give a low "
-                "above 0, or log false."
-            )
+            raise InputError(f"plan {path}: {part} {values}: give each one once.")
+    for name, space in (plan.search.space if plan.search else {}).items():
+        where = f"plan {path}: search.space.{name}: low {getattr(space, 'low', '')}"
+        if not isinstance(space, Categorical) and space.low >= space.high:
+            raise InputError(f"{where} is not below high {space.high}.")
+        if isinstance(space, Float) and space.log and space.low <= 0:
+            raise InputError(f"{where} has no logarithm; give one above 0, or set log to false.")
     return plan
 
 
-def explain(error: ValidationError) -> str:
-    """The first fault that pydantic found, as one line in the words of the plan."""
+def describe_fault(error: ValidationError) -> str:
+    """Describe the first fault that pydantic found, in one line."""
     first = error.errors()[0]
     place = ".".join(str(step) for step in first["loc"] if step != "[key]")
     if first["type"] == "extra_forbidden":
         *above, key = (str(step) for step in first["loc"])
         known = next((PARTS[step] for step in reversed(above) if step in PARTS), Plan).model_fields
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-        return f"{place}: there is no such key; {hint}"
+        return f"{place}: there is no such key; {suggestion(key, known)}"
     if first["type"] == "missing":
-        return f"{place}: it is missing; every plan has it."
+        return f"{place}: it is missing; add it."
     if first["type"] == "string_pattern_mismatch":
         return f"{place}: {first['input']!r} becomes a folder; use letters, digits and _ . + -"
     received = json.dumps(first["input"], default=str)[:80]

@@ -1,4 +1,4 @@
-"""What a user sees while many trainings run: a bar with the time left, and a line for each end."""
+"""What a user sees while trainings run: a bar with the time left, and a line for each that ends."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
+from ..bundle.trained import HISTORY
+from .work import Work
+
 
 class Board:
-    """A progress bar over parts of which each is between 0 and 1.
+    """A progress bar over several parts.
 
-    The time left follows from what has been done since the start, so it needs no first part to be
-    finished.
+    The time left follows from the progress since the start, so it is known before the first part
+    has ended.
 
     Args:
-        parts: how far each part is, by name.
+        parts: the progress of each part, 0 to 1, by name.
     """
 
     def __init__(self, parts: dict[str, float]) -> None:
@@ -44,20 +47,20 @@ class Board:
         self.progress.stop()
 
     def show(self, description: str) -> None:
-        """Draw the parts as they are now."""
+        """Draw the bar for the parts as they are now."""
         now = sum(self.parts.values())
         elapsed, gained = time.monotonic() - self.begun, now - self.first
         left = elapsed * (len(self.parts) - now) / gained if gained > 0 else None
-        text = "" if left is None else f"{duration(left)} left"
+        text = "" if left is None else f"{format_duration(left)} left"
         self.progress.update(self.task, completed=now, description=description, left=text)
 
     def say(self, text: str, style: str = "") -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self.console.print(Text(text, style=style))
 
 
-def duration(seconds: float) -> str:
-    """In words of the size that matters."""
+def format_duration(seconds: float) -> str:
+    """Write a duration in s, min or h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
@@ -65,16 +68,16 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def history(folder: Path) -> list[dict[str, str]]:
-    """The epochs of a training so far, from its ``history.csv``."""
+def read_history(folder: Path) -> list[dict[str, str]]:
+    """Read the epochs of a cell's training so far."""
     try:
-        text = (folder / "training" / "history.csv").read_text()
+        text = (folder / "training" / HISTORY).read_text()
     except FileNotFoundError:
         return []
-    # The last line may be half written.
+    # The last line may be incomplete.
     return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
 
 
-def share_done(folder: Path, epochs: int) -> float:
-    """How far a cell is, 0 to 1: its epochs, and a little for the evaluation."""
-    return 0.95 * min(1.0, len(history(folder)) / max(1, epochs))
+def measure_progress(work: Work) -> float:
+    """The progress of a work, 0 to 1: its epochs, and 0.05 for the evaluation."""
+    return 1.0 if work.done else 0.95 * min(1.0, len(read_history(work.folder)) / work.epochs)

@@ -1,4 +1,4 @@
-"""What a job does: the commands of one cell, one after the other, in a process of their own."""
+"""A job: the commands of one cell, run one after the other in a process of their own."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..bundle.trained import BEST, FINAL, SUMMARY
 from .cells import Cell
 
-CHECKPOINTS = {"last": "model_final.pt", "best": "model.pt"}
+CHECKPOINTS = {"last": FINAL, "best": BEST}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command, done once the file ``done`` exists; its output goes to ``log``.
+    """A command, which is done once the file ``done`` exists.
 
-    The command writes ``done`` last of all; or it writes ``result`` before its end, and ``done``
-    follows when it has ended well.
-
-    A command of several processes starts with ``{torchrun}``, which becomes torchrun's options
-    where the job runs, since only there the nodes are known.
+    Args:
+        command: words of the command line. A command of several processes has the word
+            ``{torchrun}``, which is replaced by torchrun's options in the job: only there the
+            nodes are known.
+        log: file for the output.
+        done: file that the command writes last; or that is made when ``result`` exists and the
+            command has succeeded.
+        result: file that the command writes before its end.
     """
 
     command: tuple[str, ...]
@@ -36,7 +40,7 @@ class Step:
     result: Path | None = None
 
     def __str__(self) -> str:
-        """As a shell takes it; in double quotes where they do, which reads better."""
+        """The command for a shell, in double quotes where possible, since they read better."""
         return " ".join(
             f'"{part}"'
             if re.fullmatch(r"""[^"$`\\!]*[ '][^"$`\\!]*""", part)
@@ -46,27 +50,30 @@ class Step:
 
 
 class Stopped(Exception):
-    """The job was told to end."""
+    """The job received SIGTERM."""
 
 
 @dataclass
 class Work:
-    """The steps of one cell, as submitit runs them: pickled, then called in the job.
+    """The steps of one cell, which submitit pickles and calls in the job.
 
-    It can be called again at any time: what is done is not done again, and only one job at a time
-    works in ``folder``; another one waits for it.
+    It may be called again at any time: it skips the steps that are done, and waits while another
+    job works in ``folder``.
 
     Args:
         name: the cell's name.
         folder: the cell's folder.
         steps: the commands in their order.
+        epochs: of the training.
         env: environment variables of the commands.
-        nodes, processes: machines, and processes on each, that the first step runs on.
+        nodes: machines that the first step runs on.
+        processes: on each of these machines.
     """
 
     name: str
     folder: Path
     steps: tuple[Step, ...]
+    epochs: int = 1
     env: dict[str, str] = field(default_factory=dict)
     nodes: int = 1
     processes: int = 1
@@ -75,14 +82,19 @@ class Work:
     def done(self) -> bool:
         return all(step.done.exists() for step in self.steps)
 
+    @property
+    def log(self) -> Path:
+        """The log of the first step that is not done, else of the last one."""
+        return next((step for step in self.steps if not step.done.exists()), self.steps[-1]).log
+
     def __call__(self) -> None:
-        """Run what is not done yet.
+        """Run the steps that are not done.
 
         Raises:
-            RuntimeError: when a command fails.
-            Stopped: on SIGTERM, after the running command has ended by it.
+            RuntimeError: a command fails.
+            Stopped: on SIGTERM, once the running command has ended.
         """
-        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGTERM, raise_stopped)
         from filelock import FileLock  # comes with torch
 
         if self._node() > 0:  # only the training runs on several machines
@@ -92,13 +104,13 @@ class Work:
         with FileLock(self.folder / "running.lock"):
             for step in self.steps:
                 if not step.done.exists():
-                    if step.result is not None and step.result.exists():  # and was cut off then
+                    if step.result is not None and step.result.exists():  # it was interrupted
                         folder, now = step.result.parent, time.strftime("%Y%m%d-%H%M%S")
                         folder.rename(folder.with_name(f"{folder.name}-unfinished-{now}"))
                     self._run(step)
 
     def checkpoint(self) -> Any:
-        """What submitit calls when Slurm's time is up: the job goes on in the queue."""
+        """End the command and queue the job again; submitit calls this at Slurm's time limit."""
         from submitit.helpers import DelayedSubmission
 
         self._end_command(tell=True)
@@ -107,7 +119,7 @@ class Work:
     def _run(self, step: Step) -> None:
         from ..tracking.store import without_password
 
-        command = [part for each in step.command for part in self._expanded(each)]
+        command = [word for part in step.command for word in self._expand(part)]
         with step.log.open("a") as log:
             print(f"$ {without_password(shlex.join(command))}", file=log, flush=True)
             self._command = subprocess.Popen(
@@ -115,15 +127,15 @@ class Work:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **self.env},
-                # Slurm sends the signal of a time that is nearly up to all processes of a job.
+                # Near its time limit Slurm sends this signal to all processes of a job.
                 preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN),
             )
             try:
-                # Not wait(): a signal handler could not wait for the same process in the middle.
+                # Not wait(): a signal handler could not wait for the same process meanwhile.
                 while (status := self._command.poll()) is None:
                     time.sleep(0.2)
             except BaseException:
-                # Slurm has told all processes of the job, and twice would cut the ending short.
+                # Slurm signals all processes of a job; a second signal would cut the end short.
                 self._end_command(tell=os.environ.get("SUBMITIT_EXECUTOR") != "slurm")
                 raise
             if status < 0:  # it could not say so itself
@@ -133,10 +145,10 @@ class Work:
         if step.result is not None and step.result.exists():
             step.done.touch()
         if not step.done.exists():
-            raise RuntimeError(f"it ended without {step.result or step.done}; see {step.log}")
+            raise RuntimeError(f"it did not write {step.result or step.done}; see {step.log}")
 
     def _end_command(self, *, tell: bool, patience: float = 60) -> None:
-        """Let the command close its MLflow run and end; after ``patience`` s, kill it."""
+        """Let the command close its MLflow run and end; kill it after ``patience`` s."""
         if self._command.poll() is None:
             if tell:
                 self._command.terminate()
@@ -145,7 +157,7 @@ class Work:
             except subprocess.TimeoutExpired:
                 self._command.kill()
 
-    def _expanded(self, part: str) -> Sequence[str]:
+    def _expand(self, part: str) -> Sequence[str]:
         if part != "{torchrun}":
             return [part]
         options = [f"--nproc_per_node={self.processes}"]
@@ -166,14 +178,14 @@ class Work:
         return int(os.environ.get("SLURM_NODEID", 0)) if self.nodes > 1 else 0
 
 
-def stop(number: int, frame: Any) -> None:
-    """A signal handler."""
-    signal.signal(number, signal.SIG_IGN)  # once is enough: the command is ending
+def raise_stopped(number: int, frame: Any) -> None:
+    """Raise Stopped; a signal handler."""
+    signal.signal(number, signal.SIG_IGN)  # the command is ending, so once is enough
     raise Stopped(signal.Signals(number).name)
 
 
-def training(cell: Cell, folder: Path, *, tags: Mapping[str, str], processes: int = 1) -> Step:
-    """The training of a cell, which goes on where an earlier one was interrupted."""
+def training_step(cell: Cell, folder: Path, *, tags: Mapping[str, str], processes: int = 1) -> Step:
+    """The training of a cell, which resumes an interrupted one."""
     configs = list(cell.configs)
     if processes > 1:
         configs.append(cell.bundle / "configs" / "multi_gpu.json")
@@ -184,44 +196,42 @@ def training(cell: Cell, folder: Path, *, tags: Mapping[str, str], processes: in
         "resume": True,
         "tags": {**tags, "pipeline.network": cell.network},
     }
-    command = bundle_run(configs, ids, distributed=processes > 1)
-    # Written after the last epoch, or the last before an early stop.
-    return Step(command, folder / "training.log", folder / "training" / CHECKPOINTS["last"])
+    command = make_bundle_command(configs, ids, distributed=processes > 1)
+    # FINAL is written after the last epoch, also where the training stopped early.
+    return Step(command, folder / "training.log", folder / "training" / FINAL)
 
 
-def evaluation(cell: Cell, folder: Path, *, tags: Mapping[str, str]) -> Step:
+def evaluation_step(cell: Cell, folder: Path, *, tags: Mapping[str, str]) -> Step:
     """The evaluation of a trained cell."""
-    configs = [*cell.configs, cell.bundle / "configs" / "evaluate.json"]
     ids = {
-        **cell.ids,
-        **cell.evaluate.overrides,
-        "section": cell.evaluate.section,
+        **cell.evaluation_ids,
         "ckpt_path": str(folder / "training" / CHECKPOINTS[cell.evaluate.checkpoint]),
         "run_name": f"{cell.name}, {cell.evaluate.section}",
         "output_dir": str(folder / "evaluation"),
         "tags": {**tags, "pipeline.network": cell.network},
     }
-    # Figures and MLflow's record come after the summary.
-    done, result = folder / "evaluation.done", folder / "evaluation" / "summary.json"
-    return Step(bundle_run(configs, ids), folder / "evaluation.log", done, result)
+    # The figures and MLflow's record come after the summary.
+    done, result = folder / "evaluation.done", folder / "evaluation" / SUMMARY
+    command = make_bundle_command(cell.evaluation_configs, ids)
+    return Step(command, folder / "evaluation.log", done, result)
 
 
-def bundle_run(
+def make_bundle_command(
     configs: Sequence[Path], ids: Mapping[str, Any], *, distributed: bool = False
 ) -> tuple[str, ...]:
-    """The command line of ``monai.bundle run``."""
+    """The words of a ``monai.bundle run`` command line."""
     launcher = ("-m", "torch.distributed.run", "{torchrun}") if distributed else ()
     return (
         sys.executable,
         *launcher,
         *("-m", "monai.bundle", "run", "--config_file"),
         repr([str(path) for path in configs]),
-        *(f"--{name}={as_argument(value)}" for name, value in ids.items()),
+        *(f"--{name}={format_argument(value)}" for name, value in ids.items()),
     )
 
 
-def as_argument(value: Any) -> str:
-    """A JSON value as the command line of a bundle reads it back, which takes Python's words.
+def format_argument(value: Any) -> str:
+    """Write a JSON value so that a bundle's command line, which reads Python, gets it back.
 
     MONAI drops an override that is None, so null becomes an expression.
     """
@@ -232,11 +242,8 @@ def as_argument(value: Any) -> str:
     return value if isinstance(value, str) and DefaultParseValue(value) == value else repr(value)
 
 
-def last_words(log: Path) -> str:
-    """Why the last command of a log failed: its first error, from which later ones follow.
-
-    Without any, the last line that says something.
-    """
+def read_failure(log: Path) -> str:
+    """Why the last command of a log failed: its first error, or else its last line."""
     try:
         lines = log.read_text(errors="replace").split("\n$ ")[-1].splitlines()[1:]
     except OSError:

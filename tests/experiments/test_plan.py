@@ -1,4 +1,4 @@
-"""A plan says what will run, and what is wrong with it is said before anything does."""
+"""A plan decides what will run, and its faults are found before anything does."""
 
 import itertools
 import json
@@ -11,9 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.experiments.cells import cells, check_unchanged
-from pipeline.experiments.plan import Categorical, read_plan
-from pipeline.experiments.work import as_argument, evaluation, last_words, training
+from pipeline.experiments.cells import SETTINGS, check_unchanged, make_cells
+from pipeline.experiments.plan import Categorical, Plan, read_plan
+from pipeline.experiments.work import (
+    evaluation_step,
+    format_argument,
+    read_failure,
+    training_step,
+)
+from pipeline.files import write_json
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "fundus_disc_cup_segmentation"
@@ -39,7 +45,7 @@ def test_a_cell_for_each_network_variant_fold_and_seed(read):
     plan = read(
         networks=networks, variants=variants, folds=[0, 2], seeds=[1, 3], overrides=overrides
     )
-    found = cells(plan)
+    found = make_cells(plan)
     assert len({cell.name for cell in found}) == len(found) == 16
     assert {(c.network, c.ids["fold"], c.ids["seed"]) for c in found} == set(
         itertools.product(
@@ -57,7 +63,7 @@ def test_a_cell_for_each_network_variant_fold_and_seed(read):
 def test_overlays_are_found_in_the_bundle_or_from_the_working_folder(read, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("best.json").write_text('{"lr": 0.25}')
-    (cell,) = cells(read(configs=["article.json", "best.json"]))
+    (cell,) = make_cells(read(configs=["article.json", "best.json"]))
     assert [path.name for path in cell.configs] == ["train.json", "article.json", "best.json"]
     assert (cell.config.get("lr"), cell.config.get("weight_decay")) == (0.25, 0.05)
 
@@ -65,17 +71,17 @@ def test_overlays_are_found_in_the_bundle_or_from_the_working_folder(read, tmp_p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"fold": [1]}, "fold: there is no such key; did you mean folds?"),
-        ({"networks": {"unet": {"overlay": []}}}, "networks.unet.overlay: .* mean overlays?"),
-        ({"evaluate": {"sectoin": "testing"}}, "evaluate.sectoin: .* did you mean section?"),
-        ({"evaluate": {"section": "test"}}, 'evaluate.section: .*received "test"'),
-        ({"networks": {}}, "networks: .*at least 1"),
-        ({"networks": {"a/b": {}}}, "'a/b' becomes a folder"),
-        ({"folds": [1, 1]}, r"folds: \[1, 1\] names one twice"),
-        ({"bundle": "nowhere"}, "bundle nowhere: it holds no configs/train.json"),
-        ({"configs": ["nothing.json"]}, "config nothing.json: it is neither in .*configs nor in"),
+        ({"fold": [1]}, r"fold: .*\bfolds\?"),
+        ({"networks": {"unet": {"overlay": []}}}, r"networks\.unet\.overlay: .*overlays\?"),
+        ({"evaluate": {"sectoin": "testing"}}, r"evaluate\.sectoin: .*section\?"),
+        ({"evaluate": {"section": "test"}}, r'evaluate\.section: .*"test"'),
+        ({"networks": {}}, "networks: .*{}"),
+        ({"networks": {"a/b": {}}}, "networks.*'a/b'"),
+        ({"folds": [1, 1]}, r"folds \[1, 1\]"),
+        ({"bundle": "nowhere"}, "bundle nowhere: .*configs/train.json"),
+        ({"configs": ["nothing.json"]}, "config nothing.json: .*configs"),
         ({"overrides": {"epohcs": 3}}, "epohcs 3: .* epochs"),
-        ({"overrides": {"fold": 3}}, "fold 3 cannot be set; give the plan's folds"),
+        ({"overrides": {"fold": 3}}, "fold 3 .*folds"),
         (
             {
                 "networks": {"unet++": {"overlays": ["networks/unet_plus_plus.json"]}},
@@ -85,7 +91,7 @@ def test_overlays_are_found_in_the_bundle_or_from_the_working_folder(read, tmp_p
         ),
         (
             {"search": {"space": {"lr": {"type": "float", "low": 0.0, "high": 1.0, "log": True}}}},
-            "search.space.lr: low 0.0 has no logarithm",
+            "search.space.lr: low 0.0 .*log",
         ),
         (
             {"search": {"space": {"lr": {"type": "flaot", "low": 0.0, "high": 1.0}}}},
@@ -95,7 +101,7 @@ def test_overlays_are_found_in_the_bundle_or_from_the_working_folder(read, tmp_p
 )
 def test_a_fault_is_named_with_what_was_meant(read, content, message):
     with pytest.raises(InputError, match=message) as caught:
-        cells(read(**content))
+        make_cells(read(**content))
     assert "\n" not in str(caught.value)
 
 
@@ -111,39 +117,36 @@ json_values = st.recursive(
 def test_a_value_survives_the_command_line(value):
     """A bundle's command line guesses the type of what it gets: a text "1" must stay a text."""
     expected = "$None" if value is None else value
-    parsed = DefaultParseValue(as_argument(value))
+    parsed = DefaultParseValue(format_argument(value))
     assert (parsed, type(parsed)) == (expected, type(expected))
 
 
 @given(json_values)
 def test_a_shown_command_is_what_runs(value):
-    (cell,) = cells(read_plan_with(value))
+    (cell,) = make_cells(Plan.model_validate({**PLAN, "overrides": {"lr": value}}))
     for step in (
-        training(cell, Path("x y"), tags={"a": "b's"}),
-        evaluation(cell, Path("x y"), tags={}),
+        training_step(cell, Path("x y"), tags={"a": "b's"}),
+        evaluation_step(cell, Path("x y"), tags={}),
     ):
         assert tuple(shlex.split(str(step))) == step.command
-
-
-def read_plan_with(lr):
-    from pipeline.experiments.plan import Plan
-
-    return Plan.model_validate({**PLAN, "overrides": {"lr": lr}})
 
 
 def test_settings_notice_a_file_that_has_changed(read, tmp_path):
     overlay = tmp_path / "mine.json"
     overlay.write_text('{"lr": 0.1}')
-    (cell,) = cells(read(configs=[str(overlay)], overrides={"device": "cpu"}))
+    (cell,) = make_cells(read(configs=[str(overlay)], overrides={"device": "cpu"}))
     before = cell.settings()
     # Where a cell runs and how it is recorded may change.
     elsewhere = {"device": "cuda:1", "register": "eyes", "tracking_uri": "x"}
-    (moved,) = cells(read(configs=[str(overlay)], overrides=elsewhere))
-    check_unchanged(moved, before, moved.settings(), tmp_path)
-    check_unchanged(cell, {**before, "ids": before["ids"] | elsewhere}, before, tmp_path)
+    (moved,) = make_cells(read(configs=[str(overlay)], overrides=elsewhere))
+    check_unchanged(tmp_path, before)  # nothing was begun yet
+    for begun in (before, {**before, "ids": before["ids"] | elsewhere}):
+        write_json(tmp_path / SETTINGS, begun)
+        check_unchanged(tmp_path, before)
+        check_unchanged(tmp_path, moved.settings())
     overlay.write_text('{"lr": 0.2}')
-    with pytest.raises(InputError, match=r"begun with another mine\.json"):
-        check_unchanged(cell, before, cell.settings(), tmp_path)
+    with pytest.raises(InputError, match=rf"{tmp_path}: .*mine\.json"):
+        check_unchanged(tmp_path, cell.settings())
 
 
 def test_settings_notice_overlays_in_another_order(read, tmp_path):
@@ -151,10 +154,13 @@ def test_settings_notice_overlays_in_another_order(read, tmp_path):
     names = [tmp_path / "a.json", tmp_path / "b.json"]
     for number, path in enumerate(names):
         path.write_text(f'{{"lr": {number}}}')
-    (first,), (other,) = (cells(read(configs=[*map(str, each)])) for each in (names, names[::-1]))
-    check_unchanged(first, first.settings(), first.settings(), tmp_path)
-    with pytest.raises(InputError, match=r"begun with overlays .*a\.json', 'b\.json"):
-        check_unchanged(other, first.settings(), other.settings(), tmp_path)
+    (first,), (other,) = (
+        make_cells(read(configs=[*map(str, each)])) for each in (names, names[::-1])
+    )
+    write_json(tmp_path / SETTINGS, first.settings())
+    check_unchanged(tmp_path, first.settings())
+    with pytest.raises(InputError, match=r"overlays .*a\.json', 'b\.json"):
+        check_unchanged(tmp_path, other.settings())
 
 
 def test_two_of_one_name_are_not_one(tmp_path):
@@ -171,15 +177,15 @@ def test_the_reason_of_a_failure_is_the_first_error(tmp_path):
         "The above exception was the direct cause of the following exception:\n\n"
         'RuntimeError: Failed to evaluate\n"$@train#trainer.run()"\n'
     )
-    assert last_words(log) == "torch.OutOfMemoryError: too much"
+    assert read_failure(log) == "torch.OutOfMemoryError: too much"
     log.write_text("$ python second\nTraceback\nValueError: x\nerror: fold 7: there is none\n")
-    assert last_words(log) == "error: fold 7: there is none"
+    assert read_failure(log) == "error: fold 7: there is none"
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("bundles/*/plans/*.json")), ids=lambda p: p.name)
 def test_the_plans_of_the_bundles_can_run(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     plan = read_plan(path)
-    assert cells(plan)
-    for drawn in plan.search.space.values() if plan.search else ():
-        assert isinstance(drawn, Categorical) or drawn.low < drawn.high
+    assert make_cells(plan)
+    for space in plan.search.space.values() if plan.search else ():
+        assert isinstance(space, Categorical) or space.low < space.high

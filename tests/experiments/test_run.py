@@ -1,4 +1,4 @@
-"""A plan is carried out once: failures, interruptions and second starts lose and repeat nothing."""
+"""Failures, interruptions and second starts of a plan lose nothing and repeat nothing."""
 
 import csv
 import json
@@ -15,12 +15,13 @@ import pytest
 
 from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.errors import InputError
-from pipeline.experiments.cells import cells
+from pipeline.experiments.cells import make_cells
 from pipeline.experiments.clusters import Local
 from pipeline.experiments.jobs import Resources, run_all
 from pipeline.experiments.plan import read_plan
 from pipeline.experiments.progress import Board
-from pipeline.experiments.run import again, begin, check_begun, run_plan
+from pipeline.experiments.run import check_begun, run_plan, write_settings
+from pipeline.experiments.session import make_command
 from pipeline.experiments.work import Step, Work
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
@@ -65,7 +66,7 @@ def words(folder):
 def wait_for(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it has not come to that"
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.05)
 
 
@@ -163,8 +164,8 @@ def test_a_killed_start_is_not_repeated_while_its_trainings_live(tmp_path):
 
 def test_each_job_has_its_own_gpus_and_its_share_of_the_cores(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("pipeline.experiments.clusters.visible_gpus", lambda: ["3", "5", "6"])
-    monkeypatch.setattr("pipeline.experiments.clusters.cores", lambda: 12)
+    monkeypatch.setattr("pipeline.experiments.clusters.list_gpus", lambda: ["3", "5", "6"])
+    monkeypatch.setattr("pipeline.experiments.clusters.count_cores", lambda: 12)
     cluster = Local(Resources())
     assert (cluster.limit, cluster.threads) == (3, 4)
     pairs = Local(Resources(gpus=2))
@@ -174,7 +175,7 @@ def test_each_job_has_its_own_gpus_and_its_share_of_the_cores(tmp_path, monkeypa
     assert [env["CUDA_VISIBLE_DEVICES"] for env in given] == ["3", "5", "6", "3"]
     assert {env["OMP_NUM_THREADS"] for env in given} == {"4"}
     assert pairs.submit(stand_in(tmp_path / "x", 1), 0).work.env["CUDA_VISIBLE_DEVICES"] == "3,5"
-    with pytest.raises(InputError, match="--gpus 4: this machine shows 3"):
+    with pytest.raises(InputError, match=r"--gpus 4: .*3"):
         Local(Resources(gpus=4))
 
 
@@ -230,7 +231,7 @@ def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys):
     assert run_plan(path, resources=resources) == 1
     shown = capsys.readouterr().out
     assert "done    attention_unet-fold0-seed0" in shown
-    assert "broken-fold0-seed0 failed: RuntimeError: " in shown
+    assert "broken-fold0-seed0 failed: RuntimeError" in shown
     assert "runs/tiny/broken-fold0-seed0/training.log" in shown
 
     cell = Path("runs/tiny/attention_unet-fold0-seed0")
@@ -265,31 +266,33 @@ def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys):
 
     # What is there was made with two epochs.
     path.write_text(json.dumps(content | {"overrides": content["overrides"] | {"epochs": 3}}))
-    with pytest.raises(InputError, match="begun with epochs 2, and is now 3"):
+    with pytest.raises(InputError, match=r"epochs 2.* 3"):
         run_plan(path, resources=resources)
 
 
 def test_a_cell_that_waits_in_the_queue_keeps_its_settings(plan):
     """Slurm has its commands already: an edited plan would be the record of another training."""
     path, _ = plan
-    cell = cells(read_plan(path))[0]
+    cell = make_cells(read_plan(path))[0]
     folder = Path("runs/tiny") / cell.name
-    begin(cell, folder, Resources("slurm"))
+    write_settings(cell, folder, Resources("slurm"))
     (folder / "job.json").write_text('{"slurm_job_id": "7"}')
     edited = replace(cell, ids={**cell.ids, "epochs": 3})
     check_begun(cell, folder, Resources("slurm"), {"7"})
     check_begun(edited, folder, Resources("slurm"), {"8"})
-    with pytest.raises(InputError, match="begun with epochs 2, and is now 3"):
+    with pytest.raises(InputError, match=r"epochs 2.* 3"):
         check_begun(edited, folder, Resources("slurm"), {"7"})
 
 
 def test_the_command_that_goes_on_has_all_options():
     resources = Resources("slurm", gpus=2, minutes=60, partition="long")
-    assert again(Path("my plan.json"), Path("out"), resources) == (
+    assert make_command("run", Path("my plan.json"), Path("out"), resources) == (
         "python -m pipeline experiment run 'my plan.json' --output out --cluster slurm --gpus 2 "
         "--time 60 --partition long"
     )
-    assert again(Path("plan.json"), None, Resources()).endswith("experiment run plan.json")
+    assert make_command("run", Path("plan.json"), None, Resources()).endswith(
+        "experiment run plan.json"
+    )
     for wrong in ({"gpus": -1}, {"jobs": 0}, {"memory": 0.0}):
         with pytest.raises(InputError, match="give"):
             Resources("slurm", **wrong)
@@ -301,16 +304,16 @@ def test_what_no_cell_could_start_with_is_said_at_once(plan, monkeypatch):
     lists = json.loads(Path("fundus/datalist.json").read_text())
     Path("untested.json").write_text(json.dumps(lists | {"testing": []}))
     for change, message in [
-        ({"folds": [0, 7]}, "fold 7: datalist fundus/datalist.json has the folds"),
-        ({"overrides": overrides | {"dataset_dir": "no"}}, "dataset_dir no: there is no such"),
+        ({"folds": [0, 7]}, "fold 7: .*fundus/datalist.json"),
+        ({"overrides": overrides | {"dataset_dir": "no"}}, "dataset_dir no"),
         ({"overrides": overrides | {"strides": [2, 2]}}, "broken-fold0-seed0: .*strides"),
-        ({"overrides": overrides | {"lr": "1e-3 "}}, "broken-fold0-seed0: lr is '1e-3 '"),
+        ({"overrides": overrides | {"lr": "1e-3 "}}, "broken-fold0-seed0: lr .*'1e-3 '"),
         (
             {
                 "overrides": overrides | {"datalist": "untested.json"},
                 "evaluate": {"section": "testing"},
             },
-            "untested.json: the list 'testing' is missing or empty",
+            "untested.json: .*'testing'",
         ),
     ]:
         path.write_text(json.dumps(content | change))

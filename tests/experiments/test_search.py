@@ -1,4 +1,4 @@
-"""A search draws, stops what is hopeless, goes on where it was, and leaves an overlay."""
+"""A search samples values, prunes hopeless trials, resumes, and writes an overlay."""
 
 import json
 import math
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.experiments import jobs as run_jobs
-from pipeline.experiments import search
-from pipeline.experiments.cells import cells
+from pipeline.experiments import search, session
+from pipeline.experiments.cells import make_cells
 from pipeline.experiments.jobs import Job, Resources
 from pipeline.experiments.plan import Search, read_plan
 
@@ -71,7 +71,7 @@ class Trainings:
 def trainings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cluster = Trainings()
-    monkeypatch.setattr(search, "make_cluster", lambda resources: cluster)
+    monkeypatch.setattr(session, "make_cluster", lambda resources: cluster)
     monkeypatch.setattr(search, "check_configs", lambda every: None)
     monkeypatch.setattr(run_jobs.time, "sleep", lambda seconds: None)
     return cluster
@@ -127,14 +127,14 @@ def test_it_finds_stops_and_goes_on(trainings, capsys):
     assert f"best: trial-{best.number:03d}, dice {best.value:.4f}" in capsys.readouterr().out
     # The overlay is one: the bundle reads it.
     path = write_plan(25, configs=["runs/tiny-search/best.json"])
-    assert cells(read_plan(path))[0].config.get("lr") == best.params["lr"]
+    assert make_cells(read_plan(path))[0].config.get("lr") == best.params["lr"]
 
 
 def test_an_interrupted_trial_goes_on_with_its_own_values(trainings):
     write_plan(3)
     begun = study()
     trial = begun.ask()
-    search.draw(trial, read_plan(Path("plan.json")).search)
+    search.sample_values(trial, read_plan(Path("plan.json")).search)
     trial.report(0.01, 3)
     assert run(3)
     assert trainings.begun["trial-000"] == [trial.params["lr"]]
@@ -148,7 +148,7 @@ def test_a_failed_trial_is_told_and_the_others_go_on(trainings, capsys):
     assert not run(2, space=too_high)
     shown = capsys.readouterr().out
     assert "trial-001 failed: error: the loss is nan" in shown
-    assert "no trial has come to its end" in shown
+    assert not Path("runs/tiny-search/best.json").exists()
 
 
 def test_the_parent_run_holds_the_search(trainings, tmp_path):
@@ -170,11 +170,11 @@ def test_the_parent_run_holds_the_search(trainings, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"search": None}, "plan.json: it has no search"),
-        ({"search": {"space": {"lrr": SPACE["lr"]}}}, "search.space: .*lrr.*did you mean lr"),
-        ({"search": {"space": SPACE, "network": "unet"}}, "network unet and fold 0 are not in"),
-        ({"search": {"space": SPACE, "metric": "dise"}}, "metric dise: a training has loss, dice,"),
-        ({"search": {"space": {"lr": SPACE["lr"]}, "trials": 1}}, "begun with space"),
+        ({"search": None}, "plan.json: .*search"),
+        ({"search": {"space": {"lrr": SPACE["lr"]}}}, r"search\.space: .*lrr.*\blr\?"),
+        ({"search": {"space": SPACE, "network": "unet"}}, "network unet and fold 0"),
+        ({"search": {"space": SPACE, "metric": "dise"}}, "metric dise: .*loss, dice,"),
+        ({"search": {"space": {"lr": SPACE["lr"]}, "trials": 1}}, "tiny-search: .*space"),
     ],
 )
 def test_a_fault_is_said_before_the_first_trial(trainings, change, message):
@@ -189,5 +189,5 @@ def test_a_choice_comes_back_as_it_was(choices):
     one = Search(space={"x": {"type": "categorical", "choices": choices}})
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trial = optuna.create_study().ask()
-    search.draw(trial, one)
-    assert search.drawn(trial.params, one)["x"] in choices
+    search.sample_values(trial, one)
+    assert search.read_values(trial, one)["x"] in choices

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
-from pipeline.experiments.clusters import Slurm, queued
+from pipeline.experiments.clusters import Slurm, list_queue
 from pipeline.experiments.jobs import Resources, run_all
 from pipeline.experiments.run import run_plan
 
@@ -127,13 +127,13 @@ def test_jobs_outlive_the_process_that_submitted_them(slurm, tmp_path):
     process.kill()
     process.communicate()
     ids = job_ids(*both)
-    assert set(ids) <= queued()
+    assert set(ids) <= list_queue()
     again = driver(tmp_path, 8, CLUSTER)
     again.communicate(timeout=90)
     assert again.returncode == 0
     assert [words(each) for each in both] == [["begun", "ended"]] * 2
     assert job_ids(*both) == ids
-    assert not queued() & set(ids)
+    assert not list_queue() & set(ids)
 
 
 def test_ctrl_c_ends_the_jobs_once_they_have_closed_their_records(slurm, tmp_path):
@@ -144,7 +144,7 @@ def test_ctrl_c_ends_the_jobs_once_they_have_closed_their_records(slurm, tmp_pat
     process.communicate(timeout=90)
     assert process.returncode not in (0, None)
     assert [words(each) for each in both] == [["begun", "closed"]] * 2
-    assert not queued()
+    assert not list_queue()
 
 
 def test_a_job_whose_time_is_up_goes_on_in_the_queue(slurm, tmp_path):

@@ -1,4 +1,4 @@
-"""The command line, ``python -m pipeline``: each group of commands lives with its subject."""
+"""The command line, ``python -m pipeline``; the commands live with their subjects."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .experiments.cli import app as experiment
 from .packaging.cli import app as package
 from .prediction.cli import predict
 from .tracking.cli import app as runs
+from .tracking.store import without_password
 
 app = typer.Typer(
     help="Attention U-Net segmentation on MONAI bundles.",
@@ -41,17 +42,18 @@ _debug = False
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; what the user can put right is one line of red text and exit status 1."""
-    # In order, so that nothing half done stays.
+    """Run a command; an error that the user can correct is one red line and exit status 1."""
+    # Ends in order, so that nothing half done stays.
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         app(arguments)
     except Exception as error:
-        # MLflow's own errors, such as a server that does not answer, without importing it here.
+        # An error of MLflow, such as a server that does not answer, without importing MLflow.
         mlflow = type(error).__name__ == "MlflowException"
         if _debug or not (mlflow or isinstance(error, ValueError | OSError | ModuleNotFoundError)):
             raise
-        Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
+        message = without_password(f"error: {error}")
+        Console(stderr=True, soft_wrap=True).print(Text(message, style="red"))
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, before)

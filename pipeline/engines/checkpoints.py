@@ -18,12 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..bundle.as_trained import find_difference, shorten
+from ..bundle.trained import BEST, CHECKPOINT, FINAL
 from ..errors import InputError, one_line
 from ..files import replacing
 
 logger = logging.getLogger(__name__)
-
-CHECKPOINT, BEST, FINAL = "checkpoint.pt", "model.pt", "model_final.pt"
 
 
 class Checkpoints:

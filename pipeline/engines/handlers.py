@@ -17,6 +17,7 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from monai.handlers import ValidationHandler
 
+from ..bundle.trained import HISTORY
 from ..errors import InputError
 from ..files import replacing
 
@@ -102,7 +103,7 @@ class EpochSummary:
     """
 
     def __init__(self, output_dir: str | None = None, validator: Engine | None = None) -> None:
-        self.path = Path(output_dir) / "history.csv" if output_dir is not None else None
+        self.path = Path(output_dir) / HISTORY if output_dir is not None else None
         self.validator = validator
 
     def attach(self, engine: Engine) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
+from ..bundle.trained import BEST, FINAL
 from ..files import replacing
-from .checkpoints import BEST, FINAL
 
 logger = logging.getLogger(__name__)
 

@@ -53,9 +53,9 @@ def predict(
     """
     model = read_model(bundle, checkpoint=checkpoint, overlays=overlays, overrides=overrides)
     cases = find_inputs(inputs, volumes=model.volumes, output=output)
-    from ..tracking.provenance import environment
+    from ..tracking.provenance import describe_environment
 
-    about = {**model.about, "environment": environment()}
+    about = {**model.about, "environment": describe_environment()}
     cohort = Cohort(output, about, model=model.digest, total=len(cases))
     try:
         if not overwrite:

@@ -1,4 +1,4 @@
-"""MLflow: a run, its delivery to a store, and runs after the fact."""
+"""MLflow: record a run, deliver it to a store, and tidy or repeat it later."""
 
 from ..lazy import lazy
 

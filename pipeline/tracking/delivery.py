@@ -1,40 +1,42 @@
-"""Bring a journal's events to an MLflow store, in order, each once, whenever it can be reached."""
+"""Deliver a journal's events to an MLflow store, in order and each once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 from ..errors import one_line
+from ..files import write_json
+from .batches import merge_events, split_event
 from .journal import Event, Journal
 from .store import experiment_id, limit_waiting, one_process_at_a_time, without_password
 
 logger = logging.getLogger(__name__)
 
-RUN_KEY = "pipeline.key"  # a tag that finds a run again whose creation was not answered
+RUN_KEY = "pipeline.key"  # tag by which a run is found if MLflow did not answer its creation
 PARENT_TAG = "mlflow.parentRunId"
-# Of the run that this one belongs to, which another store knows by another id.
+# Tags of the run that this one belongs to; its id differs from store to store.
 PARENT_KEY, PARENT_NAME = "pipeline.parent_key", "pipeline.parent_name"
-# What MLflow refuses for good; everything else is tried again.
+# Errors that stay; after any other a request is sent again.
 REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
 
 
 class Delivery:
-    """What of one journal one MLflow store has, and the sending of the rest.
+    """Sends one journal to one MLflow store, as far as the store does not have it.
 
-    How far the store is lies in a small file beside the journal. After a crash between a request
-    and this file the request is sent again; MLflow then has it once: metrics are told apart by
-    their time, parameters and tags by their name, the run by a tag.
+    A small file beside the journal says how far the store is. After a crash between a request and
+    this file the request is sent again. MLflow still has it once: it tells metrics apart by their
+    time, and parameters and tags by their names; the run is found by a tag.
 
     Args:
-        journal: the events; the first one describes the run.
+        journal: the events; the first describes the run.
         tracking_uri: MLflow's tracking URI.
         retry: seconds between two tries while the store cannot be reached.
     """
@@ -68,14 +70,14 @@ class Delivery:
 
     @property
     def run_id(self) -> str | None:
-        """The run's id in this store, once it is there."""
+        """The id of the run in this store, once it is there."""
         return self.state["run_id"]
 
     def start(self, timeout: float) -> None:
-        """Make the run, or find it, then deliver in a thread.
+        """Create the run, or find it, and then deliver in a thread.
 
         Raises:
-            ConnectionError: when this takes longer than ``timeout`` seconds, or fails.
+            ConnectionError: this fails, or takes longer than ``timeout`` seconds.
         """
         self._thread.start()
         if not self._connected.wait(timeout):
@@ -85,14 +87,14 @@ class Delivery:
             raise ConnectionError(one_line(self._error)) from self._error
 
     def wake(self) -> None:
-        """Say that there is something new to deliver."""
+        """Tell the thread that there is something new."""
         self._wake.set()
 
     def close(self, patience: float = 10.0) -> bool:
         """Deliver the rest; give up once the store has not been reached for ``patience`` seconds.
 
         Returns:
-            whether the store has everything.
+            Whether the store has everything.
         """
         self._closing = time.monotonic() + patience
         self._wake.set()
@@ -103,20 +105,20 @@ class Delivery:
         """Send what the store does not have yet.
 
         Raises:
-            Exception: what MLflow raised; the events before it are delivered.
+            Exception: MLflow's own; the events before it are delivered.
         """
         self.connect()
-        for event, offset in batches(self.journal.read(self.state["offset"])):
+        for event, offset in merge_events(self.journal.read(self.state["offset"])):
             self._send(event)
             self._save(offset=offset)
 
     def connect(self) -> None:
-        """Make the run in the store, or find the one that an earlier try made."""
+        """Create the run in the store, or find the one of an earlier try."""
         if self.run_id:
             return
         description = self.journal.first
         if description is None:
-            raise ValueError(f"{self.journal.path} is empty: there is no run to deliver")
+            raise ValueError(f"{self.journal.path} is empty: it holds no run to deliver")
         with one_process_at_a_time(self.tracking_uri):
             experiment = experiment_id(self.client, description["experiment_name"])
             found = f"tags.`{RUN_KEY}` = '{description['tags'][RUN_KEY]}'"
@@ -134,10 +136,10 @@ class Delivery:
         self._save(run_id=run.info.run_id)
 
     def _parent(self, experiment: str, tags: Mapping[str, str]) -> dict[str, str]:
-        """The tag of the parent in this store, where it is made if only another store has it."""
+        """Tag the parent of the run; a parent that only another store has is created."""
         if PARENT_KEY not in tags:
             return {}
-        run_id = self._run_of(tags[PARENT_KEY])
+        run_id = self._find_run(tags[PARENT_KEY])
         if run_id is None:
             kept = {RUN_KEY: tags[PARENT_KEY], "pipeline.kind": "experiment"}
             run = self.client.create_run(experiment, tags=kept, run_name=tags[PARENT_NAME])
@@ -166,13 +168,13 @@ class Delivery:
                     if last:
                         self._deliver_unwritten()
                     if not reached:
-                        logger.info("MLflow is back and has been told what it missed")
+                        logger.info("MLflow is back and has received what it missed")
                     reached = True
                 except Exception as error:
                     if reached:
                         reason = without_password(one_line(error, None))[:200]
                         logger.warning(
-                            "MLflow cannot be reached, the run goes on and is recorded in "
+                            "MLflow cannot be reached; the run goes on and is recorded in "
                             f"{self.journal.path.parent}: {reason}"
                         )
                     reached = False
@@ -183,7 +185,7 @@ class Delivery:
                     self._wake.set()
 
     def _deliver_unwritten(self) -> None:
-        """The last events of a run whose disk is full."""
+        """Send the last events of a run whose disk is full."""
         while self.journal.unwritten:
             self._send(self.journal.unwritten[0])
             del self.journal.unwritten[0]
@@ -198,13 +200,13 @@ class Delivery:
         try:
             getattr(self, f"_send_{event['kind']}")(event)
         except FileNotFoundError as error:
-            logger.warning(f"MLflow does not get {error.filename}: the file is gone")
+            logger.warning(f"MLflow does not get {error.filename}: the file no longer exists")
         except MlflowException as error:
-            # To a run that was deleted nothing can be sent, until it is restored.
+            # A deleted run takes nothing until it is restored.
             if error.error_code not in REFUSALS or self._deleted():
                 raise
-            entries = singles(event)
-            if len(entries) > 1:  # only one of them may be at fault
+            entries = split_event(event)
+            if len(entries) > 1:  # perhaps only one of them is refused
                 for entry in entries:
                     self._send(entry)
                 return
@@ -215,7 +217,7 @@ class Delivery:
         return self.client.get_run(self.run_id).info.lifecycle_stage == "deleted"
 
     def _send_run(self, event: Event) -> None:
-        """Done by ``connect``."""
+        """Nothing: ``connect`` has created the run."""
 
     def _send_log(self, event: Event) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -223,7 +225,7 @@ class Delivery:
         tags = dict(event.get("tags", {}))
         links = {"pipeline.training_run_id": "pipeline.training_key", PARENT_TAG: PARENT_KEY}
         for link, key in links.items():
-            if other := self._run_of(tags.get(key)):
+            if other := self._find_run(tags.get(key)):
                 tags[link] = other
         self.client.log_batch(
             self.run_id,
@@ -232,8 +234,8 @@ class Delivery:
             tags=[RunTag(*tag) for tag in tags.items()],
         )
 
-    def _run_of(self, key: str | None) -> str | None:
-        """The id that another run has in this store."""
+    def _find_run(self, key: str | None) -> str | None:
+        """Find the id of another run in this store."""
         if not key:
             return None
         experiments = [each.experiment_id for each in self.client.search_experiments()]
@@ -270,57 +272,5 @@ class Delivery:
 
     def _save(self, **state: Any) -> None:
         self.state |= state
-        temporary = self.state_file.with_suffix(".tmp")
-        try:
-            temporary.write_text(json.dumps(self.state, indent=4))
-            os.replace(temporary, self.state_file)
-        except OSError:  # a full disk: sent again after a restart, which does no harm
-            temporary.unlink(missing_ok=True)
-
-
-def batches(events: Iterator[tuple[Event, int]]) -> Iterator[tuple[Event, int]]:
-    """The events, runs of metrics, parameters and tags put together up to MLflow's limits."""
-    batch: Event | None = None
-    end = 0
-    for event, offset in events:
-        if batch is not None:
-            if event["kind"] == "log" and fits(batch, event):
-                batch = {
-                    "kind": "log",
-                    "metrics": batch.get("metrics", []) + event.get("metrics", []),
-                    "params": batch.get("params", {}) | event.get("params", {}),
-                    "tags": batch.get("tags", {}) | event.get("tags", {}),
-                }
-                end = offset
-                continue
-            yield batch, end
-            batch = None
-        if event["kind"] == "log":
-            batch, end = event, offset
-        else:
-            yield event, offset
-    if batch is not None:
-        yield batch, end
-
-
-def singles(event: Event) -> list[Event]:
-    """A log event's metrics, parameters and tags, each in an event of its own."""
-    metrics = [{"kind": "log", "metrics": [metric]} for metric in event.get("metrics", [])]
-    named = [
-        {"kind": "log", part: {name: value}}
-        for part in ("params", "tags")
-        for name, value in event.get(part, {}).items()
-    ]
-    return metrics + named
-
-
-def fits(batch: Event, event: Event) -> bool:
-    """Whether two events together stay below what one request may hold."""
-    sizes = {
-        name: len(batch.get(name, ())) + len(event.get(name, ()))
-        for name in ("metrics", "params", "tags")
-    }
-    known = batch.get("params", {})
-    if any(known.get(name, value) != value for name, value in event.get("params", {}).items()):
-        return False  # MLflow keeps the first value and refuses another
-    return sum(sizes.values()) <= 1000 and sizes["params"] <= 100 and sizes["tags"] <= 100
+        with suppress(OSError):  # a full disk: after a restart it is sent again, which is harmless
+            write_json(self.state_file, self.state, alone=True)

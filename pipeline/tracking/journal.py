@@ -1,4 +1,4 @@
-"""A run's events, in order on the local disk, whatever becomes of the MLflow server."""
+"""A run's events, in order and on the local disk, whatever happens to the MLflow server."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 Event = dict[str, Any]
 
-FOLDER = "mlflow"  # in a run's output_dir
+FOLDER = "mlflow"  # inside output_dir
 JOURNAL = f"{FOLDER}/events.jsonl"
 
 
 class Journal:
     """An append-only file of events, one JSON object a line, synced to disk line by line.
 
-    Nothing here waits for a network, and a full disk costs no training: what cannot be written
-    stays in ``unwritten`` and is tried again with the next event. A line that a crash cut short is
-    dropped when the journal is opened to go on. Threads may append at the same time.
+    Nothing here waits for a network, and a full disk stops no training: events that cannot be
+    written stay in ``unwritten`` and are tried again with the next one. A line that a crash cut
+    short is dropped when the journal is opened for appending. Threads may append together.
 
     Args:
         path: the file.
@@ -37,7 +37,7 @@ class Journal:
             self._file.truncate(self._whole_lines())
 
     def append(self, event: Event) -> None:
-        """Add an event; never raises for want of space."""
+        """Add an event; a full disk raises nothing."""
         with self._lock:
             self.unwritten.append(event)
             while self.unwritten:
@@ -53,7 +53,7 @@ class Journal:
                 del self.unwritten[0]
 
     def read(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
-        """The events from a byte offset on, each with the offset behind it."""
+        """Yield the events from a byte offset on, each with the offset behind it."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:

@@ -1,15 +1,13 @@
-"""One training or evaluation, one MLflow run, whatever happens to it."""
+"""Record a training or an evaluation as one MLflow run, whatever happens to it."""
 
 from __future__ import annotations
 
 import atexit
 import json
 import logging
-import shutil
 import signal
 import sys
 import threading
-import traceback
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,66 +17,68 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from ..bundle.cases import cases_digest
+from ..bundle.configs import is_plain
+from ..bundle.trained import BEST, CONFIG
+from ..errors import one_line
+from ..files import write_json
 from .delivery import RUN_KEY
 from .journal import FOLDER
 from .provenance import (
     checkpoint_tags,
     datalist_tags,
     dataset_event,
-    environment,
+    describe_environment,
     git_tags,
     process_tags,
 )
-from .record import Record
+from .record import RunRecord
 from .store import store_uri, without_password, without_passwords
 from .system_metrics import watch_system
-from .values import finite, is_plain, key, now
+from .values import StepLosses, clean_name, keep_finite, now
 
 logger = logging.getLogger(__name__)
 
-STEPS_A_BATCH = 50  # losses of single steps that are read from the device together
+STEPS_A_BATCH = 50  # steps whose losses are read from the device together
 
 
 class MlflowRun:
     """Ignite handler that records its engine's run in MLflow.
 
-    The run starts with the engine and ends with it: FINISHED; FAILED on an exception, with the
-    traceback as ``traceback.txt``; KILLED on SIGINT and SIGTERM. Everything goes into a journal in
-    ``<output_dir>/mlflow`` first and from there, by a thread, to the MLflow store, so that a step
-    never waits for it and a store that is away for a while loses nothing: what it has not when the
-    run ends, ``python -m pipeline runs sync`` delivers.
+    The run starts and ends with the engine: as FINISHED; as FAILED on an exception, with the
+    traceback as ``traceback.txt``; as KILLED on SIGINT and SIGTERM. Everything goes into a journal
+    in ``<output_dir>/mlflow`` first, and from there a thread sends it to the MLflow store. So a
+    step never waits for the store, and a store that is away for a while loses nothing: ``python -m
+    pipeline runs sync`` delivers what is missing when the run ends.
 
     At the start it records every plain top-level value of the config as a parameter, the
     overrides, the whole config, the code's commit, versions, machine and datasets; per step the
     loss and the learning rate (``train/step_loss``, ``train/step_lr``); per epoch the engine's
-    metrics under ``<prefix>/...``, the validator's under ``val/...`` and those of the best epoch
-    so far under ``best/...``; at the end the files of ``output_dir``. On processes other than the
-    first it does nothing. Names are reduced to letters, digits and ``_-. /``; metrics that are
-    no finite number are left out.
+    metrics as ``<prefix>/...``, the validator's as ``val/...`` and those of the best epoch so far
+    as ``best/...``; at the end the files of ``output_dir``. Only the first process records. Names
+    are reduced to letters, digits and ``_-. /``; metrics that are not finite are left out.
 
     Args:
-        enabled: False records nothing but ``config.json`` in ``output_dir``, by which evaluation
-            and prediction know the training, and MLflow need not be installed.
+        enabled: False writes only ``config.json`` into ``output_dir``, which evaluation and
+            prediction read, and does not need MLflow.
         tracking_uri: MLflow's tracking URI; empty for ``MLFLOW_TRACKING_URI`` or else MLflow's
             default, a SQLite store in the working directory.
         tracking_offline: record in a SQLite store in the working directory, whatever the URI.
-        experiment_name: the experiment, made when there is none.
-        run_name: the run's name.
-        output_dir: the folder with the run's files.
-        prefix: what stands before the names of the engine's own metrics.
+        experiment_name: name of the experiment, which is created if need be.
+        run_name: name of the run.
+        output_dir: folder of the run's files.
+        prefix: of the names of the engine's own metrics.
         tags: more tags.
         validator: an evaluator with more metrics, if any.
         checkpoint: the weights that an evaluation measures; None for a training.
-        datalist: the datalist file; where there is none, as on a server that lists the cases
-            itself, the datasets are known by their cases alone.
+        datalist: the datalist file, if there is one; a server may list the cases itself.
         datasets: datasets by context (``training``, ...), each with a list of cases as ``data``.
         bundle: what ``pipeline.bundle.running_bundle`` gives.
-        cost: metrics of the network that are known beforehand, such as ``model/parameters``.
-        register: a name in MLflow's model registry for the network of a finished training. Its
-            alias ``champion`` goes to the version with the best ``best/<key metric>``, and only
-            among trainings with the same datalist and fold.
+        cost: metrics of the network that are known before, such as ``model/parameters``.
+        register: a name in MLflow's model registry for the network of a finished training. The
+            alias ``champion`` goes to the version with the best validation Dice among those with
+            the same datalist and fold.
         resume: go on with the run whose journal is in ``output_dir``, if there is one.
-        timeout: longest wait for the store at the start, in s.
+        timeout: longest wait for the store at the start in s.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class MlflowRun:
         self.run_name = str(run_name)
         self.output_dir = Path(output_dir)
         self.prefix = prefix
-        self.tags = {key(str(name)): str(value) for name, value in (tags or {}).items()}
+        self.tags = {clean_name(str(name)): str(value) for name, value in (tags or {}).items()}
         self.validator = validator
         self.checkpoint = checkpoint
         self.datalist = datalist if datalist and Path(datalist).is_file() else None
@@ -135,12 +135,10 @@ class MlflowRun:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
 
     def write_config(self, engine: Engine) -> None:
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        config = json.dumps(self.kept_config(), indent=4, default=str)
-        (self.output_dir / "config.json").write_text(config)
+        write_json(self.output_dir / CONFIG, self.kept_config(), alone=True)
 
     def kept_config(self) -> dict[str, Any]:
-        """The config, and of a training a digest of its cases and their folds."""
+        """The config, with a digest of the cases and their folds if this is a training."""
         config = without_passwords(self.bundle["config"])
         if self.datalist and not self.checkpoint:
             config["datalist_digest"] = cases_digest(self.datalist)
@@ -150,17 +148,12 @@ class MlflowRun:
         """Open the run.
 
         Raises:
-            InputError: when the store does not answer.
+            InputError: the store does not answer.
         """
         uri = store_uri(self.tracking_uri, offline=self.tracking_offline)
-        self.record = Record(
-            self.output_dir,
-            uri,
-            description=self.description,
-            resume=self.resume,
-            timeout=self.timeout,
-        )
-        self.steps: list[tuple[Any, float, int, int]] = []
+        options = {"resume": self.resume, "timeout": self.timeout}
+        self.record = RunRecord(self.output_dir, uri, description=self.description, **options)
+        self.steps = StepLosses()
         self.record_start()
         self.record.tidy()
         self.monitor = watch_system(uri, self.record.write_metrics, self.record.logged)
@@ -174,8 +167,8 @@ class MlflowRun:
         )
 
     def log_model(self) -> None:
-        """The best network of a training as an MLflow model, registered when asked for."""
-        weights = self.output_dir / "model.pt"
+        """Log the best network of a training as an MLflow model, and register it if asked to."""
+        weights = self.output_dir / BEST
         if self.checkpoint or "inference" not in self.bundle or not weights.exists():
             return
         from .model import save_model
@@ -188,14 +181,14 @@ class MlflowRun:
             self.record.write("register", name=self.register)
 
     def description(self) -> dict[str, Any]:
-        """The journal's first event: what it takes to make the run."""
+        """The first event of the journal, which creates the run."""
         from mlflow.tracking.context.registry import resolve_tags
 
         tags = {
             **{name: value for name, value in resolve_tags().items() if value},
             "mlflow.source.name": self.bundle.get("tags", {}).get("pipeline.bundle", sys.argv[0]),
             "pipeline.kind": "evaluation" if self.checkpoint else "training",
-            # From the first moment, so that a run which dies in the next one is found dead.
+            # From the first moment, so that a run that dies in the next one can be marked.
             "pipeline.output_dir": str(self.output_dir.resolve()),
             **process_tags(),
             **self.tags,
@@ -210,16 +203,13 @@ class MlflowRun:
         }
 
     def record_start(self) -> None:
-        """Everything that is known before the first step."""
-        config, overrides = (
-            without_passwords(self.bundle[name]) for name in ("config", "overrides")
-        )
-        plain = {key(name): str(value)[:6000] for name, value in config.items() if is_plain(value)}
-        known = {
-            name: value
-            for event in self.record.earlier
-            for name, value in event.get("params", {}).items()
+        """Record everything that is known before the first step."""
+        config = without_passwords(self.bundle["config"])
+        overrides = without_passwords(self.bundle["overrides"])
+        plain = {
+            clean_name(id): str(value)[:6000] for id, value in config.items() if is_plain(value)
         }
+        known = self.record.params
         tags = {
             **process_tags(),
             **git_tags(Path(__file__).parent),
@@ -233,68 +223,45 @@ class MlflowRun:
         if self.checkpoint:
             tags |= checkpoint_tags(Path(self.checkpoint))
             tags["pipeline.section"] = self.prefix
-        # MLflow keeps a parameter's first value; what a resumed training changed is a tag.
-        tags |= {
-            f"pipeline.changed.{name}": value
-            for name, value in plain.items()
-            if known.get(name, value) != value
-        }
-        self.record.write("status", status="RUNNING", time=now())
+        # MLflow keeps a parameter's first value; a resumed training may have changed it.
+        changed = {name: value for name, value in plain.items() if known.get(name, value) != value}
+        tags |= {f"pipeline.changed.{name}": value for name, value in changed.items()}
+        tags = {name: str(value)[:5000] for name, value in tags.items()}
         params = {name: value for name, value in plain.items() if name not in known}
-        self.record.write(
-            "log", params=params, tags={name: str(v)[:5000] for name, v in tags.items()}
-        )
+        self.record.write("status", status="RUNNING", time=now())
+        self.record.write("log", params=params, tags=tags)
         for context, dataset in self.datasets.items():
             event = dataset_event(context, dataset.data, self.datalist)
             if event not in self.record.earlier:
                 self.record.journal.append(event)
-        self.record.write_metrics([[name, value, now(), 0] for name, value in finite(self.cost)])
-        self.record.write_json("config.json", self.kept_config())
-        self.record.write_json("environment.json", environment())
-        for path in map(Path, self.bundle.get("files", [])):
-            # As it is now: a store that is away gets it later.
-            copy = self.output_dir / FOLDER / "bundle" / path.name
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, copy)
-            name = copy.relative_to(self.output_dir).as_posix()
-            self.record.write("artifact", path=name, folder="bundle")
+        self.record.write_metrics(
+            [[name, value, now(), 0] for name, value in keep_finite(self.cost)]
+        )
+        self.record.write_json(CONFIG, self.kept_config())
+        self.record.write_json("environment.json", describe_environment())
+        self.record.write_bundle(self.bundle.get("files", []))
 
     def note_step(self, engine: Engine) -> None:
-        loss = engine.state.output["loss"].detach()
-        lr = engine.optimizer.param_groups[0]["lr"]
-        self.steps.append((loss, lr, engine.state.iteration, now()))
+        self.steps.add(engine)
         if len(self.steps) >= STEPS_A_BATCH:
-            self.flush_steps()
-
-    def flush_steps(self) -> None:
-        """Read the losses of many steps from the device at once."""
-        import torch
-
-        if not self.steps:
-            return
-        losses = torch.stack([loss for loss, *_ in self.steps]).tolist()
-        metrics = []
-        for loss, (_, lr, step, when) in zip(losses, self.steps, strict=True):
-            values = {"train/step_loss": loss, "train/step_lr": lr}
-            metrics += [[name, value, when, step] for name, value in finite(values)]
-        self.steps.clear()
-        self.record.write_metrics(metrics)
+            self.record.write_metrics(self.steps.take())
 
     def log_metrics(self, engine: Engine) -> None:
-        self.flush_steps()
+        self.record.write_metrics(self.steps.take())
         epoch = engine.state.epoch
-        values = {self.named(name): value for name, value in engine.state.metrics.items()}
+        values = {  # the size of the network is the same in training and evaluation
+            name if name.startswith("model/") else f"{self.prefix}/{name}": value
+            for name, value in engine.state.metrics.items()
+        }
         if self.validator is not None and self.validator.state.epoch == epoch:
             state = self.validator.state
             values |= {f"val/{name}": value for name, value in state.metrics.items()}
             if state.best_metric_epoch == epoch:
                 values |= {f"best/{name}": value for name, value in state.metrics.items()}
                 values["best/epoch"] = epoch
-        self.record.write_metrics([[name, value, now(), epoch] for name, value in finite(values)])
-
-    def named(self, name: str) -> str:
-        """The network's size belongs to training and evaluation alike."""
-        return name if name.startswith("model/") else f"{self.prefix}/{name}"
+        self.record.write_metrics(
+            [[name, value, now(), epoch] for name, value in keep_finite(values)]
+        )
 
     def on_sigterm(self, number: int, frame: Any) -> None:
         raise SystemExit(128 + number)  # so that the run ends in order
@@ -314,25 +281,19 @@ class MlflowRun:
         if self.previous is not None:
             signal.signal(signal.SIGTERM, self.previous)
         self.monitor.finish()
-        self.flush_steps()
+        self.record.write_metrics(self.steps.take())
         if status == "FAILED" and error is not None:
-            text = "".join(traceback.format_exception(error))
-            self.record.write(
-                "log", tags={"pipeline.error": f"{type(error).__name__}: {error}"[:5000]}
-            )
-            try:
-                (self.output_dir / "traceback.txt").write_text(text)
-            except OSError:  # a full disk, maybe the very error
-                self.record.write("log", tags={"pipeline.traceback": text[-5000:]})
+            self.record.write_error(error)
         if status == "FINISHED":
             try:
                 self.log_model()
             except Exception as error:  # the training itself is done
-                logger.warning(f"the network is not logged as an MLflow model: {error}")
+                reason = without_password(one_line(error))
+                logger.warning(f"the network is not logged as an MLflow model: {reason}")
         self.record.write_folder()
         self.record.write("status", status=status, time=now())
         if not self.record.delivery.close():
             logger.warning(
-                "MLflow does not have all of this run yet; when it can be reached: "
+                "MLflow does not have all of this run yet; deliver the rest later by "
                 f"python -m pipeline runs sync {self.output_dir}"
             )

@@ -1,8 +1,7 @@
-"""The trained network as an MLflow model, which segments image files in any process."""
+"""The trained network as an MLflow model that segments image files in any process."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import warnings
@@ -10,6 +9,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from ..files import read_json, write_json
 
 NAME = "model"  # of the model in its run
 REQUIREMENTS = (
@@ -25,17 +26,17 @@ REQUIREMENTS = (
 
 
 def save_model(folder: Path, *, config: Mapping[str, Any], weights: Path, run_name: str) -> None:
-    """Write an MLflow model: the weights, the inference config and the code that it names.
+    """Write an MLflow model: the weights, the inference config and the code that this needs.
 
     ``mlflow.pyfunc.load_model(...).predict(paths)`` takes paths of images, as a list or as the
-    only column of a table, and gives one index mask each, uint8, on the image's own grid:
-    (rows, columns) for photographs, the file's axes for volumes.
+    only column of a table, and returns an index mask for each, uint8, on the grid of the image:
+    (rows, columns) for photographs, the axes of the file for volumes.
 
     Args:
         folder: the folder to make.
         config: the inference config that fits the weights.
-        weights: a file with the network's state dictionary.
-        run_name: the training, for the model's metadata.
+        weights: file with the network's state dictionary.
+        run_name: name of the training, for the model's metadata.
     """
     import mlflow.pyfunc
     from mlflow.models import ModelSignature
@@ -45,13 +46,13 @@ def save_model(folder: Path, *, config: Mapping[str, Any], weights: Path, run_na
     for old in (folder, data):
         shutil.rmtree(old, ignore_errors=True)
     data.mkdir(parents=True)
-    (data / "inference.json").write_text(json.dumps(config, indent=4))
+    write_json(data / "inference.json", dict(config))
     try:
-        os.link(weights, data / "model.pt")  # no second copy, where the file system can
+        os.link(weights, data / "model.pt")  # no second copy if the file system can link
     except OSError:
         shutil.copyfile(weights, data / "model.pt")
     with warnings.catch_warnings():
-        # An example would be one file's path, of no use elsewhere.
+        # An example would be the path of a file, which is of no use elsewhere.
         warnings.filterwarnings("ignore", ".*input example")
         mlflow.pyfunc.save_model(
             folder,
@@ -66,7 +67,7 @@ def save_model(folder: Path, *, config: Mapping[str, Any], weights: Path, run_na
 
 
 def _load_pyfunc(data_path: str) -> SegmentationModel:
-    """What MLflow calls to load the model."""
+    """Load the model: MLflow calls this."""
     return SegmentationModel(Path(data_path))
 
 
@@ -76,11 +77,11 @@ class SegmentationModel:
     def __init__(self, folder: Path) -> None:
         from ..bundle.predictor import Predictor
 
-        config = json.loads((folder / "inference.json").read_text())
+        config = read_json(folder / "inference.json")
         self.predictor = Predictor(config, folder / "model.pt")
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> list[Any]:
-        """Index masks of image files.
+        """Segment image files.
 
         Args:
             model_input: paths, or a table with one column of them.

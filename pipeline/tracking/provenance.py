@@ -1,4 +1,4 @@
-"""Where a run comes from: code, machine, process, data."""
+"""Where a run comes from: its code, machine, process and data."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "mlflow", "attention-un
 
 
 def process_tags() -> dict[str, str]:
-    """Tags that tell later whether the process that writes a run still lives."""
+    """Describe this process by tags, to find out later whether it still lives."""
     import psutil
 
     started = psutil.Process().create_time()
     return {
         HOST: socket.gethostname(),
         PROCESS: f"{os.getpid()}@{started:.0f}",
-        NAMESPACE: namespace(),
+        NAMESPACE: get_namespace(),
     }
 
 
 def is_dead(tags: dict[str, str]) -> bool:
-    """Whether the process of a run's ``process_tags`` has certainly ended.
+    """Tell whether the process of a run's ``process_tags`` has certainly ended.
 
-    A process id means something only on its own host, since its last start, and inside its own
-    container; about any other process nothing is known, and it counts as living.
+    A process id is valid only on its own host and inside its own container. Nothing is known
+    about any other process, which counts as living.
     """
     import psutil
 
-    if tags.get(HOST) != socket.gethostname() or tags.get(NAMESPACE) != namespace():
+    if tags.get(HOST) != socket.gethostname() or tags.get(NAMESPACE) != get_namespace():
         return False
     pid, _, started = tags.get(PROCESS, "").partition("@")
     try:
-        # The number may have gone to another process; clocks are corrected by a second or two.
+        # Another process may have the id now; clocks are corrected by a second or two.
         return abs(psutil.Process(int(pid)).create_time() - float(started)) > 5
     except (psutil.NoSuchProcess, ValueError):
         return bool(pid)
 
 
-def namespace() -> str:
-    """What process ids refer to: a container's own processes, or the whole machine."""
+def get_namespace() -> str:
+    """Name the container, or else the machine, that process ids belong to."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -62,7 +62,7 @@ def namespace() -> str:
 
 
 def git_tags(folder: str | Path) -> dict[str, str]:
-    """The commit of the code and whether files differ from it; empty outside of git."""
+    """Find the commit of the code and whether files differ from it; nothing outside of git."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
@@ -75,8 +75,8 @@ def git_tags(folder: str | Path) -> dict[str, str]:
         return {}
 
 
-def environment() -> dict[str, Any]:
-    """Versions and hardware."""
+def describe_environment() -> dict[str, Any]:
+    """Describe versions and hardware."""
     import torch
 
     versions = {}
@@ -99,7 +99,7 @@ def environment() -> dict[str, Any]:
 
 
 def datalist_tags(datalist: str) -> dict[str, str]:
-    """Where the datalist is, and its digest."""
+    """Get the path of the datalist and its digest."""
     return {
         "pipeline.datalist": str(Path(datalist).resolve()),
         "pipeline.datalist_sha256": sha256(datalist),
@@ -107,9 +107,9 @@ def datalist_tags(datalist: str) -> dict[str, str]:
 
 
 def checkpoint_tags(checkpoint: Path) -> dict[str, str]:
-    """The digest of a checkpoint, and the key of the run that wrote it, if that is known.
+    """Get the digest of a checkpoint, and the key of the run that wrote it if that is known.
 
-    The run has an id in every store that it is delivered to; the delivery finds it by the key.
+    The run has another id in every store; the delivery finds it by its key.
     """
     tags = {"pipeline.checkpoint_sha256": sha256(checkpoint)}
     if first := Journal(checkpoint.parent / JOURNAL, append=False).first:
@@ -120,9 +120,9 @@ def checkpoint_tags(checkpoint: Path) -> dict[str, str]:
 def dataset_event(
     context: str, cases: Sequence[dict[str, Any]], datalist: str | None
 ) -> dict[str, Any]:
-    """The journal's event for MLflow's dataset input: which cases, out of which datalist.
+    """Describe a dataset for MLflow: its cases, and the datalist that they come from.
 
-    The digest is one of the cases' names; the pixels are not read.
+    The digest is that of the names of the cases; no pixels are read.
     """
     if datalist is None:
         folders = [str(Path(case["image"]).resolve().parent) for case in cases]
@@ -130,7 +130,9 @@ def dataset_event(
     else:
         source = Path(datalist).resolve()
         root = source.parent
-    names = [{key: relative(value, root) for key, value in sorted(case.items())} for case in cases]
+    names = [
+        {key: make_relative(value, root) for key, value in sorted(case.items())} for case in cases
+    ]
     digest = hashlib.sha256(json.dumps(names, default=str).encode()).hexdigest()
     return {
         "kind": "dataset",
@@ -144,8 +146,8 @@ def dataset_event(
     }
 
 
-def relative(value: Any, root: Path) -> Any:
-    """A path below ``root`` without it, so that a dataset moved elsewhere keeps its digest."""
+def make_relative(value: Any, root: Path) -> Any:
+    """Take ``root`` off a path, so that a dataset keeps its digest when it is moved."""
     if isinstance(value, str) and value.startswith(f"{root}{os.sep}"):
         return value[len(str(root)) + 1 :]
     return value

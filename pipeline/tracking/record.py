@@ -1,37 +1,40 @@
-"""From a run to MLflow: by a journal in the run's folder, which loses nothing."""
+"""Record a run in a journal, which is delivered to MLflow and loses nothing."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import shutil
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..bundle.trained import CHECKPOINT
+from ..errors import InputError, one_line
+from ..files import write_json
 from .delivery import Delivery
 from .journal import FOLDER, JOURNAL, Journal
 from .store import without_password
-from .values import last_steps, now
+from .values import find_last_steps, now
 
 logger = logging.getLogger(__name__)
 
 
-class Record:
-    """The journal of a run in ``<output_dir>/mlflow``, and its delivery.
+class RunRecord:
+    """The journal of a run, in ``<output_dir>/mlflow``, and its delivery.
 
     Attributes:
-        earlier: the events that the journal held before.
-        delivery: the thread that brings them to the store.
+        earlier: the events that the journal held before; ``params`` are their parameters, and
+            ``logged`` the last step of each metric.
+        delivery: the thread that sends them to the store.
 
     Args:
         output_dir: the folder with the run's files.
         uri: MLflow's tracking URI.
-        description: makes the first event of a new journal.
-        resume: go on with the journal that is there, if there is one.
-        timeout: longest wait for the store, in s.
+        description: gives the first event of a new journal.
+        resume: go on with the journal in ``output_dir``, if there is one.
+        timeout: longest wait for the store in s.
 
     Raises:
         InputError: the store does not answer.
@@ -48,16 +51,19 @@ class Record:
     ) -> None:
         if output_dir.resolve() in (Path.cwd(), *Path.cwd().parents):
             raise InputError(
-                f"output_dir {output_dir}: all in it would be recorded, and it holds the working "
-                "folder; give a folder of its own, such as runs/NAME."
+                f"output_dir {output_dir}: it holds the working folder, and all its files would be "
+                "recorded; give another folder, such as runs/NAME."
             )
         self.output_dir = output_dir
         path = output_dir / JOURNAL
-        if not resume and path.exists():  # of a training that ended before its first epoch
+        if not resume and path.exists():  # its training ended before its first epoch
             path.parent.rename(path.parent.with_name(f"{FOLDER}-{now()}"))
         self.journal = Journal(path)
         self.earlier = [event for event, _ in self.journal.read()]
-        self.logged = last_steps(self.earlier)
+        self.logged = find_last_steps(self.earlier)
+        self.params: dict[str, str] = {}
+        for event in self.earlier:
+            self.params |= event.get("params", {})
         if not self.earlier:
             self.journal.append(description())
         self.delivery = Delivery(self.journal, uri)
@@ -65,7 +71,7 @@ class Record:
             self.delivery.start(timeout)
         except ConnectionError as error:
             if not self.earlier:
-                shutil.rmtree(path.parent, ignore_errors=True)  # of a run that never was
+                shutil.rmtree(path.parent, ignore_errors=True)  # the run does not exist
             fix = "start the MLflow server, give another --tracking_uri"
             if re.search(r"\b40[13]\b", str(error)):
                 fix = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user of it"
@@ -79,32 +85,51 @@ class Record:
         self.delivery.wake()
 
     def write_metrics(self, metrics: list[list[Any]]) -> None:
-        """Metrics of steps that a resumed training repeats are in the journal already."""
+        """Write metrics, except those of steps that a resumed training repeats."""
         new = [each for each in metrics if each[3] > self.logged.get(each[0], -1)]
         if new:
             self.write("log", metrics=new)
 
     def write_json(self, name: str, content: Any) -> None:
-        path = self.output_dir / name
-        path.write_text(json.dumps(content, indent=4, default=str))
+        write_json(self.output_dir / name, content, alone=True)
         self.write("artifact", path=name, folder="")
 
+    def write_bundle(self, files: Iterable[str]) -> None:
+        """Copy the bundle's files as they are now: the store may get them much later."""
+        for path in map(Path, files):
+            copy = self.output_dir / FOLDER / "bundle" / path.name
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
+            name = copy.relative_to(self.output_dir).as_posix()
+            self.write("artifact", path=name, folder="bundle")
+
+    def write_error(self, error: BaseException) -> None:
+        """Record why the run failed, with the traceback as ``traceback.txt``."""
+        reason = without_password(f"{type(error).__name__}: {error}")
+        text = without_password("".join(traceback.format_exception(error)))
+        self.write("log", tags={"pipeline.error": reason[:5000]})
+        try:
+            (self.output_dir / "traceback.txt").write_text(text)
+        except OSError:  # a full disk, perhaps the very error
+            self.write("log", tags={"pipeline.traceback": text[-5000:]})
+
     def write_folder(self) -> None:
-        """All files of ``output_dir``, but the journal itself and what only a resume needs."""
+        """Write all files of ``output_dir``, except the journal and the checkpoint."""
         for path in sorted(self.output_dir.rglob("*")):
             name = path.relative_to(self.output_dir)
-            if path.is_file() and not name.parts[0].startswith((FOLDER, "checkpoint.pt")):
+            if path.is_file() and not name.parts[0].startswith((FOLDER, CHECKPOINT)):
                 folder = "" if name.parent == Path() else name.parent.as_posix()
                 self.write("artifact", path=name.as_posix(), folder=folder)
 
     def tidy(self) -> None:
-        """Mark this experiment's runs that died without a word."""
+        """Mark runs of this experiment whose process died."""
         from .tidy import mark_dead_runs
 
         try:
             client = self.delivery.client
             experiment = client.get_run(self.delivery.run_id).info.experiment_id
             for run in mark_dead_runs(client, [experiment]):
-                logger.info(f"MLflow run {run.info.run_name!r} had died: now KILLED")
-        except Exception as error:  # of no concern to this training
-            logger.warning(f"dead runs could not be marked: {error}")
+                logger.info(f"MLflow run {run.info.run_name!r} had died and is now KILLED")
+        except Exception as error:  # does not matter to this training
+            reason = without_password(one_line(error))
+            logger.warning(f"dead runs could not be marked as KILLED: {reason}")

@@ -1,4 +1,4 @@
-"""MLflow stores: their experiments, and SQLite's peculiarities."""
+"""Connect to MLflow stores, find their experiments, and hide their passwords."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def store_uri(tracking_uri: str | None, *, offline: bool = False) -> str:
-    """The store that is meant: the one named, MLflow's own choice, or one on this machine."""
+    """Choose a store: the given one, else MLflow's default; offline, one in this folder."""
     import mlflow
 
     if offline:
@@ -25,13 +25,13 @@ def store_uri(tracking_uri: str | None, *, offline: bool = False) -> str:
 
 
 def connect(tracking_uri: str = "") -> MlflowClient:
-    """A client of an MLflow store that exists; MLflow itself would make an empty one.
+    """Connect to an MLflow store that exists; MLflow itself would create an empty one.
 
     Args:
         tracking_uri: of the store; empty for ``MLFLOW_TRACKING_URI`` or else MLflow's default.
 
     Raises:
-        InputError: there is no such store, or it does not answer. No password is shown.
+        InputError: the store does not exist or does not answer. No password is shown.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -40,31 +40,31 @@ def connect(tracking_uri: str = "") -> MlflowClient:
     uri = store_uri(tracking_uri)
     file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
     if uri.startswith("sqlite:") and not file.is_file():
-        raise InputError(f"tracking_uri {uri}: there is no file {file}; give --tracking-uri")
+        raise InputError(f"tracking_uri {uri}: {file} does not exist; give --tracking-uri.")
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     except MlflowException as error:
         reason = without_password(f"{uri}: {one_line(error, None)}")
-        raise InputError(f"tracking_uri {reason[:300]}; give --tracking-uri") from error
+        raise InputError(f"tracking_uri {reason[:300]}; give --tracking-uri.") from None
     return client
 
 
 def limit_waiting(seconds: int = 10) -> None:
-    """One more try, and so many seconds a request: MLflow's own patience is minutes long."""
+    """Limit MLflow to two tries of so many seconds each: its default is minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(seconds))
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def experiment_id(client: Any, name: str) -> str:
-    """The id of an experiment, which is made when there is none.
+    """Get the id of an experiment, and create the experiment if there is none.
 
-    A new experiment of a SQLite store keeps its artifacts beside the database: MLflow itself would
+    A new experiment of a SQLite store keeps its artifacts beside the database; MLflow itself would
     put them into the working directory.
 
     Raises:
-        ValueError: when the experiment was deleted.
+        ValueError: the experiment was deleted.
     """
     from mlflow.exceptions import MlflowException
 
@@ -72,7 +72,7 @@ def experiment_id(client: Any, name: str) -> str:
     if experiment is None:
         folder = sqlite_folder(client.tracking_uri)
         location = folder and (folder / "mlruns").as_uri()
-        # Opens MLflow's pages for trainings, not those for language models.
+        # Opens MLflow's pages for trainings instead of those for language models.
         tags = {"mlflow.experimentKind": "custom_model_development"}
         try:
             return client.create_experiment(name, artifact_location=location, tags=tags)
@@ -81,25 +81,25 @@ def experiment_id(client: Any, name: str) -> str:
                 raise
             experiment = client.get_experiment_by_name(name)  # another process was faster
     if experiment.lifecycle_stage != "active":
-        raise ValueError(f"the experiment {name!r} is deleted; restore it or give another name")
+        raise ValueError(f"experiment {name!r}: it is deleted; restore it, or give another name.")
     return experiment.experiment_id
 
 
 def sqlite_folder(tracking_uri: str) -> Path | None:
-    """The folder of a SQLite store; None for any other store."""
+    """Find the folder of a SQLite store; None for any other store."""
     found = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", tracking_uri)
     return Path(found[1]).resolve().parent if found else None
 
 
-def from_anywhere(tracking_uri: str) -> str:
-    """The URI, that of a SQLite store also for another working directory."""
+def make_absolute(tracking_uri: str) -> str:
+    """Make the URI of a SQLite store fit any working directory."""
     found = re.fullmatch(r"sqlite:///([^/?][^?]*)(\?.*)?", tracking_uri)
     return f"sqlite:///{Path(found[1]).resolve()}{found[2] or ''}" if found else tracking_uri
 
 
 @contextmanager
 def one_process_at_a_time(tracking_uri: str) -> Iterator[None]:
-    """Let only one process make a SQLite store or an experiment in it: MLflow fails if two do."""
+    """Let one process at a time create a SQLite store or an experiment: MLflow fails if two do."""
     folder = sqlite_folder(tracking_uri)
     if folder is None:
         yield
@@ -112,12 +112,12 @@ def one_process_at_a_time(tracking_uri: str) -> Iterator[None]:
 
 
 def without_password(uri: str) -> str:
-    """A URI, or a text with some in it, as it may be shown and stored."""
+    """Hide the passwords of a URI, or of a text with URIs in it."""
     uri = re.sub(r"""//[^\s"',@]+@""", "//***@", uri)
     return re.sub(r"""(?i)([?&]password=)[^\s"',&]+""", r"\1***", uri)
 
 
 def without_passwords(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A bundle's options as others may read them."""
+    """Hide the password in a bundle's options."""
     uri = options.get("tracking_uri")
     return {**options, "tracking_uri": without_password(str(uri))} if uri else dict(options)

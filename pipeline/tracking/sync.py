@@ -1,35 +1,36 @@
-"""Journals that a store does not have all of: found and delivered."""
+"""Find journals, and deliver what a store misses of them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..files import read_json
 from .delivery import Delivery
 from .journal import Journal
 
 
-def sync(path: Path, tracking_uri: str | None) -> tuple[str, str, bool]:
-    """Deliver what is missing of one journal.
+def deliver_journal(path: Path, tracking_uri: str | None) -> tuple[str, str, bool]:
+    """Deliver what a store misses of one journal.
 
     Args:
         path: the journal.
-        tracking_uri: where to; None for where it was meant to go.
+        tracking_uri: the store; None for the one that the run was meant for.
 
     Returns:
-        the tracking URI, the run's id there, and whether another process is already at it.
+        The tracking URI, the run's id there, and whether another process delivers it now.
 
     Raises:
-        ValueError: when it is not known where to.
+        ValueError: the store is not known.
     """
     from filelock import FileLock, Timeout
 
     if tracking_uri is None:
-        states = [json.loads(state.read_text()) for state in path.parent.glob("delivered-*.json")]
-        uris = [state["tracking_uri"] for state in states]
+        uris = [read_json(state)["tracking_uri"] for state in path.parent.glob("delivered-*.json")]
         if len(uris) != 1 or "***@" in uris[0]:
-            raise ValueError(f"{path}: give --tracking-uri, since it was to go to {uris or 'none'}")
+            raise ValueError(
+                f"{path}: give --tracking-uri; the run was meant for {uris or 'no store'}."
+            )
         tracking_uri = uris[0]
     delivery = Delivery(Journal(path, append=False), tracking_uri)
     try:
@@ -40,12 +41,12 @@ def sync(path: Path, tracking_uri: str | None) -> tuple[str, str, bool]:
     return tracking_uri, delivery.run_id or "", False
 
 
-def journals(folders: Sequence[Path]) -> list[Path]:
-    """The journals in and below some folders, those of evaluations behind their trainings'."""
+def find_journals(folders: Sequence[Path]) -> list[Path]:
+    """Find the journals in and below some folders, evaluations after their trainings."""
 
-    def place(path: Path) -> tuple[bool, Path]:
+    def order(path: Path) -> tuple[bool, Path]:
         with path.open("rb") as file:
             return b'"pipeline.training_key"' in file.read(100_000), path
 
     found = {path for folder in folders for path in folder.rglob("mlflow*/events.jsonl")}
-    return sorted(found, key=place)
+    return sorted(found, key=order)

@@ -1,4 +1,4 @@
-"""MLflow's system metrics, kept in the run's journal."""
+"""Write MLflow's system metrics into the run's journal."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ def watch_system(
 ) -> Any:
     """Record CPU, memory, disk, network and GPU use every ten seconds, as MLflow names them.
 
-    MLflow's own monitor ends for good when the server does not answer once.
+    MLflow's own monitor stops for good when the server does not answer once.
 
     Args:
-        tracking_uri: the run's store. It is not written to, but MLflow would make another.
+        tracking_uri: the run's store, which is only named: without it MLflow would create another.
         write: takes metrics as lists of name, value, time in ms and step.
-        logged: the last step of each metric that the journal has.
+        logged: the last step of each metric in the journal.
 
     Returns:
-        what has a method ``finish``.
+        A monitor with the method ``finish``.
     """
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    # It says at every start whether there is a GPU.
+    # Otherwise every start says whether there is a GPU.
     logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
 
     class JournalledMonitor(SystemMetricsMonitor):

@@ -1,4 +1,4 @@
-"""Runs that died without a word: found and marked."""
+"""Find runs whose process died, and mark them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from .delivery import RUN_KEY, Delivery
 from .journal import Journal
 from .provenance import HOST, PROCESS, is_dead
-from .sync import journals
+from .sync import find_journals
 
 
 def mark_dead_runs(client: Any, experiment_ids: Sequence[str]) -> list[Any]:
-    """Set runs to KILLED that say RUNNING while their process, on this host, is gone.
+    """Set runs to KILLED that are RUNNING although their process, on this host, has ended.
 
-    What such a run's journal still holds is delivered first: its end may be in it.
+    Their journals are delivered first, since they may hold the end of the run.
 
     Returns:
-        the runs that were marked.
+        The runs that were marked.
     """
     marked = []
     for run in client.search_runs(
@@ -26,16 +26,16 @@ def mark_dead_runs(client: Any, experiment_ids: Sequence[str]) -> list[Any]:
     ):
         if not is_dead(run.data.tags):
             continue
-        journal = journal_of(run.data.tags)
+        journal = find_journal(run.data.tags)
         if journal is not None:
             Delivery(journal, client.tracking_uri).deliver()
         if client.get_run(run.info.run_id).info.status == "RUNNING":
-            mark(client, run, "its process is gone")
+            mark_killed(client, run, "its process has ended")
             marked.append(run)
     return marked
 
 
-def mark(client: Any, run: Any, reason: str) -> None:
+def mark_killed(client: Any, run: Any, reason: str) -> None:
     """Set a run to KILLED, as of its last metric."""
     tags = run.data.tags
     ended = [metric.timestamp for metric in run.data._metric_objs] or [run.info.start_time]
@@ -44,9 +44,9 @@ def mark(client: Any, run: Any, reason: str) -> None:
     client.set_terminated(run.info.run_id, "KILLED", end_time=max(ended))
 
 
-def journal_of(tags: dict[str, str]) -> Journal | None:
-    """The journal of a run, if it is on this machine."""
-    for path in journals([Path(tags.get("pipeline.output_dir", ""))]):
+def find_journal(tags: dict[str, str]) -> Journal | None:
+    """Find the journal of a run, if it is on this machine."""
+    for path in find_journals([Path(tags.get("pipeline.output_dir", ""))]):
         journal = Journal(path, append=False)
         first = journal.first
         if first is not None and first["tags"][RUN_KEY] == tags.get(RUN_KEY):

@@ -131,7 +131,7 @@ def test_offline_runs_go_to_a_local_store_and_later_to_the_server(
     training("a", tracking_uri=server.uri, tracking_offline=True).end()
     local = f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert whole(local, found(local)["a"], 3)
-    for _ in range(2):  # again is no harm
+    for _ in range(2):  # doing it twice changes nothing
         with pytest.raises(SystemExit) as end:
             main(["runs", "sync", str(tmp_path / "a"), "--tracking-uri", server.uri])
         assert not end.value.code

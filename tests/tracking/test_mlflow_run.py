@@ -184,7 +184,7 @@ def test_a_password_is_not_shown(text, shown):
 
 def test_the_working_folder_is_not_recorded(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"output_dir .*: all in it would be recorded"):
+    with pytest.raises(InputError, match="output_dir"):
         train(Path("."), tracking_uri=store)
 
 

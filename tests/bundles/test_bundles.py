@@ -87,7 +87,7 @@ def test_metadata_follows_the_official_schema(bundle, tmp_path):
         (PANCREAS, ["networks/unet.json"], 5_887_209),
         (PANCREAS, ["networks/unet_plus_plus.json"], 6_598_657),
         (PANCREAS, ["networks/monai_attention_unet.json"], 5_909_113),
-        (PANCREAS, ["paper.json"], 6_472_527),
+        (PANCREAS, ["article.json"], 6_472_527),
     ],
 )
 def test_networks_of_the_overlays(bundle, overlays, parameters):

@@ -82,7 +82,8 @@ def require_same(
     if len(first) > 1:
         (a, one), (b, other), *_ = sorted(first.items(), key=lambda entry: str(entry[0]))
         raise InputError(
-            f"the {what} differs: {shorten(a)} in {one}, {shorten(b)} in {other}; choose with {fix}"
+            f"the {what} differs: {str(a)[:40]} in {one}, {str(b)[:40]} in {other}; choose with "
+            f"{fix}"
         )
 
 
@@ -158,12 +159,6 @@ def cell_order(cell: tuple[str, str]) -> tuple[tuple[int, str], ...]:
 
 def format_cells(cells: Iterable[tuple[str, str]]) -> str:
     return ", ".join(f"fold {fold} seed {seed}" for fold, seed in sorted(cells, key=cell_order))
-
-
-def shorten(value: object) -> str:
-    """A value as text; only the start of a digest."""
-    text = str(value) if value is not None else "none"
-    return text if len(text) < 60 else f"{text[:12]}..."
 
 
 def count_repeats(evaluations: Sequence[Evaluation]) -> tuple[int, int]:

@@ -13,10 +13,11 @@ from pipeline.evaluation.figures.display import as_picture, view_case
 from pipeline.evaluation.figures.panels import RED, YELLOW
 from pipeline.evaluation.figures.photographs import (
     Example,
-    draw_attention,
     draw_comparison,
     draw_overlays,
 )
+from pipeline.evaluation.figures.view import view_photograph
+from pipeline.evaluation.figures.volumes import draw_attention
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 REGIONS = ["optic_disc", "optic_cup"]
@@ -63,12 +64,13 @@ def test_the_comparison_shows_each_network_in_its_column(rendered, marked):
     assert [row[0].get_xlabel() for row in panels] == ["1", "2", "3"]
 
 
-def test_attention_covers_the_photograph_and_names_its_grid(rendered):
-    alpha = np.zeros((2, 4, 8))
-    alpha[:, 0, 7] = 1  # upper right
-    figure = draw_attention(np.full((HEIGHT, WIDTH), 0.5), [alpha, alpha[0]])
+def test_attention_covers_the_photograph(rendered):
+    alpha = np.zeros((4, 8))
+    alpha[0, 7] = 1  # upper right
+    plane = view_photograph(np.full((HEIGHT, WIDTH), 0.5))
+    figure = draw_attention([plane], [[alpha], [alpha]], heads=["grid 8 x 4", ""], title="eye")
     panel = figure.axes[1]
-    assert panel.get_title() == "grid 8 x 4, mean of 2 gates"
+    assert panel.get_title() == "grid 8 x 4"
     drawn = rendered(figure)
     edges = panel.get_window_extent()
     top = drawn.shape[0] - round(edges.y1) + 4

@@ -18,9 +18,9 @@ from monai.utils.enums import CommonKeys
 from ..cases import MeasuredCase, pick_examples
 from .display import as_picture, view_case
 from .panels import save_figure
-from .photographs import draw_attention, draw_overlays
-from .view import Plane, cut_planes, upright, view_volume
-from .volumes import describe_scores, draw_volume_attention, draw_volumes
+from .photographs import draw_overlays
+from .view import Plane, cut_planes, upright, view_photograph, view_volume
+from .volumes import describe_scores, draw_attention, draw_volumes
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +85,13 @@ def draw_case_attention(
     if len(case.spacing) == 3:
         return draw_window_attention(network, image, case, roi_size=roi_size)
     # (gates, W, H) to (gates, H, W), the order of a display
-    maps = [alpha.swapaxes(1, 2) for alpha in compute_attention(network, image)]
-    picture = as_picture(np.asarray(image))
-    return draw_attention(picture, maps, title=case.row["case"]) if maps else None
+    alphas = [alpha.swapaxes(1, 2) for alpha in compute_attention(network, image)]
+    if not alphas:
+        return None
+    heads = [f"grid {a.shape[2]} x {a.shape[1]}, mean of {len(a)} gates" for a in alphas]
+    plane = view_photograph(as_picture(np.asarray(image)).mean(axis=-1))
+    maps = [[alpha.mean(axis=0)] for alpha in alphas]
+    return draw_attention([plane], maps, heads=heads, title=case.row["case"])
 
 
 def load_input(dataset: Any, case: MeasuredCase) -> torch.Tensor:
@@ -140,9 +144,9 @@ def draw_window_attention(
     step, grey = shown.pixdim.numpy().astype(float), shown.numpy()[0]
     middle, side = (np.array(grey.shape) - 1) / 2, float((grey.shape * step).max())
     planes = list(cut_planes(grey, predicted, true, step=step, middle=middle, side=side).values())
-    maps = [{plane.axis: cut_coarse_slice(level, plane) for plane in planes} for level in levels]
-    grids = [level.shape for level in levels]
-    return draw_volume_attention(planes, maps, grids=grids, title=case.row["case"])
+    maps = [[cut_coarse_slice(level, plane) for plane in planes] for level in levels]
+    heads = ["grid " + " x ".join(map(str, level.shape)) for level in levels]
+    return draw_attention(planes, maps, heads=heads, title=case.row["case"])
 
 
 def cut_coarse_slice(level: np.ndarray, plane: Plane) -> np.ndarray:

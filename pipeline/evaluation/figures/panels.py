@@ -1,4 +1,4 @@
-"""The parts of all figures: panels, contours, crops, attention maps, legends and colours."""
+"""The parts of all figures: panels, contours, crops, legends and colours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
@@ -74,30 +73,6 @@ def frame(panel: Axes, window: tuple[float, float, float, float]) -> None:
     left, right, top, bottom = window
     size = right - left, bottom - top
     panel.add_patch(Rectangle((left - 0.5, top - 0.5), *size, fill=False, ec="white", lw=0.9))
-
-
-def show_attention(
-    panel: Axes, alpha: np.ndarray, size: tuple[int, int], *, interpolation: str = "bilinear"
-) -> AxesImage:
-    """Lay an attention map ``(h, w)`` in [0, 1] over a picture of ``size`` ``(H, W)``."""
-    height, width = size
-    return panel.imshow(
-        alpha,
-        cmap="inferno",
-        vmin=0,
-        vmax=1,
-        alpha=0.6,
-        interpolation=interpolation,
-        # The outer edges of the coarse grid coincide with those of the picture.
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-    )
-
-
-def add_attention_bar(figure: Figure, shown: AxesImage, panels: Sequence[Axes]) -> None:
-    """Add the colour scale of `show_attention` beside the panels."""
-    bar = figure.colorbar(shown, ax=panels, fraction=0.03, pad=0.015, ticks=(0, 0.5, 1))
-    bar.set_label("attention", color=TEXT)
-    bar.solids.set_alpha(1)
 
 
 def add_legend(figure: Figure, regions: Sequence[str]) -> None:

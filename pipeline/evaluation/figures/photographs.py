@@ -1,4 +1,4 @@
-"""Figures of masks on photographs and of attention maps.
+"""Figures of masks on photographs.
 
 Arrays are in display order: photographs ``(H, W, 3)``, uint8 or float in [0, 1], and masks
 ``(R, H, W)``. Each region has one colour. A prediction is a solid contour with a light fill, the
@@ -20,12 +20,10 @@ from .panels import (
     DASHED,
     SOLID,
     TEXT,
-    add_attention_bar,
     add_legend,
     draw_masks,
     frame,
     make_panels,
-    show_attention,
     zoom,
 )
 
@@ -98,34 +96,6 @@ def draw_comparison(examples: Sequence[Example], *, regions: Sequence[str]) -> F
             draw_masks(panel, truth, DASHED, width=1.3)
             panel.set_xlabel(_format_dice(example.dice[name], regions), fontsize=9, color=TEXT)
     add_legend(figure, regions)
-    return figure
-
-
-def draw_attention(
-    photograph: np.ndarray, alphas: Sequence[np.ndarray], *, title: str = ""
-) -> Figure:
-    """Draw what the attention gates let through, over the grey photograph that the network saw.
-
-    Args:
-        photograph: ``(H, W)`` or ``(H, W, 3)``, the network's input on the display's scale.
-        alphas: one map ``(h, w)`` or ``(gates, h, w)`` per level, from 0 (closed) to 1, each
-            covering the whole picture; the gates of a level are averaged.
-        title: written over the photograph.
-    """
-    grey = photograph.mean(axis=-1) if photograph.ndim == 3 else photograph
-    height, width = grey.shape
-    figure, ((first, *panels),) = make_panels([height / width], 1 + len(alphas), width=3.0, below=0)
-    first.imshow(grey, cmap="gray")
-    first.set_title(title or "Network input", fontsize=11, fontweight="bold", color=TEXT)
-    for panel, alpha in zip(panels, alphas, strict=True):
-        gates = alpha.reshape(-1, *alpha.shape[-2:])
-        panel.imshow(grey, cmap="gray")
-        shown = show_attention(panel, gates.mean(axis=0), grey.shape)
-        grid = f"grid {gates.shape[-1]} x {gates.shape[-2]}"
-        note = f", mean of {len(gates)} gates" if len(gates) > 1 else ""
-        panel.set_title(grid + note, fontsize=11, color=TEXT)
-    if panels:
-        add_attention_bar(figure, shown, panels)
     return figure
 
 

@@ -16,7 +16,7 @@ from ..surface import find_spans
 from .display import grey_window, read_layers
 
 SAGITTAL, CORONAL, AXIAL = 0, 1, 2  # the axis of LPS across each plane
-EDGES = {AXIAL: "RLAP", CORONAL: "RLSI", SAGITTAL: "APSI"}  # left, right, top, bottom
+EDGES = {AXIAL: "RLAP", CORONAL: "RLSI", SAGITTAL: "APSI", None: ""}  # left, right, top, bottom
 MARGIN = 20.0  # mm around a structure
 GRID = 160  # largest number of pixels along the side of a surface
 
@@ -25,7 +25,7 @@ GRID = 160  # largest number of pixels along the side of a surface
 class Plane:
     """One plane, rows from top to bottom."""
 
-    axis: int
+    axis: int | None  # None for a photograph
     index: int  # of the slice
     slices: int
     picture: np.ndarray  # (H, W), grey, in [0, 1]
@@ -82,6 +82,13 @@ def view_volume(
     lost = np.count_nonzero(union) - np.count_nonzero(union[box])
     planes = cut_planes(image, predicted, true, step=step, middle=middle, side=side)
     return VolumeView(planes, *surfaces, side, lost * float(np.prod(step)) / 1000)
+
+
+def view_photograph(picture: np.ndarray) -> Plane:
+    """A photograph ``(H, W)`` in [0, 1] without masks."""
+    height, width = picture.shape
+    none = np.zeros((0, height, width), dtype=bool)
+    return Plane(None, 0, 1, picture, none, none, (1, 1), (0, width, 0, height))
 
 
 def cut_planes(

@@ -1,4 +1,4 @@
-"""Figures of masks in volumes and of attention maps over their slices.
+"""Figures of masks in volumes, and of attention maps over slices and photographs.
 
 Colours and lines are those of the photographs: a prediction is solid, the expert's truth dashed.
 All panels of a figure have the patient's proportions, whatever the spacing. The letters at their
@@ -22,17 +22,15 @@ from .panels import (
     DASHED,
     SOLID,
     TEXT,
-    add_attention_bar,
     add_legend,
     draw_masks,
     frame,
     make_panels,
-    show_attention,
     zoom,
 )
 from .view import AXIAL, CORONAL, EDGES, SAGITTAL, Plane, VolumeView
 
-PLANES = {AXIAL: "Axial", CORONAL: "Coronal", SAGITTAL: "Sagittal"}
+PLANES = {AXIAL: "Axial", CORONAL: "Coronal", SAGITTAL: "Sagittal", None: ""}
 BAR = 20.0  # mm, length of the scale bar
 
 
@@ -75,53 +73,59 @@ def draw_volumes(cases: Sequence[tuple[str, str, VolumeView]], *, regions: Seque
     return figure
 
 
-def draw_volume_attention(
+def draw_attention(
     planes: Sequence[Plane],
-    alphas: Sequence[Mapping[int, np.ndarray]],
+    alphas: Sequence[Sequence[np.ndarray]],
     *,
-    grids: Sequence[tuple[int, int, int]],
-    title: str = "",
+    heads: Sequence[str],
+    title: str,
 ) -> Figure:
-    """Draw what the attention gates let through in the window that the network saw.
+    """Draw what the attention gates let through, over what the network saw.
 
     A row per plane: the network's input with the expert's contour, then a map per level, from 0
-    (closed) to 1. The axial row shows the cells of each gate's coarse grid.
+    (closed) to 1. An axial row shows the cells of each gate's coarse grid.
 
     Args:
-        planes: of the network's input.
-        alphas: per level the map ``(h, w)`` of each plane, by its axis, covering the whole plane.
-        grids: per level the size of its grid, ``(x, y, z)``.
+        planes: of the network's input, an image as a single one.
+        alphas: per level a map ``(h, w)`` for each plane, covering the whole plane.
+        heads: written over each level.
         title: written over the input.
     """
     sizes = [(plane.picture.shape * np.array(plane.step[::-1])).tolist() for plane in planes]
     aspects = [height / width for height, width in sizes]
     figure, axes = make_panels(aspects, 1 + len(alphas), width=3.2, below=0)
-    for row, plane in zip(axes, planes, strict=True):
+    for row, plane, *maps in zip(axes, planes, *alphas, strict=True):
+        height, width = plane.picture.shape
         for panel in row:
             _show(panel, plane)
             draw_masks(panel, plane.truth, DASHED, width=1.3)
             _add_letters(panel, EDGES[plane.axis])
         row[0].set_ylabel(PLANES[plane.axis], fontsize=10, color=TEXT)
-        height, width = plane.picture.shape
-        for panel, maps in zip(row[1:], alphas, strict=True):
-            alpha = maps[plane.axis]
-            axial = plane.axis == AXIAL
-            shown = show_attention(
-                panel, alpha, (height, width), interpolation="nearest" if axial else "bilinear"
+        for panel, alpha in zip(row[1:], maps, strict=True):
+            shown = panel.imshow(
+                alpha,
+                cmap="inferno",
+                vmin=0,
+                vmax=1,
+                alpha=0.6,
+                interpolation="nearest" if plane.axis == AXIAL else "bilinear",
+                # The outer edges of the coarse grid coincide with those of the picture.
+                extent=(-0.5, width - 0.5, height - 0.5, -0.5),
             )
             _set_limits(panel, plane)
-            if axial:
+            if plane.axis == AXIAL:
                 lines = {"colors": "white", "linewidths": 0.35, "alpha": 0.35}
-                ends = np.linspace(0, 1, alpha.shape[1] + 1) * width - 0.5
-                panel.vlines(ends, -0.5, height - 0.5, **lines)
-                ends = np.linspace(0, 1, alpha.shape[0] + 1) * height - 0.5
-                panel.hlines(ends, -0.5, width - 0.5, **lines)
-    axes[0, 0].set_title(title or "Network input", fontsize=11, fontweight="bold", color=TEXT)
-    for panel, grid in zip(axes[0, 1:], grids, strict=True):
-        panel.set_title("grid " + " x ".join(map(str, grid)), fontsize=11, color=TEXT)
-    axes[-1, 0].set_xlabel("dashed: expert", loc="left", fontsize=9.5, color=TEXT)
-    if alphas:
-        add_attention_bar(figure, shown, axes[:, 1:])
+                across, down = (np.linspace(0, 1, n + 1) for n in alpha.shape[::-1])
+                panel.vlines(across * width - 0.5, -0.5, height - 0.5, **lines)
+                panel.hlines(down * height - 0.5, -0.5, width - 0.5, **lines)
+    axes[0, 0].set_title(title, fontsize=11, fontweight="bold", color=TEXT)
+    for panel, head in zip(axes[0, 1:], heads, strict=True):
+        panel.set_title(head, fontsize=11, color=TEXT)
+    if any(plane.truth.any() for plane in planes):
+        axes[-1, 0].set_xlabel("dashed: expert", loc="left", fontsize=9.5, color=TEXT)
+    bar = figure.colorbar(shown, ax=axes[:, 1:], fraction=0.03, pad=0.015, ticks=(0, 0.5, 1))
+    bar.set_label("attention", color=TEXT)
+    bar.solids.set_alpha(1)
     return figure
 
 
@@ -153,7 +157,7 @@ def _add_letters(panel: Axes, letters: str) -> None:
     across, along = ("left", "right", "center", "center"), ("center", "center", "top", "bottom")
     rim = [Stroke(linewidth=2, foreground="#000000b0"), Normal()]  # legible on bright tissue
     style = {"transform": panel.transAxes, "color": "white", "fontsize": 8, "path_effects": rim}
-    for letter, place, ha, va in zip(letters, places, across, along, strict=True):
+    for letter, place, ha, va in zip(letters, places, across, along, strict=False):
         panel.text(*place, letter, ha=ha, va=va, **style)
 
 

@@ -14,24 +14,15 @@ from ..errors import InputError
 def compare(
     output: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("comparison"),
     experiment: Annotated[str, typer.Option(help="Name of an MLflow experiment.")] = "",
-    run: Annotated[
-        list[str] | None, typer.Option(help="Id of an MLflow run; may be given several times.")
-    ] = None,
-    query: Annotated[
-        str,
-        typer.Option(
-            "--filter", help="In MLflow's syntax, such as \"tags.pipeline.section = 'testing'\"."
-        ),
-    ] = "",
+    run: Annotated[list[str] | None, typer.Option(help="Id of a run; may be repeated.")] = None,
+    query: Annotated[str, typer.Option("--filter", help="Search in MLflow's syntax.")] = "",
     parent: Annotated[str, typer.Option(help="Id of the parent of the runs.")] = "",
-    by: Annotated[
-        str, typer.Option(help="Tag or parameter whose values are compared.")
-    ] = "pipeline.network",
+    by: Annotated[str, typer.Option(help="Tag or parameter to compare by.")] = "pipeline.network",
     baseline: Annotated[
         str, typer.Option(help="What the others are compared to (default: unet, else the first).")
     ] = "",
     common: Annotated[
-        bool, typer.Option("--common", help="Compare the cases, folds and seeds that all share.")
+        bool, typer.Option("--common", help="Compare the folds, seeds and cases that all share.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the report in the output folder.")

@@ -68,15 +68,9 @@ def find_evaluations(
 ) -> tuple[list[Run], list[str]]:
     """Find finished evaluation runs.
 
-    ``experiment``, ``query`` and ``parent`` narrow each other, and ``runs`` are added. A training
-    or a parent run stands for its evaluations, unless the search finds evaluations themselves.
-
-    Args:
-        client: of the store.
-        experiment: name of an experiment; all of them if empty.
-        runs: ids of evaluations, of trainings, or of parents of either.
-        query: in MLflow's filter syntax.
-        parent: id of a parent run.
+    The name of an experiment, a ``query`` in MLflow's syntax and the id of a parent run narrow
+    each other; the ids in ``runs`` are added. A training or a parent run stands for its
+    evaluations, unless the search finds evaluations themselves.
 
     Returns:
         The runs, and a line for each run that was left out.
@@ -104,17 +98,13 @@ def find_evaluations(
     seen: dict[str, Run] = {}
     evaluations = list(find_below(client, list(names), found, seen))
     finished = [run for run in evaluations if run.info.status == "FINISHED"]
-    notes = [
-        f"{describe_run(run)} is {run.info.status} and left out."
-        for run in evaluations
-        if run.info.status != "FINISHED"
-    ]
+    unfinished = [run for run in evaluations if run.info.status != "FINISHED"]
+    notes = [f"{describe_run(run)} is {run.info.status} and left out." for run in unfinished]
     if not finished:
         options = ", ".join(f"--{name} {value}" for name, value in asked.items() if value)
-        unfinished = f" {notes[0]}" if notes else ""
         raise InputError(
-            f"{options}: no finished evaluation among the {len(seen)} runs found at {store}."
-            f"{unfinished} Evaluate first, or change these options"
+            f"{options}: no finished evaluation among the {len(seen)} runs found at {store}. "
+            f"{' '.join(notes[:1])} Evaluate first, or change these options"
         )
     return finished, notes
 
@@ -145,7 +135,7 @@ def read_evaluations(
         client: of the store.
         runs: evaluations.
         by: tag or parameter of the training, or else of the evaluation, that names the group.
-        folder: for files from a remote store.
+        folder: takes files from a remote store.
 
     Raises:
         InputError: a run has no valid table of cases, or no tag or parameter ``by``.

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..evaluation.figures.panels import TEXT
+from ..evaluation.figures.panels import INK
 from ..evaluation.metrics import as_words, find_metric
 from .statistics import FEWEST, Results
 from .tables import label_metric
@@ -20,14 +20,10 @@ MARKERS = "osD^vP*"
 Curve = tuple[np.ndarray, np.ndarray]  # epochs and values
 
 
-def plot_learning_curves(curves: Mapping[str, Sequence[Curve]], *, metric: str) -> Figure:
-    """Plot a metric by epoch: thin lines for trainings, and their mean and range.
+def plot_learning_curves(curves: Mapping[str, Sequence[Curve]]) -> Figure:
+    """Plot validation Dice by epoch: thin lines for trainings, and their mean and range.
 
     Mean and range end where the shortest training of a network ends: beyond it they would jump.
-
-    Args:
-        curves: per network, epochs and values of each training.
-        metric: label of the axis.
     """
     figure = Figure(figsize=(7.2, 3.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
@@ -43,9 +39,9 @@ def plot_learning_curves(curves: Mapping[str, Sequence[Curve]], *, metric: str) 
         marker = "o" if len(epochs) < 4 else None
         axes.plot(epochs, values.mean(0), color=colour, linewidth=1.8, marker=marker,
                   label=network + trainings)  # fmt: skip
-    axes.set(xlabel="epoch", ylabel=metric)
+    axes.set(xlabel="epoch", ylabel="validation Dice")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False, fontsize=9, labelcolor=TEXT)
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     style_axes(axes)
     return figure
 
@@ -75,7 +71,7 @@ def draw_box_plots(found: Results, *, units: Mapping[str, str]) -> Figure:
         axes.set_xticks(
             range(len(found.tables)), [fill(as_words(each), 11) for each in found.tables]
         )
-        axes.set_title(label_metric(metric, units), loc="left", fontsize=10, color=TEXT)
+        axes.set_title(label_metric(metric, units), loc="left", fontsize=10, color=INK)
         style_axes(axes)
     for axes in panels:  # the remaining ones
         axes.set_visible(False)
@@ -103,16 +99,16 @@ def plot_sizes(found: Results) -> Figure | None:
             scatter_thirds(row[0], sizes, dice, number, network)
             if network != found.baseline:
                 scatter_thirds(row[1], sizes, dice - base, number, network)
-        row[0].set_ylabel(f"Dice, {as_words(region)}", color=TEXT)
+        row[0].set_ylabel(f"Dice, {as_words(region)}", color=INK)
         if found.others:
             row[1].axhline(0, color=PALETTE[0], linewidth=0.9)
-            row[1].set_ylabel(f"difference to {found.baseline}", color=TEXT)
+            row[1].set_ylabel(f"difference to {found.baseline}", color=INK)
         for axes in row:
-            axes.set_xlabel(f"true size of the {as_words(region)}, {found.size_unit}", color=TEXT)
+            axes.set_xlabel(f"true size of the {as_words(region)}, {found.size_unit}", color=INK)
             style_axes(axes)
     handles, names = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=min(4, len(names)),
-                  frameon=False, fontsize=9, labelcolor=TEXT)  # fmt: skip
+                  frameon=False, fontsize=9, labelcolor=INK)  # fmt: skip
     return figure
 
 
@@ -137,4 +133,4 @@ def style_axes(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8.5, colors=TEXT)
+    axes.tick_params(labelsize=8.5, colors=INK)

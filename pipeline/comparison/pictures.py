@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,27 +12,22 @@ from ..evaluation.figures.display import view_case
 from ..evaluation.figures.photographs import Example, draw_comparison
 from ..evaluation.masks import read_mask
 from .evaluations import Evaluation
-from .report import Comparison
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .report import Comparison, Section
 
 Masks = tuple[np.ndarray, np.ndarray]  # (R, *spatial) and the affine
 
 
-def draw_examples(comparison: Comparison) -> tuple[Figure | None, list[str]]:
-    """Draw the worst, the median and the best case of the baseline by mean Dice.
+def show_examples(comparison: Comparison) -> Section:
+    """The worst, the median and the best case of the baseline by mean Dice.
 
     A case is shown as in the first fold and seed that has it.
-
-    Returns:
-        The figure, or None if there are no masks, and its notes.
     """
     found, evaluations = comparison.results, comparison.evaluations
     kept = (each.summary["label_values"] for each in evaluations if "label_values" in each.summary)
     values: dict[str, list[int]] = next(kept, {})
     if not values:
-        return None, ["There is no picture: the evaluations did not save their predictions."]
+        notes = ["There is no picture: the evaluations did not save their predictions."]
+        return Section("Images", notes=notes)
     table = found.tables[found.baseline]
     score = table[[f"dice/{region}" for region in found.regions]].mean(axis=1)
     examples, notes = [], []
@@ -50,7 +44,7 @@ def draw_examples(comparison: Comparison) -> tuple[Figure | None, list[str]]:
         dice = {name: [row[f"dice/{region}"] for region in values] for name, row in rows.items()}
         examples.append(Example(f"{rank}: {case}", picture, truth, predicted, dice))
     if not examples:
-        return None, notes
+        return Section("Images", notes=notes)
     rule = (
         f"The cases where {found.baseline} is worst, median and best by mean Dice over the "
         "structures. Solid lines are predicted, dashed lines the expert's. Dice is that of the "
@@ -58,7 +52,8 @@ def draw_examples(comparison: Comparison) -> tuple[Figure | None, list[str]]:
     )
     if len({each.cell for each in evaluations}) > 1:
         rule += " A case with several evaluations is shown from the first fold and seed."
-    return draw_comparison(examples, regions=list(values)), [rule, *notes]
+    figure = draw_comparison(examples, regions=list(values))
+    return Section("Images", pictures=[comparison.save("images", figure, [rule, *notes])])
 
 
 def read_prediction(

@@ -47,21 +47,13 @@ class Section:
 
 @dataclass
 class Comparison:
-    """What the sections are made from, and where their files go.
-
-    Attributes:
-        client: of the store.
-        results: the values of all cases.
-        evaluations: in the order of networks, folds and seeds.
-        folder: of the report.
-        scratch: folder for files from a remote store.
-    """
+    """What the sections are made from, and where their files go."""
 
     client: MlflowClient
     results: Results
-    evaluations: list[Evaluation]
-    folder: Path
-    scratch: Path
+    evaluations: list[Evaluation]  # in the order of networks, folds and seeds
+    folder: Path  # of the report
+    scratch: Path  # for files from a remote store
 
     def save(self, name: str, figure: Figure, notes: Sequence[str] = ()) -> Picture:
         path = self.folder / "figures" / f"{name}.png"
@@ -77,11 +69,7 @@ def write_report(
 ) -> None:
     """Write ``report.html``, ``report.md`` and ``tables/*.csv``; the pictures are there already.
 
-    Args:
-        folder: of the report.
-        title: of the page.
-        summary: the first lines.
-        sections: in their order.
+    The lines of ``summary`` stand first.
     """
     from jinja2 import Environment, FileSystemLoader
 

@@ -7,10 +7,12 @@ import shutil
 
 import numpy as np
 
-from .figures import draw_box_plots, plot_learning_curves, plot_sizes
-from .pictures import draw_examples
+from .figures import Curve, draw_box_plots, plot_learning_curves, plot_sizes
+from .pictures import show_examples
 from .report import Comparison, Picture, Section
+from .statistics import FEWEST
 from .tables import (
+    Table,
     make_difference_table,
     make_footprint_table,
     make_metric_table,
@@ -27,36 +29,25 @@ def make_sections(comparison: Comparison) -> list[Section]:
 
     found, evaluations = comparison.results, comparison.evaluations
     units = evaluations[0].units
-    tables = [make_metric_table(found, units), make_difference_table(found, units)]
     rule = "Box: quartiles and median; whiskers: 1.5 times their distance."
     boxes = comparison.save("cases", draw_box_plots(found, units=units), [rule])
-    last = [make_footprint_table(found, evaluations), make_run_table(evaluations)]
-    metrics, pairs, cost, runs = (
-        Section(table.title, table) if table else None for table in (*tables, *last)
-    )
     sections = [
-        metrics,
-        pairs,
+        make_metric_table(found, units),
+        make_difference_table(found, units),
         show_examples(comparison),
         Section("Every case", pictures=[boxes]),
         show_sizes(comparison),
-        cost,
+        make_footprint_table(found, evaluations),
         show_learning_curves(comparison),
         show_attention(comparison),
-        runs,
+        make_run_table(evaluations),
     ]
     path = comparison.folder / "tables" / "cases.csv"
     path.parent.mkdir(exist_ok=True)
     pd.concat(found.tables, names=["network", "case"]).to_csv(path, lineterminator="\n")
-    return [section for section in sections if section]
-
-
-def show_examples(comparison: Comparison) -> Section:
-    """The same images under every network."""
-    figure, notes = draw_examples(comparison)
-    if figure is None:
-        return Section("Images", notes=notes)
-    return Section("Images", pictures=[comparison.save("images", figure, notes)])
+    return [
+        Section(each.title, each) if isinstance(each, Table) else each for each in sections if each
+    ]
 
 
 def show_sizes(comparison: Comparison) -> Section:
@@ -68,39 +59,32 @@ def show_sizes(comparison: Comparison) -> Section:
         return section
     notes = ["Each line joins the means of the smallest, middle and largest third."]
     if section.table is None:
-        section.notes = ["Fewer than nine cases have the structure: too few for thirds."]
-        notes = []
+        notes = [f"Fewer than {FEWEST} cases have the structure: too few for thirds."]
     section.pictures = [comparison.save("small_structures", figure, notes)]
     return section
 
 
 def show_learning_curves(comparison: Comparison) -> Section:
     """Validation Dice by epoch, from the trainings of the evaluations."""
-    networks = comparison.results.tables
     trainings = {e.training.info.run_id: e.network for e in comparison.evaluations if e.training}
-    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for run_id, network in sorted(
-        trainings.items(), key=lambda entry: list(networks).index(entry[1])
-    ):
+    networks = list(comparison.results.tables)
+    curves: dict[str, list[Curve]] = {}
+    for run_id in sorted(trainings, key=lambda run_id: networks.index(trainings[run_id])):
         history = comparison.client.get_metric_history(run_id, CURVE)
         # The value that was logged last counts: a resumed training repeats an epoch.
         values = {each.step: each.value for each in sorted(history, key=lambda e: e.timestamp)}
         if values:
             steps = sorted(values)
             curve = np.array(steps), np.array([values[step] for step in steps])
-            curves.setdefault(network, []).append(curve)
+            curves.setdefault(trainings[run_id], []).append(curve)
     section = Section("Learning curves")
-    notes = []
     if lacking := [name for name in networks if name not in curves]:
-        notes = [f"{', '.join(lacking)}: no training with {CURVE} was found."]
-    if not curves:
-        section.notes = notes
-        return section
-    if max(map(len, curves.values())) > 1:
+        section.notes = [f"{', '.join(lacking)}: no training with {CURVE} was found."]
+    if curves:
         rule = "Mean and range over folds and seeds, up to the last epoch of the shortest training."
-        notes = [rule, *notes]
-    figure = plot_learning_curves(curves, metric="validation Dice")
-    section.pictures = [comparison.save("learning_curves", figure, notes)]
+        rules = [rule] if max(map(len, curves.values())) > 1 else []
+        picture = comparison.save("learning_curves", plot_learning_curves(curves), rules)
+        section.pictures = [picture]
     return section
 
 

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import abspath, commonpath, dirname, relpath
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
 from monai.data import MetaTensor
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -79,8 +77,8 @@ def find_file(image: Any) -> str | None:
     return str(name) if name else None
 
 
-def pick_examples(cases: Sequence[T]) -> dict[str, T]:
-    """The worst, the median and the best of cases in that order; none of them twice."""
+def pick_examples(cases: Sequence[Any]) -> dict[str, Any]:
+    """The worst, the median and the best of cases in this order, none of them twice."""
     places = {"Worst": 0, "Median": (len(cases) - 1) // 2, "Best": -1}
     if len(cases) < 3:
         del places["Median"]

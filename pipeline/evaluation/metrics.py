@@ -18,16 +18,10 @@ from .surface import NSD_TOLERANCE, as_masks, find_spans, surface_metrics
 
 
 class MaskPair:
-    """Prediction and truth of one region, with the numbers that several metrics share.
+    """Prediction and truth ``(*spatial)`` of one region, with numbers that metrics share.
 
-    Args:
-        prediction: boolean mask ``(*spatial)``.
-        truth: boolean mask of the same shape.
-        spacing: distance between pixel centres along each axis; 1 by default.
-        tolerance: distance that the NSD accepts, in the unit of ``spacing``.
-
-    Raises:
-        ValueError: the shapes differ.
+    ``spacing`` is the distance between pixel centres along each axis, by default 1; the NSD
+    accepts ``tolerance`` in the same unit.
     """
 
     def __init__(
@@ -40,7 +34,7 @@ class MaskPair:
     ) -> None:
         self.prediction, self.truth = as_masks(prediction, truth)
         self.spacing, self.tolerance = spacing or (1,) * self.truth.ndim, tolerance
-        self.intersection = int(np.count_nonzero(self.prediction & self.truth))  # in pixels
+        self.intersection = int(np.count_nonzero(self.prediction & self.truth))  # pixels
         self.predicted = int(np.count_nonzero(self.prediction))
         self.true = int(np.count_nonzero(self.truth))
         self.union = self.predicted + self.true - self.intersection

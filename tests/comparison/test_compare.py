@@ -5,13 +5,19 @@ import csv
 import io
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from PIL import Image
 
 from pipeline.cli import main
+from pipeline.comparison.evaluations import find_evaluations
 from pipeline.comparison.tables import format_number
+from pipeline.errors import InputError
 
 
 def run(store, *arguments):
@@ -370,3 +376,16 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path, capsys):
               "--output", str(tmp_path / "out")])  # fmt: skip
     assert f"{tmp_path}/no.db" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_show_no_password():
+    error = MlflowException("http://user:secret@store answers 500")
+    client = SimpleNamespace(
+        tracking_uri="http://user:secret@store",
+        search_experiments=lambda: PagedList([], None),
+        get_run=Mock(side_effect=error),
+    )
+    for asked in ({"experiment": "eyes"}, {"runs": ["abc"]}):
+        with pytest.raises(InputError, match="store") as caught:
+            find_evaluations(client, **asked)
+        assert "secret" not in str(caught.value)

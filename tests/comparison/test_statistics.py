@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from pipeline.comparison import statistics as statistics
+from pipeline.comparison.figures import draw_box_plots
 from pipeline.comparison.statistics import Results, adjust_holm, compare_pairs
 from pipeline.comparison.tables import make_difference_table, make_metric_table
+from pipeline.evaluation.metrics import METRICS, Metric
 
 
 def closed_testing(p):
@@ -160,3 +162,17 @@ def test_the_metrics_of_volumes_are_ranked_by_what_is_good_in_each():
     tested = [record["metric"] for record in statistics.compute_differences(found)]
     assert tested == [metric for metric in values if metric != "volume_error/pancreas"]
     assert len(make_difference_table(found, units).rows) == 4
+
+
+def test_a_new_metric_is_one_row_here_too(monkeypatch):
+    row = Metric("new", "New one", unit="length", best="lower", plotted=True)
+    monkeypatch.setitem(METRICS, "new", row)
+    values = np.array([1.0, 2.0])
+    tables = {"A": frames(new_cup=values), "B": frames(new_cup=values - 1)}
+    tables = {name: table.assign(**{"some_score/cup": 0.5}) for name, table in tables.items()}
+    found, units = Results(tables), {"new": "px"}
+    shown = {str(head)[:-2]: cells for head, *cells in make_metric_table(found, units).rows}
+    assert list(shown) == ["New one, cup (px)", "Some score, cup"]  # the latter has no row
+    assert [cell.bold for cell in shown["New one, cup (px)"]] == [False, True]
+    axes = [axes for axes in draw_box_plots(found, units=units).axes if axes.get_visible()]
+    assert [each.get_title(loc="left")[:-2] for each in axes] == ["New one, cup (px)"]

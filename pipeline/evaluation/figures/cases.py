@@ -88,7 +88,9 @@ def draw_case_attention(
     alphas = [alpha.swapaxes(1, 2) for alpha in compute_attention(network, image)]
     if not alphas:
         return None
-    heads = [f"grid {a.shape[2]} x {a.shape[1]}, mean of {len(a)} gates" for a in alphas]
+    heads = [f"grid {alpha.shape[2]} x {alpha.shape[1]}" for alpha in alphas]
+    if len(alphas[0]) > 1:
+        heads = [f"{head}, mean of {len(alphas[0])} gates" for head in heads]
     plane = view_photograph(as_picture(np.asarray(image)).mean(axis=-1))
     maps = [[alpha.mean(axis=0)] for alpha in alphas]
     return draw_attention([plane], maps, heads=heads, title=case.row["case"])

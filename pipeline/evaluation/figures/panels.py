@@ -22,7 +22,7 @@ RED, YELLOW = "#ff2d2d", "#ffe119"
 COLOURS = (RED, YELLOW, "#37c6ff", "#5fe36b", "#ff7de9", "#ff9b3d")
 FILL = 0.16  # opacity: the vessels stay visible
 SOLID, DASHED = "solid", (0, (3.2, 2.2))
-TEXT, GROUND = "#262626", "#2b1a15"
+INK, GROUND = "#262626", "#2b1a15"
 
 
 def make_panels(

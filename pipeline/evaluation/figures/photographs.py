@@ -18,8 +18,8 @@ from ..metrics import MaskPair, as_words, dice
 from ..surface import find_spans
 from .panels import (
     DASHED,
+    INK,
     SOLID,
-    TEXT,
     add_legend,
     draw_masks,
     frame,
@@ -49,9 +49,9 @@ def draw_overlays(
             draw_masks(panel, truth, DASHED, width=width)
         frame(whole, window)
         zoom(crop, window)
-        whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=TEXT)
+        whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
         scores = [dice(MaskPair(*masks)) for masks in zip(prediction, truth, strict=True)]
-        crop.set_title(_format_dice(scores, regions), loc="left", fontsize=11, color=TEXT)
+        crop.set_title(_format_dice(scores, regions), loc="left", fontsize=11, color=INK)
     add_legend(figure, regions)
     return figure
 
@@ -77,7 +77,7 @@ def draw_comparison(examples: Sequence[Example], *, regions: Sequence[str]) -> F
     height, width = examples[0].photograph.shape[:2]
     figure, axes = make_panels([height / width] * len(examples), 2 + len(names), width=2.5)
     for panel, head in zip(axes[0], ["Image", "Expert", *names], strict=True):
-        panel.set_title(head, fontsize=12, fontweight="bold", color=TEXT)
+        panel.set_title(head, fontsize=12, fontweight="bold", color=INK)
     for (image, expert, *panels), example in zip(axes, examples, strict=True):
         masks = [example.predictions[name] for name in names]
         truth = np.zeros_like(masks[0]) if example.truth is None else example.truth
@@ -85,16 +85,16 @@ def draw_comparison(examples: Sequence[Example], *, regions: Sequence[str]) -> F
         for panel in (image, expert, *panels):
             panel.imshow(example.photograph)
         frame(image, window)
-        image.set_xlabel(example.title, fontsize=9, color=TEXT)
+        image.set_xlabel(example.title, fontsize=9, color=INK)
         zoom(expert, window)
         draw_masks(expert, truth, DASHED, width=1.8, fill=True)
         if example.truth is None:
-            expert.set_xlabel("not available", fontsize=9, color=TEXT)
+            expert.set_xlabel("not available", fontsize=9, color=INK)
         for panel, name, mask in zip(panels, names, masks, strict=True):
             zoom(panel, window)
             draw_masks(panel, mask, SOLID, width=1.8, fill=True)
             draw_masks(panel, truth, DASHED, width=1.3)
-            panel.set_xlabel(_format_dice(example.dice[name], regions), fontsize=9, color=TEXT)
+            panel.set_xlabel(_format_dice(example.dice[name], regions), fontsize=9, color=INK)
     add_legend(figure, regions)
     return figure
 

@@ -20,8 +20,8 @@ from ..metrics import as_words
 from .panels import (
     COLOURS,
     DASHED,
+    INK,
     SOLID,
-    TEXT,
     add_legend,
     draw_masks,
     frame,
@@ -50,8 +50,8 @@ def draw_volumes(cases: Sequence[tuple[str, str, VolumeView]], *, regions: Seque
         frame(whole, axial.window)
         zoom(whole, _square_window(axial))
         _add_letters(whole, EDGES[AXIAL])
-        whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=TEXT)
-        whole.set_xlabel(scores, loc="left", fontsize=9.5, color=TEXT)
+        whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+        whole.set_xlabel(scores, loc="left", fontsize=9.5, color=INK)
         for panel, plane in zip(planes, view.planes.values(), strict=True):
             _show(panel, plane)
             draw_masks(panel, plane.prediction, SOLID, width=1.3, fill=True)
@@ -59,16 +59,16 @@ def draw_volumes(cases: Sequence[tuple[str, str, VolumeView]], *, regions: Seque
             zoom(panel, plane.window)
             _add_letters(panel, EDGES[plane.axis])
             where = f"{PLANES[plane.axis]}, slice {plane.index + 1} of {plane.slices}"
-            panel.set_title(where, loc="left", fontsize=10, color=TEXT)
+            panel.set_title(where, loc="left", fontsize=10, color=INK)
         _add_scale(planes[0], axial)
         surfaces = ((expert, view.truth, "Expert"), (predicted, view.prediction, "Predicted"))
         for panel, shades, who in surfaces:
             panel.imshow(_blend_surfaces(shades))
             _add_letters(panel, EDGES[CORONAL])
-            panel.set_title(f"{who}, from the front", loc="left", fontsize=10, color=TEXT)
+            panel.set_title(f"{who}, from the front", loc="left", fontsize=10, color=INK)
         if view.outside:
             note = f"{_format_ml(view.outside)} predicted outside this view"
-            predicted.set_xlabel(note, loc="left", fontsize=9.5, color=TEXT)
+            predicted.set_xlabel(note, loc="left", fontsize=9.5, color=INK)
     add_legend(figure, regions)
     return figure
 
@@ -100,7 +100,7 @@ def draw_attention(
             _show(panel, plane)
             draw_masks(panel, plane.truth, DASHED, width=1.3)
             _add_letters(panel, EDGES[plane.axis])
-        row[0].set_ylabel(PLANES[plane.axis], fontsize=10, color=TEXT)
+        row[0].set_ylabel(PLANES[plane.axis], fontsize=10, color=INK)
         for panel, alpha in zip(row[1:], maps, strict=True):
             shown = panel.imshow(
                 alpha,
@@ -118,13 +118,13 @@ def draw_attention(
                 across, down = (np.linspace(0, 1, n + 1) for n in alpha.shape[::-1])
                 panel.vlines(across * width - 0.5, -0.5, height - 0.5, **lines)
                 panel.hlines(down * height - 0.5, -0.5, width - 0.5, **lines)
-    axes[0, 0].set_title(title, fontsize=11, fontweight="bold", color=TEXT)
+    axes[0, 0].set_title(title, fontsize=11, fontweight="bold", color=INK)
     for panel, head in zip(axes[0, 1:], heads, strict=True):
-        panel.set_title(head, fontsize=11, color=TEXT)
+        panel.set_title(head, fontsize=11, color=INK)
     if any(plane.truth.any() for plane in planes):
-        axes[-1, 0].set_xlabel("dashed: expert", loc="left", fontsize=9.5, color=TEXT)
+        axes[-1, 0].set_xlabel("dashed: expert", loc="left", fontsize=9.5, color=INK)
     bar = figure.colorbar(shown, ax=axes[:, 1:], fraction=0.03, pad=0.015, ticks=(0, 0.5, 1))
-    bar.set_label("attention", color=TEXT)
+    bar.set_label("attention", color=INK)
     bar.solids.set_alpha(1)
     return figure
 

@@ -116,9 +116,8 @@ def fetch_archive(
                 raise
             part.replace(source)
     extract(source, files, overwrite=overwrite)
-    pin.write_text(
-        f"{digest}  {card.filename}\n", encoding="ascii"
-    )  # only now: the archive is intact
+    # Not before: an archive that cannot be extracted is not the right one.
+    pin.write_text(f"{digest}  {card.filename}\n", encoding="ascii")
     return files, digest
 
 

@@ -89,14 +89,11 @@ class AttentionUnet(nn.Module):
                     gate_transform=gate_transform,
                 )
             )
-        if deep_supervision:
-            self.heads = nn.ModuleList(
-                Conv[Conv.CONV, dims](width, out_channels, 1) for width in reversed(widths[:-1])
-            )
-            self.final = Conv[Conv.CONV, dims](out_channels * len(steps), out_channels, 1)
-        else:
-            self.heads = nn.ModuleList()
-            self.final = Conv[Conv.CONV, dims](widths[0], out_channels, 1)
+        conv = Conv[Conv.CONV, dims]
+        supervised = reversed(widths[:-1]) if deep_supervision else ()
+        self.heads = nn.ModuleList(conv(width, out_channels, 1) for width in supervised)
+        fused = out_channels * len(steps) if deep_supervision else widths[0]
+        self.final = conv(fused, out_channels, 1)
 
     @classmethod
     def oktay2018(

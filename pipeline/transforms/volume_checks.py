@@ -97,8 +97,7 @@ def grid_difference(
         other_shape, other: of the image; the affine of a picture is None.
     """
     if tuple(shape) != tuple(other_shape):
-        own, wanted = (" x ".join(map(str, each)) for each in (shape, other_shape))
-        return f"{own} instead of {wanted}"
+        return f"{_times(shape)} instead of {_times(other_shape)}"
     apart = 0.0 if other is None else corner_shift(affine, other, shape)
     return f"a corner is {apart:.3g} mm apart" if apart > _TOLERANCE else ""
 

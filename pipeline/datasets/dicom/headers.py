@@ -151,7 +151,11 @@ def _refuse_other_images(headers: Sequence[Dataset]) -> None:
         raise OtherImages("it is a picture of the screen (secondary capture)")
     if any(header.get("SamplesPerPixel", 1) != 1 for header in headers):
         raise OtherImages("it is in colour")
-    kind = _find_shared(headers, "photometric interpretation", _photometric)
+    kind = _find_shared(
+        headers,
+        "photometric interpretation",
+        lambda header: header.get("PhotometricInterpretation") or "MONOCHROME2",
+    )
     if kind != "MONOCHROME2":
         raise ValueError(f"its pixels are {kind}, not MONOCHROME2: export it again")
     if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers):
@@ -180,10 +184,6 @@ def _find_shared(headers: Sequence[Dataset], name: str, value_of: Any) -> Any:
         listing = ", ".join(f"{value} ({count} files)" for value, count in counts.most_common(3))
         raise ValueError(f"its files differ in {name}: {listing}: keep those of one kind")
     return next(iter(counts))
-
-
-def _photometric(header: Dataset) -> str:
-    return header.get("PhotometricInterpretation") or "MONOCHROME2"
 
 
 def _near(first: np.ndarray, name: str) -> Any:
@@ -217,24 +217,21 @@ def _without_copies(
     slices: Sequence[SliceFile], order: np.ndarray, heights: np.ndarray
 ) -> list[int]:
     """Drop slices at the height of the one before, if they are the same image."""
+    import pydicom
+
     kept: list[int] = []
     for index in order:
         if not kept or heights[index] - heights[kept[-1]] > 1e-3:
             kept.append(int(index))
-        elif not _same_pixels(slices[kept[-1]].path, slices[index].path):
-            first, second = slices[kept[-1]].path.name, slices[index].path.name
+            continue
+        paths = [slices[kept[-1]].path, slices[index].path]
+        first, second = (pydicom.dcmread(path).get("PixelData") for path in paths)
+        if first is None or first != second:
             raise ValueError(
-                f"{first} and {second} are different images at one position, "
+                f"{paths[0].name} and {paths[1].name} are different images at one position, "
                 f"of {len(order)} files: keep one phase or reconstruction"
             )
     return kept
-
-
-def _same_pixels(*paths: Path) -> bool:
-    import pydicom
-
-    first, second = (pydicom.dcmread(path).get("PixelData") for path in paths)
-    return first is not None and first == second
 
 
 def _refuse_gaps(files: Sequence[Path], heights: np.ndarray) -> None:

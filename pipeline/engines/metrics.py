@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from operator import itemgetter
 
 import torch
 from ignite.engine import Engine
@@ -17,25 +17,15 @@ class RegionDice(Metric):
     Attached as ``dice``, it also sets ``dice/<region>``, the mean over cases, and ``pooled_iou``,
     the intersections divided by the unions, both summed over all cases and regions. A region that
     is empty in truth and prediction has a Dice of 1. Nothing leaves the device before the epoch
-    ends.
+    ends. Takes the logits ``pred`` and the truth ``label``, each (B, R, *spatial).
 
     Args:
         regions: the names of the channels.
-        threshold: a voxel whose output is larger belongs to the region; 0 for logits.
-        output_transform: takes (prediction, truth), each (B, R, *spatial), from the engine's
-            output; by default the entries ``pred`` and ``label``.
     """
 
-    def __init__(
-        self,
-        regions: Sequence[str],
-        *,
-        threshold: float = 0.0,
-        output_transform: Callable[[Any], Any] = lambda output: (output["pred"], output["label"]),
-    ) -> None:
+    def __init__(self, regions: Sequence[str]) -> None:
         self.regions = list(regions)
-        self.threshold = threshold
-        super().__init__(output_transform=output_transform)
+        super().__init__(output_transform=itemgetter("pred", "label"))
 
     def reset(self) -> None:
         # Each (B, 3, R): intersection, prediction, truth. A process may get no cases.
@@ -43,7 +33,7 @@ class RegionDice(Metric):
 
     def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
         prediction, truth = (torch.as_tensor(each).flatten(2) for each in output)
-        prediction, truth = prediction > self.threshold, truth > 0.5
+        prediction, truth = prediction > 0, truth > 0.5  # of logits
         if prediction.shape[1] != len(self.regions):
             raise ValueError(
                 f"{prediction.shape[1]} channels for the {len(self.regions)} regions {self.regions}"

@@ -1,4 +1,4 @@
-"""A mask as a DICOM segmentation (SEG) of the series that it was made from."""
+"""Write a mask as a DICOM segmentation (SEG) of its series."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class Meaning(NamedTuple):
-    """What a segment is, as keywords of SNOMED CT in DICOM PS3.16, and its colour on a display."""
+    """What a segment is, by keywords of SNOMED CT in DICOM PS3.16, and its colour in viewers."""
 
     category: str  # CID 7150
     type: str  # CID 7154 (abdomen) or CID 7159 (lesions)
-    region: str | None  # CID 4, where the type does not say it
+    region: str | None  # CID 4, if the type does not say it
     colour: tuple[int, int, int]  # RGB
 
 
@@ -34,10 +34,10 @@ MEANINGS = {
     "pancreas": Meaning("AnatomicalStructure", "Pancreas", None, (255, 225, 25)),
     "tumour": Meaning("MorphologicallyAbnormalStructure", "Neoplasm", "Pancreas", (255, 45, 45)),
 }
-#: Without one of these no viewer can lay the mask on its series.
+#: Without one of these, viewers cannot lay the mask on its series.
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID")
 _OF_ALL = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
-#: These may be empty in DICOM, and anonymization takes them out altogether.
+#: These may be empty in DICOM, and anonymization removes them.
 _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
     "StudyDate", "StudyTime", "ReferringPhysicianName", "PositionReferenceIndicator",
@@ -52,37 +52,33 @@ def write_dicom_seg(
     *,
     algorithm: str,
     version: str,
-    description: str = "",
-    series_number: int = 300,
 ) -> Path:
     """Write an index mask as a binary DICOM segmentation with a segment per label.
 
-    Every label becomes a segment, also one without a voxel, which says that the structure was
-    looked for and not found. All segments have a frame for each slice from the first to the last
-    one that holds anything, since viewers have misplaced segments with gaps between their frames
-    and hung on segments without a frame; an empty mask has one empty frame per segment, in the
-    middle slice. Frames lie exactly on their slices of the series and refer to them. Two calls
-    with the same arguments differ in UIDs and dates alone.
+    Every label becomes a segment. One without a voxel says that the structure was looked for and
+    not found. All segments have a frame for each slice from the first to the last that holds
+    anything, since viewers misplace segments with gaps between their frames and hang on segments
+    without a frame. An empty mask has one empty frame per segment, in the middle slice. Frames lie
+    exactly on their slices of the series and refer to them. Two calls with the same arguments
+    differ only in UIDs and dates.
 
-    Where anonymization emptied the UIDs of the study and the series, the segmentation gets some
-    of its own, with a warning: readers find its place by the frame of reference and the images.
+    If anonymization emptied the UIDs of the study and the series, the segmentation gets new ones,
+    with a warning: readers find its place by the frame of reference and the images.
 
     Args:
-        path: file to write; made beside its place and then moved there.
+        path: file to write.
         mask: ``(X, Y, Z)``, unsigned integers, on the grid of
             :func:`pipeline.datasets.dicom.read_series`; 0 is background.
         labels: names of the values 1 to n: keys of `MEANINGS`.
         series: the CT series; its headers are read again.
         algorithm: name of what made the mask, as a viewer shows it.
         version: of the algorithm.
-        description: of the new series, 64 characters at most; by default it names the algorithm.
-        series_number: of the new series in the study.
 
     Returns:
         The path.
 
     Raises:
-        InputError: the mask, the labels or the headers of the series do not allow it.
+        InputError: the mask, the labels or the headers of the series do not fit.
         OSError: the file cannot be written.
         ModuleNotFoundError: the optional dependency is not installed.
     """
@@ -114,8 +110,8 @@ def write_dicom_seg(
             ],
             omit_empty_frames=False,
             series_instance_uid=highdicom.UID(),
-            series_number=series_number,
-            series_description=description or f"{algorithm} segmentation"[:64],
+            series_number=300,
+            series_description=f"{algorithm} segmentation"[:64],
             sop_instance_uid=highdicom.UID(),
             instance_number=1,
             manufacturer="attention-unet-pipeline",
@@ -129,21 +125,21 @@ def write_dicom_seg(
             segmentation.save_as(temporary, enforce_file_format=True)
     except (AttributeError, TypeError, ValueError) as error:  # what odd headers can make
         raise InputError(
-            f"{series}: its headers do not fit into a DICOM SEG ({error}): export it anew"
+            f"{series}: its headers do not fit into a DICOM SEG ({error}): export it again"
         ) from error
     return path
 
 
 def _check_labels(labels: Mapping[int, str]) -> None:
-    """Refuse what cannot become the segments 1 to n."""
+    """Refuse labels that cannot become the segments 1 to n."""
     if not labels or sorted(labels) != list(range(1, len(labels) + 1)):
         raise InputError(
-            f"labels names the values {sorted(labels)}: DICOM numbers segments 1, 2, ...; do so too"
+            f"labels has the values {sorted(labels)}, but DICOM needs 1, 2, ...: number them so"
         )
     if unknown := [name for name in labels.values() if name not in MEANINGS]:
         raise InputError(
-            f"there are no DICOM codes for {', '.join(unknown)}, only for "
-            f"{', '.join(MEANINGS)}: add them to MEANINGS in {__name__}"
+            f"{', '.join(unknown)}: there are DICOM codes only for {', '.join(MEANINGS)}: add the "
+            f"others to MEANINGS in {__name__}"
         )
 
 
@@ -155,14 +151,14 @@ def _check_mask(mask: np.ndarray, labels: Mapping[int, str], series: Series) -> 
     if mask.ndim != 3 or mask.shape[2] != len(series.files):
         raise InputError(
             f"the mask has the grid {mask.shape} but {series} has {len(series.files)} slices: "
-            "give the mask on the grid that read_series gives"
+            "give a mask on the grid of read_series"
         )
     if (highest := int(mask.max(initial=0))) > len(labels):
-        raise InputError(f"the mask has the value {highest}, which labels {dict(labels)} lacks")
+        raise InputError(f"the mask has the value {highest}, which labels {dict(labels)} lack")
 
 
 def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
-    """Headers of the series along its slice axis, with what a segmentation copies from them."""
+    """Read the headers of the series, and complete what a segmentation copies from them."""
     import pydicom
 
     headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in series.files]
@@ -175,26 +171,26 @@ def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
         if lacking := sum(not header.get(name) for header in headers):
             raise InputError(
                 f"{series}: {lacking} of {count} files have no {name}, which a DICOM SEG refers "
-                "to: export it anew"
+                "to: export it again"
             )
     for name in _OF_ALL[:2]:
         if not any(header.get(name) for header in headers):
             own = pydicom.uid.generate_uid(entropy_srcs=[headers[0].FrameOfReferenceUID, name])
             for header in headers:
                 setattr(header, name, own)
-            log.warning("%s has no %s: its DICOM SEG gets one of its own", series, name)
+            log.warning("%s has no %s: its DICOM SEG gets a new one", series, name)
     for name, expected in {**dict.fromkeys(_OF_ALL, 1), "SOPInstanceUID": count}.items():
         values = len({header.get(name) for header in headers})
         if values != expected:
             raise InputError(
                 f"{series}: its {count} files have {values} different {name}, not {expected}, so "
-                "that a DICOM SEG cannot refer to them: export it anew"
+                "a DICOM SEG cannot refer to them: export it again"
             )
     first = headers[0]
     if (first.Columns, first.Rows) != shape[:2]:
         raise InputError(
             f"the mask has the grid {shape} but the slices of {series} have {first.Columns} x "
-            f"{first.Rows} px: give the mask on the grid that read_series gives"
+            f"{first.Rows} px: give a mask on the grid of read_series"
         )
     step = float(np.linalg.norm(series.affine[:3, 2]))
     for header in headers:
@@ -207,17 +203,19 @@ def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
             pydicom.valuerep.DA(header.PatientBirthDate)
         except ValueError:
             header.PatientBirthDate = ""
-        header.decode()  # of the character sets of the series, several at once in East Asia
+        header.decode()  # from the character sets of the series; East Asian ones mix several
         header.SpecificCharacterSet = "ISO_IR 192"
-        header.ImageOrientationPatient = first.ImageOrientationPatient  # but for its last digits
-        # Scanners write many things here; readers take them for the distance of the frames.
+        header.ImageOrientationPatient = (
+            first.ImageOrientationPatient
+        )  # which differ in the last digits
+        # Scanners write other things here; readers take it for the distance of the frames.
         header.SpacingBetweenSlices = step
         header.SliceThickness = header.get("SliceThickness") or step
     return headers
 
 
 def _segment(number: int, name: str, algorithm: str, version: str):
-    """The description of one segment."""
+    """Describe one segment."""
     import highdicom
     from pydicom.sr.codedict import codes
 

@@ -20,6 +20,8 @@ from .store import experiment_id, limit_waiting, one_process_at_a_time, without_
 
 logger = logging.getLogger(__name__)
 
+RETRY, PATIENCE = 5.0, 10.0  # s between two tries; without an answer before it gives up
+
 RUN_KEY = "pipeline.key"  # tag by which a run is found if MLflow did not answer its creation
 PARENT_TAG = "mlflow.parentRunId"
 # Tags of the run that this one belongs to; its id differs from store to store.
@@ -38,15 +40,13 @@ class Delivery:
     Args:
         journal: the events; the first describes the run.
         tracking_uri: MLflow's tracking URI.
-        retry: seconds between two tries while the store cannot be reached.
     """
 
-    def __init__(self, journal: Journal, tracking_uri: str, *, retry: float = 5.0) -> None:
+    def __init__(self, journal: Journal, tracking_uri: str) -> None:
         limit_waiting()  # the journal outlasts a failure
         self.journal = journal
         self.root = journal.path.parent.parent
         self.tracking_uri = tracking_uri
-        self.retry = retry
         name = hashlib.sha256(tracking_uri.encode()).hexdigest()[:10]
         self.state_file = journal.path.with_name(f"delivered-{name}.json")
         self.state: dict[str, Any] = {
@@ -90,13 +90,13 @@ class Delivery:
         """Tell the thread that there is something new."""
         self._wake.set()
 
-    def close(self, patience: float = 10.0) -> bool:
-        """Deliver the rest; give up once the store has not been reached for ``patience`` seconds.
+    def close(self) -> bool:
+        """Deliver the rest; give up once the store has not been reached for ten seconds.
 
         Returns:
             Whether the store has everything.
         """
-        self._closing = time.monotonic() + patience
+        self._closing = time.monotonic() + PATIENCE
         self._wake.set()
         self._thread.join()
         return self._complete()
@@ -160,7 +160,7 @@ class Delivery:
                 self._connected.set()
             reached = True
             while True:
-                self._wake.wait(1.0 if reached else self.retry)
+                self._wake.wait(1.0 if reached else RETRY)
                 self._wake.clear()
                 last = self._closing is not None
                 try:
@@ -181,7 +181,7 @@ class Delivery:
                 if last and (reached or time.monotonic() > self._closing):
                     return
                 if last:
-                    time.sleep(min(1.0, self.retry))
+                    time.sleep(min(1.0, RETRY))
                     self._wake.set()
 
     def _deliver_unwritten(self) -> None:

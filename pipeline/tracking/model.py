@@ -14,15 +14,8 @@ from ..files import read_json, write_json
 
 NAME = "model"  # of the model in its run
 REQUIREMENTS = (
-    "torch",
-    "monai",
-    "pytorch-ignite",
-    "numpy",
-    "scipy",
-    "pillow",
-    "scikit-image",
-    "nibabel",
-)
+    "torch", "monai", "pytorch-ignite", "numpy", "scipy", "pillow", "scikit-image", "nibabel",
+)  # fmt: skip
 
 
 def save_model(folder: Path, *, config: Mapping[str, Any], weights: Path, run_name: str) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -43,8 +43,8 @@ def store(tmp_path, monkeypatch, empty_store) -> str:
 class Server:
     """A real ``mlflow server`` that can be killed and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, backend: str) -> None:
+        self.folder, self.backend = folder, backend
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -52,7 +52,7 @@ class Server:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
+        command += ["--backend-store-uri", self.backend]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
         self.process = subprocess.Popen(
@@ -79,15 +79,26 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path, empty_store) -> Iterator[Server]:
-    folder = tmp_path / "server"
-    folder.mkdir()
-    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
-    server = Server(folder)
-    server.start()
-    yield server
-    if server.process.poll() is None:
-        server.kill()
+def start_server(tmp_path) -> Iterator[Callable[[str], Server]]:
+    """A function that starts a server of the store at a URI."""
+    servers = []
+
+    def start(backend: str) -> Server:
+        servers.append(Server(tmp_path / "server", backend))
+        servers[-1].start()
+        return servers[-1]
+
+    (tmp_path / "server").mkdir()
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.kill()
+
+
+@pytest.fixture
+def server(tmp_path, empty_store, start_server) -> Server:
+    (tmp_path / "server" / "mlflow.db").write_bytes(empty_store.read_bytes())
+    return start_server(f"sqlite:///{tmp_path / 'server' / 'mlflow.db'}")
 
 
 def run_tiny(folder: str, options: dict) -> None:

@@ -13,45 +13,22 @@ import torch
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")
 
+from mlflow import MlflowClient
+from stored_runs import artifacts, find_runs, is_whole, steps
 
-def found(uri: str, experiment: str = "tiny") -> dict:
-    """The runs by name; no two have the same."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(uri)
-    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
-    names = [run.info.run_name for run in runs]
-    assert len(set(names)) == len(names)
-    return {run.info.run_name: run for run in runs}
-
-
-def steps(uri: str, run, name: str) -> list[int]:
-    from mlflow import MlflowClient
-
-    return [each.step for each in MlflowClient(uri).get_metric_history(run.info.run_id, name)]
-
-
-def artifacts(uri: str, run) -> set[str]:
-    from mlflow import MlflowClient
-
-    return {each.path for each in MlflowClient(uri).list_artifacts(run.info.run_id)}
-
-
-def whole(uri: str, run, epochs: int, per_epoch: int = 4) -> bool:
-    """Whether every step and every epoch is there, once, in order."""
-    return steps(uri, run, "train/loss") == [*range(1, epochs + 1)] and steps(
-        uri, run, "train/step_loss"
-    ) == [*range(1, epochs * per_epoch + 1)]
+from pipeline.cli import main
+from pipeline.engines.checkpoints import write_checkpoint
+from pipeline.tracking.tidy import mark_dead_runs
 
 
 def test_an_exception_is_a_failed_run_with_its_traceback(store, training):
     status, errors = training("a", tracking_uri=store, raise_at=3).end()
-    run = found(store)["a"]
+    run = find_runs(store)["a"]
     assert status == 1
     assert "ArithmeticError: something broke" in errors
     assert run.info.status == "FAILED"
     assert run.data.tags["pipeline.error"] == "ArithmeticError: something broke"
-    assert whole(store, run, 2)
+    assert is_whole(store, run, 2)
     assert {"traceback.txt", "model.pt", "history.csv"} <= artifacts(store, run)
 
 
@@ -60,7 +37,7 @@ def test_a_signal_is_a_killed_run_with_all_that_was_reached(store, training, num
     process = training("a", tracking_uri=store, epochs=1000, seconds=0.02)
     process.wait_for(2)
     status, _ = process.end(number)
-    run = found(store)["a"]
+    run = find_runs(store)["a"]
     assert status in (128 + number, -number, 1)
     assert run.info.status == "KILLED"
     epochs = len(steps(store, run, "train/loss"))
@@ -72,18 +49,14 @@ def test_a_signal_is_a_killed_run_with_all_that_was_reached(store, training, num
 def test_after_sigkill_the_next_start_or_tidy_marks_the_dead_run_and_no_living_one(
     store, training, tmp_path
 ):
-    from mlflow import MlflowClient
-
-    from pipeline.tracking.tidy import mark_dead_runs
-
     living = training("living", tracking_uri=store, epochs=1000, seconds=0.02)
     dead = [training(name, tracking_uri=store, epochs=1000, seconds=0.02) for name in ("b", "c")]
     for process in (living, *dead):
         process.wait_for(2)
     dead[0].end(signal.SIGKILL)
-    assert found(store)["b"].info.status == "RUNNING"
+    assert find_runs(store)["b"].info.status == "RUNNING"
     training("next", tracking_uri=store).end()
-    runs = found(store)
+    runs = find_runs(store)
     assert {name: run.info.status for name, run in runs.items()} == {
         "living": "RUNNING",
         "b": "KILLED",
@@ -106,7 +79,7 @@ def test_after_sigkill_the_next_start_or_tidy_marks_the_dead_run_and_no_living_o
         )
         assert mark_dead_runs(client, [run.info.experiment_id]) == []
         client.delete_run(run.info.run_id)
-    assert found(store)["living"].info.status == "RUNNING"
+    assert find_runs(store)["living"].info.status == "RUNNING"
 
 
 def test_a_server_that_is_dead_at_the_start_is_one_clear_error_or_no_matter(training, tmp_path):
@@ -125,21 +98,19 @@ def test_a_server_that_is_dead_at_the_start_is_one_clear_error_or_no_matter(trai
 def test_offline_runs_go_to_a_local_store_and_later_to_the_server(
     training, tmp_path, monkeypatch, server
 ):
-    from pipeline.cli import main
-
     monkeypatch.chdir(tmp_path)
     training("a", tracking_uri=server.uri, tracking_offline=True).end()
     local = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    assert whole(local, found(local)["a"], 3)
+    assert is_whole(local, find_runs(local)["a"], 3)
     for _ in range(2):  # doing it twice changes nothing
         with pytest.raises(SystemExit) as end:
             main(["runs", "sync", str(tmp_path / "a"), "--tracking-uri", server.uri])
         assert not end.value.code
-    run = found(server.uri)["a"]
+    run = find_runs(server.uri)["a"]
     assert run.info.status == "FINISHED"
-    assert whole(server.uri, run, 3)
+    assert is_whole(server.uri, run, 3)
     assert {"model.pt", "history.csv"} <= artifacts(server.uri, run)
-    assert run.info.end_time == found(local)["a"].info.end_time
+    assert run.info.end_time == find_runs(local)["a"].info.end_time
 
 
 def test_a_server_that_dies_and_comes_back_misses_nothing(training, server, tmp_path):
@@ -151,16 +122,14 @@ def test_a_server_that_dies_and_comes_back_misses_nothing(training, server, tmp_
     server.start()
     stop.touch()
     status, errors = process.end()
-    run = found(server.uri)["a"]
+    run = find_runs(server.uri)["a"]
     assert status == 0, errors
     assert run.info.status == "FINISHED"
-    assert whole(server.uri, run, max(steps(server.uri, run, "train/loss")))
+    assert is_whole(server.uri, run, max(steps(server.uri, run, "train/loss")))
     assert {"model.pt", "history.csv"} <= artifacts(server.uri, run)
 
 
 def test_a_server_that_stays_dead_costs_no_epoch_and_sync_delivers(training, server, tmp_path):
-    from pipeline.cli import main
-
     process = training("a", tracking_uri=server.uri, epochs=30, seconds=0.02)
     process.wait_for(5)
     server.kill()
@@ -172,9 +141,9 @@ def test_a_server_that_stays_dead_costs_no_epoch_and_sync_delivers(training, ser
     with pytest.raises(SystemExit) as end:
         main(["runs", "sync", str(tmp_path)])
     assert not end.value.code
-    run = found(server.uri)["a"]
+    run = find_runs(server.uri)["a"]
     assert run.info.status == "FINISHED"
-    assert whole(server.uri, run, 30)
+    assert is_whole(server.uri, run, 30)
 
 
 def test_a_full_disk_at_a_checkpoint_fails_the_run_and_keeps_the_last_good_one(
@@ -182,7 +151,7 @@ def test_a_full_disk_at_a_checkpoint_fails_the_run_and_keeps_the_last_good_one(
 ):
     store = server.uri  # on another disk
     status, errors = training("a", tracking_uri=store, epochs=5, fill_disk_at=3).end()
-    run = found(store)["a"]
+    run = find_runs(store)["a"]
     assert status != 0
     assert "File too large" in errors
     assert run.info.status == "FAILED"
@@ -191,19 +160,19 @@ def test_a_full_disk_at_a_checkpoint_fails_the_run_and_keeps_the_last_good_one(
     assert checkpoint["epoch"] == 2
     assert not list(folder.glob(".*.tmp"))
     training("a", tracking_uri=store, epochs=5, resume=True).end()
-    assert whole(store, found(store)["a"], 5)
-    assert found(store)["a"].info.status == "FINISHED"
+    assert is_whole(store, find_runs(store)["a"], 5)
+    assert find_runs(store)["a"].info.status == "FINISHED"
 
 
 def test_two_trainings_at_once_stay_apart_in_a_store_that_neither_has_made(training, tmp_path):
     uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
     processes = [training(name, tracking_uri=uri, epochs=10) for name in ("123", "1e3", "a,b")]
     assert [process.end()[0] for process in processes] == [0, 0, 0]
-    runs = found(uri)
+    runs = find_runs(uri)
     assert {name: run.info.status for name, run in runs.items()} == dict.fromkeys(
         ["123", "1e3", "a,b"], "FINISHED"
     )
-    assert all(whole(uri, run, 10) for run in runs.values())
+    assert all(is_whole(uri, run, 10) for run in runs.values())
 
 
 @pytest.mark.parametrize("when", ["after a kill", "beyond its epochs"])
@@ -220,9 +189,9 @@ def test_a_resumed_training_is_the_same_run_and_ends_as_if_never_interrupted(
         training("parts", tracking_uri=store, epochs=3).end()
     status, errors = training("parts", tracking_uri=store, epochs=8, resume=True).end()
     assert status == 0, errors
-    runs = found(store)
+    runs = find_runs(store)
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    assert whole(store, runs["parts"], 8)
+    assert is_whole(store, runs["parts"], 8)
     for name in ("train/loss", "val/dice", "best/dice", "best/epoch"):
         assert runs["parts"].data.metrics[name] == runs["whole"].data.metrics[name]
     for name in ("checkpoint.pt", "model.pt", "model_final.pt"):
@@ -252,8 +221,6 @@ def assert_same(one, other) -> None:
 
 
 def test_the_last_good_checkpoint_survives_a_kill_in_mid_write(tmp_path):
-    from pipeline.engines.checkpoints import write_checkpoint
-
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(path, {"epoch": 1})
 

@@ -18,6 +18,8 @@ from pipeline.tracking.store import without_password
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")
 
+from stored_runs import find_runs, history
+
 DICE = [0.5, 0.8, 0.7]  # of the three epochs
 CONFIG = {
     "lr": 0.1,
@@ -88,24 +90,11 @@ def train(
     return trainer
 
 
-def runs(store: str) -> dict:
-    """The runs of the experiment by name."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(store)
-    experiment = client.get_experiment_by_name("eyes")
-    found = client.search_runs([experiment.experiment_id])
-    assert len({run.info.run_name for run in found}) == len(found)
-    return {run.info.run_name: run for run in found}
-
-
 def test_a_training_is_one_finished_run_with_all_that_belongs_to_it(store, tmp_path):
-    from mlflow import MlflowClient
-
     (tmp_path / "logging.conf").write_text("as it was")
     files = [str(tmp_path / "logging.conf")]
     train(tmp_path / "out", tracking_uri=store, bundle={"config": CONFIG, "files": files})
-    run = runs(store)["a"]
+    run = find_runs(store, "eyes")["a"]
     assert run.info.status == "FINISHED"
     assert run.data.params == {
         "lr": "0.1",
@@ -125,8 +114,7 @@ def test_a_training_is_one_finished_run_with_all_that_belongs_to_it(store, tmp_p
             "best/epoch": 2,
         }
     )
-    history = MlflowClient(store).get_metric_history(run.info.run_id, "val/dice")
-    assert [(each.step, each.value) for each in history] == [*enumerate(DICE, start=1)]
+    assert history(store, run, "val/dice") == [*enumerate(DICE, start=1)]
     # The artifacts lie beside the database, and nothing lands in the working directory.
     artifacts = next((tmp_path / "store").rglob("artifacts"))
     assert json.loads((artifacts / "config.json").read_text()) == CONFIG
@@ -138,22 +126,19 @@ def test_a_training_is_one_finished_run_with_all_that_belongs_to_it(store, tmp_p
 
 
 def test_an_old_validation_is_not_logged_again(store, tmp_path):
-    from mlflow import MlflowClient
-
     train(tmp_path / "out", tracking_uri=store, interval=2)
-    run_id = runs(store)["a"].info.run_id
+    run = find_runs(store, "eyes")["a"]
     for name in ("val/dice", "best/dice"):
-        history = MlflowClient(store).get_metric_history(run_id, name)
-        assert [(each.step, each.value) for each in history] == [(2, 0.8)]
+        assert history(store, run, name) == [(2, 0.8)]
 
 
 def test_the_environment_names_the_store_and_names_stay_texts(store, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     for name in (123, "1e3", "a,b"):
         train(tmp_path / str(name), run_name=name)
-    assert {name: run.info.status for name, run in runs(store).items()} == dict.fromkeys(
-        ["123", "1e3", "a,b"], "FINISHED"
-    )
+    assert {
+        name: run.info.status for name, run in find_runs(store, "eyes").items()
+    } == dict.fromkeys(["123", "1e3", "a,b"], "FINISHED")
 
 
 def test_a_password_of_the_store_is_nowhere_in_the_record(store, tmp_path, monkeypatch):
@@ -161,7 +146,7 @@ def test_a_password_of_the_store_is_nowhere_in_the_record(store, tmp_path, monke
     monkeypatch.setattr(sys, "argv", ["run", "--tracking_uri", uri])
     bundle = {"config": {**CONFIG, "tracking_uri": uri}, "overrides": {"tracking_uri": uri}}
     train(tmp_path / "out", tracking_uri=store, bundle=bundle)
-    run = runs(store)["a"]
+    run = find_runs(store, "eyes")["a"]
     assert run.data.params["tracking_uri"] == "postgresql://***@host/mlflow"
     assert "secret" not in str(run.to_dictionary())
     for folder in ("out", "store/mlruns"):

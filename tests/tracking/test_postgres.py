@@ -11,9 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,40 +21,21 @@ pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 import psycopg
 from mlflow import MlflowClient
+from stored_runs import artifacts, find_runs, is_whole
 
 pytestmark = pytest.mark.slow
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def wait_until(answers: Callable[[], object], process: subprocess.Popen, log: Path) -> None:
+def wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
     until = time.monotonic() + 120
     while True:
         try:
-            answers()
+            psycopg.connect(f"postgresql://{address}/postgres").close()
             return
-        except (OSError, psycopg.OperationalError):
+        except psycopg.OperationalError:
             if time.monotonic() > until or process.poll() is not None:
                 raise RuntimeError(log.read_text()) from None
             time.sleep(0.2)
-
-
-@contextmanager
-def running(command: list[str], log: Path, stop: signal.Signals, **options) -> Iterator:
-    """A process in a session of its own, which ends with the block."""
-    process = subprocess.Popen(
-        command, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True, **options
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, stop)
-        process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +65,20 @@ def postgres() -> Iterator[str]:
         )
         if made.returncode:
             pytest.skip(f"PostgreSQL cannot be started here: {made.stderr.strip()[-300:]}")
-        port = free_port()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
         address = f"mlflow@127.0.0.1:{port}"
         command = [str(programs / "postgres"), "-D", "data", "-p", str(port), "-F", "-h"]
         command += ["127.0.0.1", "-c", "unix_socket_directories="]
-        with running(command, folder / "log", signal.SIGINT, cwd=folder, **user) as process:
-            wait_until(
-                lambda: psycopg.connect(f"postgresql://{address}/postgres").close(),
-                process,
-                folder / "log",
-            )
+        log = (folder / "log").open("wb")
+        process = subprocess.Popen(command, **user, cwd=folder, stdout=log, stderr=log)
+        try:
+            wait_for(address, process, folder / "log")
             yield address
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
     finally:
         shutil.rmtree(folder)
 
@@ -126,41 +108,29 @@ def database(postgres, empty_database) -> Iterator[str]:
     execute(postgres, "DROP DATABASE mlflow WITH (FORCE)")
 
 
-def is_whole(uri: str, epochs: int) -> bool:
-    """Whether the only run of the tiny training has ended well, with every step once."""
-    client = MlflowClient(uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+def check_run(uri: str, epochs: int) -> None:
+    """The only run of the tiny training has ended well, with every step once."""
+    (run,) = find_runs(uri).values()
     assert run.info.status == "FINISHED"
-    files = {each.path for each in client.list_artifacts(run.info.run_id)}
-    assert {"model.pt", "history.csv", "config.json"} <= files
-    path = client.download_artifacts(run.info.run_id, "history.csv")
+    assert {"model.pt", "history.csv", "config.json"} <= artifacts(uri, run)
+    path = MlflowClient(uri).download_artifacts(run.info.run_id, "history.csv")
     assert len(Path(path).read_text().splitlines()) == epochs + 1
-    steps = [
-        [each.step for each in client.get_metric_history(run.info.run_id, name)]
-        for name in ("train/loss", "train/step_loss")
-    ]
-    return steps == [[*range(1, epochs + 1)], [*range(1, 4 * epochs + 1)]]
+    assert is_whole(uri, run, epochs)
 
 
-def test_a_training_through_a_server_that_keeps_runs_in_postgresql(database, training, tmp_path):
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-    command += ["--backend-store-uri", database]
-    command += ["--artifacts-destination", str(tmp_path / "artifacts")]
-    uri, log = f"http://127.0.0.1:{port}", tmp_path / "server.log"
-    # Without its queue of jobs for language models, five more processes.
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with running(command, log, signal.SIGKILL, env=env) as process:
-        wait_until(lambda: urllib.request.urlopen(f"{uri}/health", timeout=5), process, log)
-        status, errors = training("a", tracking_uri=uri, epochs=3).end()
-        assert status == 0, errors
-        assert is_whole(uri, 3)
+def test_a_training_through_a_server_that_keeps_runs_in_postgresql(
+    database, training, start_server, tmp_path
+):
+    server = start_server(database)
+    status, errors = training("a", tracking_uri=server.uri, epochs=3).end()
+    assert status == 0, errors
+    check_run(server.uri, 3)
     # The artifacts went through the server, into its own folder.
-    assert any((tmp_path / "artifacts").rglob("model.pt"))
+    assert any((tmp_path / "server" / "artifacts").rglob("model.pt"))
 
 
 def test_a_training_straight_into_postgresql(database, training, tmp_path):
     MlflowClient(database).create_experiment("tiny", (tmp_path / "artifacts").as_uri())
     status, errors = training("a", tracking_uri=database, epochs=3).end()
     assert status == 0, errors
-    assert is_whole(database, 3)
+    check_run(database, 3)

@@ -41,8 +41,7 @@ class RandAffineBatchd:
 
     With a ``patch_size``, the same resampling cuts a random patch out of each case at the image's
     own resolution, so that a step costs the patch and not the photograph. The label's channels
-    become soft at their edges, which Dice and BCE losses accept. Outside the image is 0, as black
-    as what surrounds a fundus in its photograph.
+    become soft at their edges, which Dice and BCE losses accept. Outside the image is 0.
 
     Args:
         keys: the image and the label, each (B, C, X, Y).

@@ -23,7 +23,7 @@ class LabelToRegionsd(MapTransform):
     Args:
         keys: the masks.
         regions: the label values of each region, outermost region first, such as
-            ``[[1, 2], [2]]`` for an organ with the tumour in it, and the tumour.
+            ``[[1, 2], [2]]`` for a structure and a smaller one inside it.
 
     Raises:
         InputError: a mask holds a value that no region has; the message names its file.

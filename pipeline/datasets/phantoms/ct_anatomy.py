@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .ct_body import FAT, Body, Density, Organ, level, new_body, spine_and_muscles
+from .ct_body import FAT, Body, Density, Organ, draw_spine_and_muscles, fill_to_level, new_body
 from .ct_pancreas import place_vessels
 from .ct_shapes import Box, Ellipsoid, Lattice, Tube, Union, Waves, smooth_curve
 
@@ -16,17 +16,21 @@ from .ct_shapes import Box, Ellipsoid, Lattice, Tube, Union, Waves, smooth_curve
 def draw_body(rng: np.random.Generator, *, tumour: bool) -> Body:
     """Draw a patient; one with and one without ``tumour`` are the same otherwise."""
     body = new_body(rng)
-    body.organs += [*_bowel(body), *_upper_organs(body)]
+    body.organs += [*_draw_bowel(body), *_draw_upper_organs(body)]
     # a layer of fat around the gland, thick, thin or with gaps
     gap = Waves.draw(rng, (25, 60), 2.0)
     halo = Tube(body.pancreas.line, body.pancreas.radii + 1.5 - 3 * body.slim, uneven=(gap,))
     body.organs.append(Organ(halo, [(0, FAT)]))
-    body.organs += [*spine_and_muscles(body), *_behind(body), *_gland(body, tumour=tumour)]
+    body.organs += [
+        *draw_spine_and_muscles(body),
+        *_draw_behind(body),
+        *_draw_gland(body, tumour=tumour),
+    ]
     return body
 
 
-def _bowel(body: Body) -> list[Organ]:
-    """Loops of small bowel, as dense as the pancreas, their vessels, and the colon."""
+def _draw_bowel(body: Body) -> list[Organ]:
+    """Draw loops of small bowel, as dense as the pancreas, their vessels, and the colon."""
     rng, organs = body.rng, []
     oral_contrast = rng.random() < 0.35
 
@@ -34,7 +38,7 @@ def _bowel(body: Body) -> list[Organ]:
         kind = rng.choice(["fluid", "gas", "contrast"], p=[0.6, 0.15, 0.25])
         if kind == "contrast" and oral_contrast:
             return rng.uniform(150, 350)
-        return level(height, 15.0, -850.0) if kind == "gas" else rng.uniform(8, 35)
+        return fill_to_level(height, 15.0, -850.0) if kind == "gas" else rng.uniform(8, 35)
 
     starts = [
         body.at(rng.uniform(-100, 100), rng.uniform(35, 100), rng.uniform(-130, -25))
@@ -82,8 +86,8 @@ def _bowel(body: Body) -> list[Organ]:
     return organs
 
 
-def _upper_organs(body: Body) -> list[Organ]:
-    """Lungs, stomach, liver, gall bladder and spleen."""
+def _draw_upper_organs(body: Body) -> list[Organ]:
+    """Draw lungs, stomach, liver, gall bladder and spleen."""
     rng, hu = body.rng, body.hu
     organs = [
         Organ(Ellipsoid(body.at(side, 5, 175), (78, 95, 95)), [(0, -840.0)], grain=25)
@@ -92,7 +96,9 @@ def _upper_organs(body: Body) -> list[Organ]:
     stomach = [(-22, 22, 80), (-62, 40, 62), (-72, 78, 24), (-42, 98, -2), (8, 96, -8), (42, 76, 0)]
     points = [body.at(*place) + rng.normal(0, 5, 3) for place in stomach]
     radii = np.interp(np.linspace(0, 5, 18), range(6), (14, 32, 30, 24, 17, 11))
-    fill = level(rng.uniform(60, 115), rng.choice([18.0, 30.0, rng.uniform(80, 250)]), -900.0)
+    fill = fill_to_level(
+        rng.uniform(60, 115), rng.choice([18.0, 30.0, rng.uniform(80, 250)]), -900.0
+    )
     layers = [(-2.0, FAT), (0, body.like_pancreas()), (rng.uniform(4, 7), fill)]
     size = rng.uniform(0.65, 1.05)
     organs.append(Organ(Tube(smooth_curve(points, 18), size * radii), layers, grain=6))
@@ -117,8 +123,8 @@ def _upper_organs(body: Body) -> list[Organ]:
     return organs
 
 
-def _behind(body: Body) -> list[Organ]:
-    """Kidneys, adrenals, aorta and vena cava."""
+def _draw_behind(body: Body) -> list[Organ]:
+    """Draw kidneys, adrenals, aorta and vena cava."""
     rng, hu = body.rng, body.hu
     organs = []
     for side, height in ((1, -28), (-1, -16)):
@@ -156,8 +162,8 @@ def _behind(body: Body) -> list[Organ]:
     return organs
 
 
-def _gland(body: Body, *, tumour: bool) -> list[Organ]:
-    """Duodenum, pancreas, what grows in it, and the vessels that touch it."""
+def _draw_gland(body: Body, *, tumour: bool) -> list[Organ]:
+    """Draw duodenum, pancreas, what grows in it, and the vessels that touch it."""
     rng, hu, pancreas = body.rng, body.hu, body.pancreas
     wide = rng.uniform(9, 13)
     beside = pancreas.radii + 0.75 * wide

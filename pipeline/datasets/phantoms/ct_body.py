@@ -1,4 +1,4 @@
-"""What holds a drawn abdomen: its wall, spine and ribs, and the densities of one patient in HU.
+"""The frame of a drawn abdomen: its wall, spine and ribs, and one patient's densities in HU.
 
 Coordinates are the patient's, RAS in mm. The origin is the middle of the vertebra behind the neck
 of the pancreas; the back lies at y = -88.
@@ -41,7 +41,7 @@ class Organ:
 
 @dataclass
 class Body:
-    """What one patient is made of."""
+    """The parts of one patient."""
 
     rng: np.random.Generator
     hu: dict[str, float]
@@ -53,7 +53,7 @@ class Body:
     organs: list[Organ]
 
     def at(self, x: float, y: float, z: float) -> np.ndarray:
-        """A place in an average abdomen, moved to this one."""
+        """Move a place in an average abdomen to this one."""
         return np.array((x * self.wide, y * (self.deep if y > 0 else 1.0), z))
 
     @cached_property
@@ -63,7 +63,7 @@ class Body:
         return np.array(low), np.array(high)
 
     def like_pancreas(self) -> float:
-        """The density of a bowel wall, HU: no more than noise apart from the gland's."""
+        """Draw the density of a bowel wall, HU, which differs from the gland's only by noise."""
         return float(self.hu["pancreas"] + self.rng.normal(0, 5))
 
 
@@ -100,8 +100,8 @@ def new_body(rng: np.random.Generator) -> Body:
     )
 
 
-def spine_and_muscles(body: Body) -> list[Organ]:
-    """Back muscles, vertebrae with discs, and ribs."""
+def draw_spine_and_muscles(body: Body) -> list[Organ]:
+    """Draw back muscles, vertebrae with discs, and ribs."""
     rng, muscle = body.rng, body.hu["muscle"]
     organs = []
     for side in (-1, 1):
@@ -139,7 +139,7 @@ def spine_and_muscles(body: Body) -> list[Organ]:
     return organs
 
 
-def level(height: float, below: float, above: float) -> Density:
-    """Fluid below, gas above: a patient lies on the back."""
+def fill_to_level(height: float, below: float, above: float) -> Density:
+    """Fill with fluid below and gas above, as in a patient who lies on the back."""
     gas, fluid = np.float32(above), np.float32(below)
     return lambda lattice, box: np.where(lattice.linear(box, (0, 1, 0)) > height, gas, fluid)

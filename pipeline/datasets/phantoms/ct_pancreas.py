@@ -27,7 +27,7 @@ _NECK = 3  # of the points of _LINE
 
 @dataclass
 class Pancreas:
-    """Where the gland is, for the organs that touch it."""
+    """The gland and its course, for the organs that touch it."""
 
     gland: Tube
     line: np.ndarray  # (40, 3) mm, from head to tail
@@ -42,7 +42,7 @@ class Pancreas:
         return np.min(low, 0), np.max(high, 0)
 
     def beside(self, place: int, right: float, front: float, up: float) -> np.ndarray:
-        """The middle line at ``place``, moved by mm."""
+        """Move from the middle line at ``place`` by mm."""
         return self.line[place] + (right, front, up)
 
 
@@ -84,7 +84,7 @@ def draw_pancreas(rng: np.random.Generator) -> Pancreas:
 def _draw_tumour(
     rng: np.random.Generator, line: np.ndarray, radii: np.ndarray, neck: int
 ) -> tuple[Ellipsoid, Tube | None]:
-    """A lump of 8 to 50 mm, most often in the head, and the widened duct upstream of one there."""
+    """Draw a lump of 8 to 50 mm, often in the head, and the widened duct upstream of one there."""
     in_head = rng.random() < 0.65
     place = int(rng.uniform(3, neck) if in_head else rng.uniform(neck + 3, 36))
     size = np.clip(np.exp(rng.normal(np.log(12.5), 0.42)), 4.5, 26)

@@ -36,7 +36,7 @@ class Lattice:
         return tuple(slice(0, n) for n in self.shape)
 
     def boxes(self, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int, Box]]:
-        """The parts that hold blocks given in mm, ``(N, 3)``; those outside are left out."""
+        """Find the parts that hold blocks given in mm, ``(N, 3)``; blocks outside are left out."""
         middle = (low + high) / 2 @ self.inverse[:3, :3].T + self.inverse[:3, 3]
         reach = (high - low) / 2 @ abs(self.inverse[:3, :3]).T
         start = np.maximum(np.floor(middle - reach), 0).astype(int)
@@ -142,7 +142,7 @@ class Tube:
         return (self.curve - reach).min(0), (self.curve + reach).max(0)
 
     def _slack(self) -> float:
-        """How far (mm) the surface may lie outside the plain rod."""
+        """Bound how far (mm) the surface may lie outside the plain rod."""
         return sum(2.5 * waves.height for waves in self.uneven)
 
     def distance(self, lattice: Lattice, box: Box) -> np.ndarray:

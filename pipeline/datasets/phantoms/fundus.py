@@ -31,28 +31,28 @@ def fundus_phantom(seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
     from scipy.ndimage import gaussian_filter
 
-    from . import fundus_scene as draw
+    from . import fundus_scene as parts
     from .fundus_vessels import draw_vessels
 
     rng = np.random.Generator(np.random.PCG64(seed))
-    scene = draw.new_scene(rng)
+    scene = parts.new_scene(rng)
     u, v = scene.ellipse(0.035)
     from_disc = np.sqrt(u * u + v * v)
     ratio = scene.between(0.3, 0.84)
-    from_cup = draw.from_cup(scene, u, v, ratio)
+    from_cup = parts.measure_from_cup(scene, u, v, ratio)
     label = np.where(from_disc < 1, 1 + (from_cup < 1), 0).astype(np.uint8)
     u, from_disc, from_cup = (part.astype(np.float32) for part in (u, from_disc, from_cup))
 
-    picture = draw.background(scene)
-    picture = draw.atrophy(scene, picture, from_disc, u)
-    picture = draw.nerve_head(scene, picture, from_disc, from_cup)
-    picture = draw.bright_distractors(scene, picture, from_disc)
+    picture = parts.paint_retina(scene)
+    picture = parts.add_atrophy(scene, picture, from_disc, u)
+    picture = parts.paint_nerve_head(scene, picture, from_disc, from_cup)
+    picture = parts.add_bright_distractors(scene, picture, from_disc)
     # vessels come out in the nasal part of the cup
     start = (scene.disc[0], scene.disc[1] - scene.temporal * scene.size * scene.between(0, 0.3))
     veins, arteries = draw_vessels(scene, start)
     for mask, colour in ((arteries, (0.20, 0.52, 0.50)), (veins, (0.42, 0.68, 0.58))):
         picture *= 1 - mask[..., None] * np.float32(scene.between(0.7, 1.05)) * np.float32(colour)
-    picture *= draw.illumination(scene)[..., None]
+    picture *= parts.draw_illumination(scene)[..., None]
 
     if scene.chance(0.5):  # haze of the lens: grey light is added, contrast is lost
         haze = np.float32(scene.between(0.05, 0.35))
@@ -63,7 +63,7 @@ def fundus_phantom(seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     grain = rng.standard_normal((*label.shape, 3), dtype=np.float32)
     picture += grain * np.float32(scene.between(0.004, 0.016))
     picture = np.clip(picture, 0, 1) ** np.float32(scene.between(0.85, 1.2))
-    seen = draw.field_of_view(scene)[..., None]
+    seen = parts.draw_field_of_view(scene)[..., None]
     picture = seen * picture + (1 - seen) * np.float32(0.012)
     return np.rint(picture * 255).astype(np.uint8), label
 

@@ -25,7 +25,7 @@ _TONES = (
 
 @dataclass
 class Scene:
-    """Where things are in one photograph."""
+    """The places and sizes of things in one photograph."""
 
     rng: np.random.Generator
     y: np.ndarray  # (H, 1) rows
@@ -43,12 +43,12 @@ class Scene:
         return bool(self.rng.random() < probability)
 
     def blob(self, y: float, x: float, sigma_y: float, sigma_x: float | None = None) -> np.ndarray:
-        """A Gaussian spot with peak 1, ``(H, W)``."""
+        """Draw a Gaussian spot with peak 1, ``(H, W)``."""
         rows = np.exp(-0.5 * ((self.y - y) / sigma_y) ** 2)
         return rows * np.exp(-0.5 * ((self.x - x) / (sigma_x or sigma_y)) ** 2)
 
     def noise(self, cell: float) -> np.ndarray:
-        """Smooth normal noise of unit deviation, grains about ``cell`` px wide, ``(H, W)``."""
+        """Draw smooth normal noise of unit deviation, grains about ``cell`` px wide, ``(H, W)``."""
         spreads = []
         for places in (self.y, self.x):
             count = int(places.size / cell) + 4
@@ -59,7 +59,7 @@ class Scene:
         return spreads[0] @ self.rng.standard_normal(shape, np.float32) @ spreads[1].T
 
     def ellipse(self, unevenness: float) -> tuple[np.ndarray, np.ndarray]:
-        """``(u, v)`` of a tilted, slightly uneven disc, each ``(H, W)`` float64."""
+        """Draw ``(u, v)`` of a tilted, slightly uneven disc, each ``(H, W)`` float64."""
         tilt, wide = self.between(-0.25, 0.25), self.between(0.82, 1.0)
         dy, dx = self.y.astype(float) - self.disc[0], self.x.astype(float) - self.disc[1]
         u = (math.cos(tilt) * dx + math.sin(tilt) * dy) / (self.size * wide)
@@ -70,7 +70,7 @@ class Scene:
 
 
 def _waves(u: np.ndarray, v: np.ndarray, waves: list[tuple[int, float, float]]) -> np.ndarray:
-    """Sum of ``size * cos(k * angle + phase)``, by complex powers: the same on every machine."""
+    """Sum ``size * cos(k * angle + phase)`` by complex powers, the same on every machine."""
     unit = (u + 1j * v) / np.maximum(np.sqrt(u * u + v * v), 1e-9)
     total = np.zeros(u.shape)
     for k, size, phase in waves:
@@ -101,8 +101,8 @@ def new_scene(rng: np.random.Generator) -> Scene:
     )
 
 
-def from_cup(scene: Scene, u: np.ndarray, v: np.ndarray, ratio: float) -> np.ndarray:
-    """Distance from the cup's centre, 1 at its border; its vertical radius is ``ratio`` discs."""
+def measure_from_cup(scene: Scene, u: np.ndarray, v: np.ndarray, ratio: float) -> np.ndarray:
+    """Measure the distance from the cup, 1 at its border, whose height is ``ratio`` discs."""
     room = min(0.85 * (0.97 - ratio), 0.3)  # a rim stays all around
     way, angle = room * scene.between(0, 1), scene.between(-1.2, 1.2)
     dv = v - way * math.sin(angle)
@@ -122,8 +122,8 @@ def _grey_to_colour(amount: np.ndarray, colour: tuple[float, float, float]) -> n
     return amount[..., None] * np.float32(colour)
 
 
-def background(scene: Scene) -> np.ndarray:
-    """The retina without disc and vessels: tone, grain, choroid and macula."""
+def paint_retina(scene: Scene) -> np.ndarray:
+    """Paint the retina without disc and vessels: tone, grain, choroid and macula."""
     weights = scene.rng.dirichlet(np.full(len(_TONES), 0.5))
     tone = np.float32(weights @ np.array(_TONES)) * np.float32(scene.between(0.6, 1.3))
     grain = 0.03 * scene.noise(5) + 0.05 * scene.noise(40) + 0.08 * scene.noise(120)
@@ -142,8 +142,10 @@ def background(scene: Scene) -> np.ndarray:
     return picture.astype(np.float32)
 
 
-def atrophy(scene: Scene, picture: np.ndarray, distance: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """A pale or pigmented crescent, most often at the temporal border of the disc."""
+def add_atrophy(
+    scene: Scene, picture: np.ndarray, distance: np.ndarray, u: np.ndarray
+) -> np.ndarray:
+    """Add a pale or pigmented crescent, most often at the temporal border of the disc."""
     if not scene.chance(0.45):
         return picture
     side = scene.temporal if scene.chance(0.8) else -scene.temporal
@@ -155,10 +157,10 @@ def atrophy(scene: Scene, picture: np.ndarray, distance: np.ndarray, u: np.ndarr
     return picture + alpha[..., None] * (pale - picture)
 
 
-def nerve_head(
+def paint_nerve_head(
     scene: Scene, picture: np.ndarray, to_disc: np.ndarray, to_cup: np.ndarray
 ) -> np.ndarray:
-    """The rim, brighter than the retina, and the paler cup in it; both with a soft border."""
+    """Paint the rim, brighter than the retina, and the paler cup in it, with soft borders."""
     mean = picture.reshape(-1, 3).mean(0)
     lift = scene.between(0.10, 0.30)
     rim = mean * np.float32(scene.between(0.95, 1.25)) + lift * np.float32((1.0, 0.62, 0.30))
@@ -173,8 +175,8 @@ def nerve_head(
     return (picture + alpha * (cup * fibres * shine - picture)).astype(np.float32)
 
 
-def bright_distractors(scene: Scene, picture: np.ndarray, to_disc: np.ndarray) -> np.ndarray:
-    """Bright things that are not the disc: exudates, reflexes, and glare at the border."""
+def add_bright_distractors(scene: Scene, picture: np.ndarray, to_disc: np.ndarray) -> np.ndarray:
+    """Add bright things that are not the disc: exudates, reflexes, and glare at the border."""
     outside = 1 - _soft(to_disc / 1.25, 0.2)
 
     def place(low: float, high: float) -> tuple[float, float]:
@@ -203,8 +205,8 @@ def bright_distractors(scene: Scene, picture: np.ndarray, to_disc: np.ndarray) -
     return picture
 
 
-def illumination(scene: Scene) -> np.ndarray:
-    """Vignetting, a slope of light and, in some, a shadow: a factor ``(H, W)``."""
+def draw_illumination(scene: Scene) -> np.ndarray:
+    """Draw vignetting, a slope of light and, in some, a shadow, as a factor ``(H, W)``."""
     dy, dx = scene.y - scene.centre[0], scene.x - scene.centre[1]
     light = 1 - scene.between(0.05, 0.45) * (dy**2 + dx**2) / scene.radius**2
     angle, slope = scene.between(0, 2 * math.pi), scene.between(0, 0.3)
@@ -220,11 +222,11 @@ def illumination(scene: Scene) -> np.ndarray:
     return np.clip(light, 0.05, None).astype(np.float32)
 
 
-def field_of_view(scene: Scene) -> np.ndarray:
-    """1 where the camera sees the eye, 0 in the black surround, ``(H, W)``; some have a notch."""
+def draw_field_of_view(scene: Scene) -> np.ndarray:
+    """Draw 1 where the camera sees the eye and 0 around it, ``(H, W)``; some have a notch."""
     dy, dx = scene.y - scene.centre[0], scene.x - scene.centre[1]
     seen = expit(scene.radius - np.hypot(dy, dx))
-    if scene.chance(0.5):  # the mark by which cameras tell the upper right
+    if scene.chance(0.5):  # cameras mark the upper right so
         along, across = (dx - dy) / math.sqrt(2), (dx + dy) / math.sqrt(2)
         notch = (np.abs(across) < 0.05 * scene.radius) & (along > 0)
         seen = np.maximum(seen, notch & (along < 1.05 * scene.radius))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..evaluation.figures.panels import INK
 from ..evaluation.metrics import as_words, find_metric
-from .statistics import FEWEST, Results
+from .statistics import FEWEST, CaseTables
 from .tables import label_metric
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; the baseline is grey.
@@ -46,7 +46,7 @@ def plot_learning_curves(curves: Mapping[str, Sequence[Curve]]) -> Figure:
     return figure
 
 
-def draw_box_plots(found: Results, *, units: Mapping[str, str]) -> Figure:
+def draw_box_plots(found: CaseTables, *, units: Mapping[str, str]) -> Figure:
     """Draw every case of every network, a panel per plotted metric."""
     metrics = [name for name in found.metrics if find_metric(name).plotted]
     columns = min(len(metrics), max(2, len(found.regions)))
@@ -78,7 +78,7 @@ def draw_box_plots(found: Results, *, units: Mapping[str, str]) -> Figure:
     return figure
 
 
-def plot_sizes(found: Results) -> Figure | None:
+def plot_sizes(found: CaseTables) -> Figure | None:
     """Plot Dice, and its difference to the baseline, against the true size of each structure.
 
     A line joins the means of the smallest, middle and largest third, at their median sizes.

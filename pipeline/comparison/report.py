@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..evaluation.figures.panels import save_figure
 from ..evaluation.summary import write_rows
 from .evaluations import Evaluation, download_artifact
-from .statistics import Results
+from .statistics import CaseTables
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Comparison:
     """What the sections are made from, and where their files go."""
 
     client: MlflowClient
-    results: Results
+    results: CaseTables
     evaluations: list[Evaluation]  # in the order of networks, folds and seeds
     folder: Path  # of the report
     scratch: Path  # for files from a remote store

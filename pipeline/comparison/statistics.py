@@ -26,7 +26,7 @@ Numbers = dict[str, Any]  # a record
 
 
 @dataclass(frozen=True)
-class Results:
+class CaseTables:
     """A table per network, the baseline first, with the same cases in all tables."""
 
     tables: Mapping[str, pd.DataFrame]
@@ -89,7 +89,7 @@ class Results:
         )
 
 
-def average_cases(evaluations: Sequence[Evaluation], *, baseline: str) -> Results:
+def average_cases(evaluations: Sequence[Evaluation], *, baseline: str) -> CaseTables:
     """Average each case over its evaluations by one network."""
     import pandas as pd
 
@@ -99,10 +99,10 @@ def average_cases(evaluations: Sequence[Evaluation], *, baseline: str) -> Result
         own = [each.cases for each in evaluations if each.network == name]
         numbers = pd.concat(own).select_dtypes("number")
         tables[name] = numbers.groupby(level=0).mean().sort_index()
-    return Results(tables)
+    return CaseTables(tables)
 
 
-def compute_means(found: Results) -> list[Numbers]:
+def compute_means(found: CaseTables) -> list[Numbers]:
     """The mean of every metric for every network."""
     records = []
     for metric in found.metrics:
@@ -116,7 +116,7 @@ def compute_means(found: Results) -> list[Numbers]:
     return records
 
 
-def compute_differences(found: Results) -> list[Numbers]:
+def compute_differences(found: CaseTables) -> list[Numbers]:
     """Each network against the baseline, paired by case, with Holm's correction over all tests.
 
     The pooled IoU is one number for all cases, so it has an interval but no test. Metrics that
@@ -136,7 +136,7 @@ def compute_differences(found: Results) -> list[Numbers]:
     return correct_p(records)
 
 
-def compute_size_effects(found: Results) -> list[Numbers]:
+def compute_size_effects(found: CaseTables) -> list[Numbers]:
     """How Dice depends on the true size of a structure, and what a network gains on small ones.
 
     ``rho`` is Spearman's correlation of the size with Dice, ``rho_gain`` with the paired

@@ -1,4 +1,4 @@
-"""The tables of a comparison as people read them: text made from records, once for all formats."""
+"""The readable tables of a comparison: text made from records, once for all formats."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from ..evaluation.metrics import as_words, find_metric, unit_of
 from .evaluations import Evaluation
 from .statistics import (
+    CaseTables,
     Numbers,
-    Results,
     compute_differences,
     compute_means,
     compute_size_effects,
@@ -60,7 +60,7 @@ class Table:
         return "\n\n".join([f"## {self.title}", body, *self.notes])
 
 
-def make_metric_table(found: Results, units: Mapping[str, str]) -> Table:
+def make_metric_table(found: CaseTables, units: Mapping[str, str]) -> Table:
     """Metrics down, networks across."""
     records = compute_means(found)
     by_place = {(record["metric"], record["network"]): record for record in records}
@@ -87,7 +87,7 @@ def make_metric_table(found: Results, units: Mapping[str, str]) -> Table:
     return Table("metrics", "Metrics", ["Metric", *found.tables], rows, records, notes)
 
 
-def make_difference_table(found: Results, units: Mapping[str, str]) -> Table | None:
+def make_difference_table(found: CaseTables, units: Mapping[str, str]) -> Table | None:
     """Metrics down, all networks but the baseline across; None if there are no others."""
     if not found.others:
         return None
@@ -114,7 +114,7 @@ def make_difference_table(found: Results, units: Mapping[str, str]) -> Table | N
     return Table("differences", title, ["Metric", *found.others], rows, records, notes)
 
 
-def make_size_table(found: Results) -> Table | None:
+def make_size_table(found: CaseTables) -> Table | None:
     """Regions and networks down, with a sentence on each finding; None if there are no records."""
     records = compute_size_effects(found)
     if not records:
@@ -165,7 +165,7 @@ def make_size_table(found: Results) -> Table | None:
     return Table("small_structures", "Small structures", head, rows, records, notes)
 
 
-def make_footprint_table(found: Results, evaluations: Sequence[Evaluation]) -> Table:
+def make_footprint_table(found: CaseTables, evaluations: Sequence[Evaluation]) -> Table:
     """The cost of each network, averaged over its runs."""
     records, mixed = [], []
     for network in found.tables:

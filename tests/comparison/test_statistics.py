@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from pipeline.comparison import statistics as statistics
 from pipeline.comparison.figures import draw_box_plots
-from pipeline.comparison.statistics import Results, adjust_holm, compare_pairs
+from pipeline.comparison.statistics import CaseTables, adjust_holm, compare_pairs
 from pipeline.comparison.tables import make_difference_table, make_metric_table
 from pipeline.evaluation.metrics import METRICS, Metric
 
@@ -60,7 +60,7 @@ def test_the_test_of_pairs_counts_sign_patterns(differences, level):
 
 def test_a_network_does_not_differ_from_itself():
     values = np.array([0.9, np.nan, 0.7, 0.1 + 0.2])
-    # The last bit, in which two averages of the same numbers differ, is no difference.
+    # Two averages of the same numbers may differ in the last bit.
     again = values + np.array([0, 0, 1e-16, 6e-17])
     assert compare_pairs(again, values) == {"n": 3, "value": 0, "low": 0, "high": 0, "p": 1}
 
@@ -78,7 +78,7 @@ def test_small_structures():
     base = 0.5 + size / 1000
     gain = np.where(small, 0.1, 0)
     area = {"area_cup": size, "area_image": np.full(12, 1000.0)}
-    found = Results(
+    found = CaseTables(
         {
             "unet": frames(dice_cup=base, **area),
             "gated": frames(dice_cup=base + gain, **area),
@@ -120,7 +120,7 @@ def test_a_case_counts_once_however_often_it_was_evaluated():
 def test_the_pooled_iou_and_its_difference():
     shared = {"dice_a": [1.0, 1], "union_a": [10.0, 100], "union_b": [10.0, 0]}
     shared["intersection_b"] = [5.0, 0]
-    found = Results(
+    found = CaseTables(
         {
             "unet": frames(intersection_a=[5.0, 50], **shared),
             "other": frames(intersection_a=[5.0, 80], **shared),
@@ -146,7 +146,7 @@ def test_the_metrics_of_volumes_are_ranked_by_what_is_good_in_each():
         name: pd.DataFrame({metric: [pair[k]] * 3 for metric, pair in values.items()}, list("xyz"))
         for k, name in enumerate("AB")
     }
-    found = Results(tables)
+    found = CaseTables(tables)
     units = {"asd": "mm", "volume_error": "ml", "nsd": "within 2 mm"}
     shown = make_metric_table(found, units)
     rows = {str(head).replace("\N{NO-BREAK SPACE}", " "): cells for head, *cells in shown.rows}
@@ -170,7 +170,7 @@ def test_a_new_metric_is_one_row_here_too(monkeypatch):
     values = np.array([1.0, 2.0])
     tables = {"A": frames(new_cup=values), "B": frames(new_cup=values - 1)}
     tables = {name: table.assign(**{"some_score/cup": 0.5}) for name, table in tables.items()}
-    found, units = Results(tables), {"new": "px"}
+    found, units = CaseTables(tables), {"new": "px"}
     shown = {str(head)[:-2]: cells for head, *cells in make_metric_table(found, units).rows}
     assert list(shown) == ["New one, cup (px)", "Some score, cup"]  # the latter has no row
     assert [cell.bold for cell in shown["New one, cup (px)"]] == [False, True]

@@ -1,4 +1,4 @@
-"""An index mask holds what the regions held, and nothing that it cannot hold."""
+"""Index masks keep the regions, and refuse regions that they cannot represent."""
 
 import numpy as np
 import pytest

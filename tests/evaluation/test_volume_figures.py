@@ -75,7 +75,7 @@ def test_the_surface_is_seen_from_the_front(tmp_path):
 
 
 def test_what_faces_the_light_is_bright():
-    """A ball is brightest on its upper left, and has the size that it has."""
+    """A ball is brightest on its upper left, and keeps its size."""
     grid = np.indices((30, 30, 10)) - np.array([14.5, 14.5, 4.5])[:, None, None, None]
     ball = np.linalg.norm(grid * np.array([1, 1, 3])[:, None, None, None], axis=0) < 11
     seen = shade_surface(ball, np.array([1.0, 1.0, 3.0]), np.array([14.5, 14.5, 13.5]), 40.0)

@@ -1,4 +1,4 @@
-"""Convert arrays in MONAI's order to pictures as people look at them."""
+"""Convert arrays in MONAI's order to pictures."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def write_checkpoint(path: Path, content: Any) -> None:
     """
     try:
         with replacing(path, sync=True, alone=True) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)  # which names the fault of a file, but not that of a path
+            torch.save(content, file)  # a path would hide the cause of a failed write
     except (OSError, RuntimeError) as error:  # torch raises this on a full disk
         raise InputError(
             f"{path}: it cannot be written ({one_line(error)}); make room, and go on with "

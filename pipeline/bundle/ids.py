@@ -15,19 +15,8 @@ from typing import Any
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
-from .rules import (
-    NAMED,
-    PATH,
-    SWITCH,
-    TEXT,
-    Device,
-    Either,
-    Number,
-    Rule,
-    Several,
-    Size,
-    Whole,
-)
+from . import rules
+from .rules import PATH, SWITCH, Rule, number, whole
 
 
 class Role(Enum):
@@ -54,16 +43,16 @@ class Id:
     """A row of the table.
 
     Attributes:
-        role: what the id is for.
         rule: what its value may be; None for anything.
         same: where it must be as in the training.
+        role: what the id is for.
         in_plan: why a plan, or a search, cannot set it; empty if it can.
         in_predict: what to give instead to ``pipeline predict``; empty where ``--set`` takes it.
     """
 
-    role: Role = Role.MODEL
     rule: Rule | None = None
     same: Same = Same.ANYWHERE
+    role: Role = Role.MODEL
     in_plan: str = ""
     in_predict: str = ""
 
@@ -72,108 +61,70 @@ PLACE, DATA, RECORD, CHOICE, ASSEMBLY, MODEL = Role
 RESUMED, AFTERWARDS = Same.RESUMED, Same.AFTERWARDS
 
 IDS: Mapping[str, Id] = {
-    "bundle_root": Id(PLACE, in_predict="give --bundle"),
-    "output_dir": Id(PLACE, PATH, in_plan="give --output", in_predict="give --output"),
-    "device": Id(PLACE, Device()),
-    "cache_device": Id(PLACE, Device()),
-    "cache_share": Id(PLACE, Number(0, 1, above=True)),
-    "dataset_dir": Id(DATA, PATH, in_predict="give the images as INPUT"),
-    "datalist": Id(DATA, PATH),
-    "section": Id(DATA, in_plan="give evaluate.section"),
-    "ckpt_path": Id(DATA, PATH, in_plan="give evaluate.checkpoint", in_predict="give --checkpoint"),
-    "experiment_name": Id(RECORD),
-    "run_name": Id(RECORD, in_plan="it is the cell's name"),
-    "tags": Id(RECORD, NAMED, in_plan="they say which cell a run is"),
-    "register": Id(RECORD),
-    "tracking_uri": Id(RECORD),
-    "tracking_offline": Id(RECORD, SWITCH),
-    "log_to_mlflow": Id(RECORD, SWITCH),
-    "resume": Id(CHOICE, SWITCH, in_plan="an interrupted training goes on by itself"),
-    "pretrained": Id(CHOICE),
-    "compile": Id(CHOICE, SWITCH),
-    "figures": Id(CHOICE, SWITCH),
-    "predictions": Id(CHOICE, SWITCH),
-    "_meta_": Id(ASSEMBLY),
-    "imports": Id(ASSEMBLY),
-    "is_not_rank0": Id(ASSEMBLY),
-    "network": Id(ASSEMBLY),
-    "distributed": Id(ASSEMBLY),
-    "train": Id(ASSEMBLY),
-    "validate": Id(ASSEMBLY),
-    "initialize": Id(ASSEMBLY),
-    "run": Id(ASSEMBLY),
-    "finalize": Id(ASSEMBLY),
+    "bundle_root": Id(role=PLACE, in_predict="give --bundle"),
+    "output_dir": Id(PATH, role=PLACE, in_plan="give --output", in_predict="give --output"),
+    "device": Id(rules.DEVICE, role=PLACE),
+    "cache_device": Id(rules.DEVICE, role=PLACE),
+    "cache_share": Id(number(0, 1, above=True), role=PLACE),
+    "dataset_dir": Id(PATH, role=DATA, in_predict="give the images as INPUT"),
+    "datalist": Id(PATH, role=DATA),
+    "section": Id(role=DATA, in_plan="give evaluate.section"),
+    "ckpt_path": Id(
+        PATH, role=DATA, in_plan="give evaluate.checkpoint", in_predict="give --checkpoint"
+    ),
+    "experiment_name": Id(role=RECORD),
+    "run_name": Id(role=RECORD, in_plan="it is the cell's name"),
+    "tags": Id(rules.TAGS, role=RECORD, in_plan="they say which cell a run is"),
+    "register": Id(role=RECORD),
+    "tracking_uri": Id(role=RECORD),
+    "tracking_offline": Id(SWITCH, role=RECORD),
+    "log_to_mlflow": Id(SWITCH, role=RECORD),
+    "resume": Id(SWITCH, role=CHOICE, in_plan="an interrupted training goes on by itself"),
+    "pretrained": Id(role=CHOICE),
+    "compile": Id(SWITCH, role=CHOICE),
+    "figures": Id(SWITCH, role=CHOICE),
+    "predictions": Id(SWITCH, role=CHOICE),
+    **dict.fromkeys(("_meta_", "imports", "initialize", "run", "finalize"), Id(role=ASSEMBLY)),
+    **dict.fromkeys(("is_not_rank0", "distributed", "network"), Id(role=ASSEMBLY)),
+    **dict.fromkeys(("train", "validate"), Id(role=ASSEMBLY)),
     "network_def": Id(same=AFTERWARDS),
     "preprocessing": Id(same=AFTERWARDS),
     "label_regions": Id(same=AFTERWARDS),
-    "regions": Id(
-        MODEL, Several(TEXT, "give their names, such as ['optic_disc', 'optic_cup']"), AFTERWARDS
-    ),
-    "label_values": Id(
-        MODEL,
-        Several(
-            Several(Whole(0), ""),
-            "give the values of a label for each region, such as [[1, 2], [2]]",
-        ),
-    ),
-    "class_ratios": Id(
-        MODEL,
-        Several(
-            Number(0),
-            "give numbers of 0 or more that are not all 0, such as [1, 1, 1]",
-            some_above_zero=True,
-        ),
-    ),
-    "spacing": Id(
-        MODEL,
-        Several(Number(0, above=True), "give three in mm, such as [1.5, 1.5, 2]", counts=(3,)),
-    ),
-    "hu_window": Id(
-        MODEL,
-        Several(
-            Number(),
-            "give the lowest and the highest HU, such as [-100, 240]",
-            counts=(2,),
-            rising=True,
-        ),
-    ),
-    "roi_size": Id(MODEL, Size()),
-    "patch_size": Id(MODEL, Size()),
-    "margin": Id(MODEL, Whole(0)),
-    "patches_per_case": Id(MODEL, Whole(1)),
-    "overlap": Id(MODEL, Number(0, 1, below=True)),
-    "stretch": Id(MODEL, Number(0)),
-    "mirror": Id(MODEL, SWITCH),
-    "components": Id(MODEL, Whole(1)),
-    "channels": Id(
-        MODEL, Several(Whole(1), "give two or more, such as [16, 32, 64, 128, 256]", least=2)
-    ),
-    "strides": Id(
-        MODEL,
-        Several(
-            Either(Whole(1), Several(Whole(1), "")),
-            "give a whole number for each step between levels, such as [2, 2, 2, 2]",
-        ),
-    ),
-    "gates": Id(MODEL, Whole(0, most=2)),
-    "deep_supervision": Id(MODEL, SWITCH),
-    "amp": Id(MODEL, SWITCH),
+    "regions": Id(rules.REGIONS, AFTERWARDS),
+    "label_values": Id(rules.LABEL_VALUES),
+    "vertical_cdr": Id(rules.REGIONS),
+    "class_ratios": Id(rules.RATIOS),
+    "spacing": Id(rules.SPACING),
+    "hu_window": Id(rules.WINDOW),
+    "roi_size": Id(rules.SIZE),
+    "patch_size": Id(rules.SIZE),
+    "margin": Id(whole(0)),
+    "patches_per_case": Id(whole(1)),
+    "overlap": Id(number(0, 1, below=True)),
+    "stretch": Id(number(0)),
+    "mirror": Id(SWITCH),
+    "components": Id(whole(1)),
+    "channels": Id(rules.CHANNELS),
+    "strides": Id(rules.STRIDES),
+    "gates": Id(Rule(whole(0, most=2).holds, "give 0, 1 or 2")),
+    "deep_supervision": Id(SWITCH),
+    "amp": Id(SWITCH),
     "label_preprocessing": Id(same=RESUMED),
     "patch_centres": Id(same=RESUMED),
     "patches": Id(same=RESUMED),
     "augment": Id(same=RESUMED),
     "loss_function": Id(same=RESUMED),
-    "fold": Id(MODEL, Whole(0), RESUMED, in_plan="give the plan's folds"),
-    "seed": Id(MODEL, Whole(0), RESUMED, in_plan="give the plan's seeds"),
-    "epochs": Id(MODEL, Whole(1)),
-    "warmup_epochs": Id(MODEL, Whole(0), RESUMED),
-    "batch_size": Id(MODEL, Whole(1), RESUMED),
-    "lr": Id(MODEL, Number(0, above=True), RESUMED),
-    "weight_decay": Id(MODEL, Number(0), RESUMED),
-    "max_grad_norm": Id(MODEL, Number(0), RESUMED),
-    "ema_momentum": Id(MODEL, Number(0, 1), RESUMED),
-    "val_interval": Id(MODEL, Whole(1)),
-    "patience": Id(MODEL, Whole(1)),
+    "fold": Id(whole(0), RESUMED, in_plan="give the plan's folds"),
+    "seed": Id(whole(0), RESUMED, in_plan="give the plan's seeds"),
+    "epochs": Id(whole(1)),
+    "warmup_epochs": Id(whole(0), RESUMED),
+    "batch_size": Id(whole(1), RESUMED),
+    "lr": Id(number(0, above=True), RESUMED),
+    "weight_decay": Id(number(0), RESUMED),
+    "max_grad_norm": Id(number(0), RESUMED),
+    "ema_momentum": Id(number(0, 1), RESUMED),
+    "val_interval": Id(whole(1)),
+    "patience": Id(whole(1)),
 }
 
 # Ids that MONAI reads: a config need not refer to them.

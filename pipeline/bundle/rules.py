@@ -4,138 +4,108 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 
-class Rule(Protocol):
+@dataclass(frozen=True)
+class Rule:
     """A test of a value; ``fix`` says what to give where it does not hold."""
 
-    @property
-    def fix(self) -> str: ...
-
-    def holds(self, value: Any) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A value of a Python type, such as ``bool``; a text must not be empty."""
-
-    type: Any
+    holds: Callable[[Any], bool]
     fix: str
 
-    def holds(self, value: Any) -> bool:
-        return isinstance(value, self.type) and value != ""
+
+def of_type(kind: Any, fix: str) -> Rule:
+    """A value of a type; a text must not be empty."""
+    return Rule(lambda value: isinstance(value, kind) and value != "", fix)
 
 
-@dataclass(frozen=True)
-class Whole:
-    """A whole number from ``least`` to ``most``."""
+def whole(least: int, most: float = math.inf) -> Rule:
+    """A whole number."""
 
-    least: int
-    most: float = math.inf
+    def holds(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
-    @property
-    def fix(self) -> str:
-        most = "or more" if self.most == math.inf else f"to {self.most}"
-        return f"give a whole number, {self.least} {most}"
-
-    def holds(self, value: Any) -> bool:
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return whole and self.least <= value <= self.most
+    return Rule(holds, f"give a whole number, {least} or more")
 
 
-@dataclass(frozen=True)
-class Number:
+def number(
+    low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> Rule:
     """A finite number from ``low`` to ``high``; ``above`` and ``below`` leave these out."""
 
-    low: float = -math.inf
-    high: float = math.inf
-    above: bool = False
-    below: bool = False
-
-    @property
-    def fix(self) -> str:
-        least = f"above {self.low:g}" if self.above else f"{self.low:g} or more"
-        most = f" and {'below' if self.below else 'at most'} {self.high:g}"
-        return f"give a number {least}{most if self.high < math.inf else ''}"
-
-    def holds(self, value: Any) -> bool:
+    def holds(value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        above_low = value > self.low if self.above else value >= self.low
-        below_high = value < self.high if self.below else value <= self.high
+        above_low = value > low if above else value >= low
+        below_high = value < high if below else value <= high
         return math.isfinite(value) and above_low and below_high
 
+    least = f"above {low:g}" if above else f"{low:g} or more"
+    most = f" and {'below' if below else 'at most'} {high:g}" if high < math.inf else ""
+    return Rule(holds, f"give a number {least}{most}")
 
-@dataclass(frozen=True)
-class Several:
-    """A list, each value of which keeps the rule ``each``.
 
-    Args:
-        each: the rule of its values.
-        fix: what to give.
-        counts: how many values there may be; empty for ``least`` or more.
-        rising: each value must be above the one before.
-        some_above_zero: not all values may be 0.
-    """
+def several(each: Rule, fix: str = "", *, counts: tuple[int, ...] = (), least: int = 1) -> Rule:
+    """A list whose values keep a rule, of a length in ``counts``, or of ``least`` or more."""
 
-    each: Rule
-    fix: str
-    counts: tuple[int, ...] = ()
-    least: int = 1
-    rising: bool = False
-    some_above_zero: bool = False
-
-    def holds(self, value: Any) -> bool:
-        if not isinstance(value, list | tuple) or not all(map(self.each.holds, value)):
+    def holds(value: Any) -> bool:
+        if not isinstance(value, list | tuple) or not all(map(each.holds, value)):
             return False
-        count = len(value) in self.counts if self.counts else len(value) >= self.least
-        rises = all(low < high for low, high in pairwise(value))
-        return count and (rises or not self.rising) and (not self.some_above_zero or any(value))
+        return len(value) in counts if counts else len(value) >= least
+
+    return Rule(holds, fix)
 
 
-@dataclass(frozen=True)
-class Either:
-    """A value that keeps one of two rules."""
-
-    one: Rule
-    other: Rule
-    fix: str = ""
-
-    def holds(self, value: Any) -> bool:
-        return self.one.holds(value) or self.other.holds(value)
+def is_size(value: Any) -> bool:
+    """Of a network's input: square for photographs, which are resized by their longer side."""
+    sizes = several(whole(1), counts=(2, 3))
+    return sizes.holds(value) and (len(value) == 3 or value[0] == value[1])
 
 
-class Size:
-    """The size of a network's input; photographs are resized by their longer side to a square."""
-
-    fix = "give [512, 512], a square, or three numbers of voxels such as [96, 96, 96]"
-
-    def holds(self, value: Any) -> bool:
-        sizes = Several(Whole(1), "", counts=(2, 3)).holds(value)
-        return sizes and (len(value) == 3 or value[0] == value[1])
+def is_window(value: Any) -> bool:
+    """The lowest value and a higher one."""
+    return several(number(), counts=(2,)).holds(value) and value[0] < value[1]
 
 
-class Device:
+def is_stride(value: Any) -> bool:
+    """One for all axes, or one for each."""
+    return whole(1).holds(value) or several(whole(1)).holds(value)
+
+
+def are_ratios(value: Any) -> bool:
+    """Numbers that are not all 0."""
+    return several(number(0)).holds(value) and any(value)
+
+
+def is_device(value: Any) -> bool:
     """A device that this machine has."""
-
-    fix = "give cpu, or a GPU of this machine, such as cuda:0"
-
-    def holds(self, value: Any) -> bool:
-        try:
-            device = torch.device(value)
-        except (RuntimeError, TypeError):
-            return False
-        return device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()
+    try:
+        device = torch.device(value)
+    except (RuntimeError, TypeError):
+        return False
+    return device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()
 
 
 # The command line reads 2024 as a number and a,b as a list.
-PATH = Kind(str | os.PathLike, "give a path, such as ./2024")
-SWITCH = Kind(bool, "give True or False")
-TEXT = Kind(str, "give a text")
-NAMED = Kind(Mapping, "give names and values: {'team': 'eyes'}")
+PATH = of_type(str | os.PathLike, "give a path, such as ./2024")
+SWITCH = of_type(bool, "give True or False")
+TEXT = of_type(str, "give a text")
+TAGS = of_type(Mapping, "give names and values: {'team': 'eyes'}")
+SIZE = Rule(is_size, "give [512, 512], a square, or three numbers of voxels such as [96, 96, 96]")
+WINDOW = Rule(is_window, "give the lowest and the highest HU, such as [-100, 240]")
+RATIOS = Rule(are_ratios, "give numbers of 0 or more that are not all 0, such as [1, 1, 1]")
+STRIDES = several(
+    Rule(is_stride, ""), "give one whole number for each step between levels, such as [2, 2, 2, 2]"
+)
+CHANNELS = several(whole(1), "give two or more, such as [16, 32, 64, 128, 256]", least=2)
+SPACING = several(number(0, above=True), "give three in mm, such as [1.5, 1.5, 2]", counts=(3,))
+REGIONS = several(TEXT, "give their names, such as ['optic_disc', 'optic_cup']")
+LABEL_VALUES = several(
+    several(whole(0)), "give the label values of each region, such as [[1, 2], [2]]"
+)
+DEVICE = Rule(is_device, "give cpu, or a GPU of this machine, such as cuda:0")

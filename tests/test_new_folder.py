@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.files import new_folder
+from pipeline.folders import new_folder
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):

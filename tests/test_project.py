@@ -30,6 +30,7 @@ LAYERS = [
     ["datasets", "engines"],
     ["bundle"],
     ["networks", "transforms"],
+    ["folders"],
     ["files"],
     ["errors", "lazy"],
     ["__init__"],

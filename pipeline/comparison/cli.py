@@ -35,7 +35,7 @@ def compare(
 
     No network runs. If the evaluations have a common parent run, it gets the report too.
     """
-    from ..files import new_folder
+    from ..folders import new_folder
     from ..tracking.store import connect
     from .checks import cell_order, check_comparable, count_repeats
     from .evaluations import attach_report, find_evaluations, find_parent, read_evaluations

@@ -10,7 +10,7 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from ..files import new_folder
+from ..folders import new_folder
 
 #: Programs that read RAR, which Python cannot: the arguments to list and to extract an archive.
 _RAR_TOOLS = {

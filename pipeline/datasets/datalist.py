@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import new_folder, some
+from ..files import some
+from ..folders import new_folder
 
 #: What the index masks of the optic nerve head hold; the whole disc is rim and cup together.
 DISC_CUP_LABELS = {"0": "background", "1": "disc rim", "2": "cup"}

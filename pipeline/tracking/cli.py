@@ -23,8 +23,9 @@ def sync(
 ) -> None:
     """Deliver to MLflow what it missed of the runs in FOLDERS (default: runs)."""
     from ..errors import one_line
+    from .journal import find_journals
     from .store import without_password
-    from .sync import deliver_journal, find_journals
+    from .sync import deliver_journal
 
     folders = folders or [Path("runs")]
     paths = find_journals(folders)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +72,14 @@ class Journal:
     def _whole_lines(self) -> int:
         """The file's size without a last line that has no end."""
         return self.path.read_bytes().rfind(b"\n") + 1
+
+
+def find_journals(folders: Sequence[Path]) -> list[Path]:
+    """Find the journals in and below some folders, evaluations after their trainings."""
+
+    def order(path: Path) -> tuple[bool, Path]:
+        with path.open("rb") as file:
+            return b'"pipeline.training_key"' in file.read(100_000), path
+
+    found = {path for folder in folders for path in folder.rglob(f"{FOLDER}*/events.jsonl")}
+    return sorted(found, key=order)

@@ -1,8 +1,7 @@
-"""Find journals, and deliver what a store misses of them."""
+"""Deliver what a store misses of a journal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..files import read_json
@@ -39,14 +38,3 @@ def deliver_journal(path: Path, tracking_uri: str | None) -> tuple[str, str, boo
     except Timeout:
         return tracking_uri, delivery.run_id or "", True
     return tracking_uri, delivery.run_id or "", False
-
-
-def find_journals(folders: Sequence[Path]) -> list[Path]:
-    """Find the journals in and below some folders, evaluations after their trainings."""
-
-    def order(path: Path) -> tuple[bool, Path]:
-        with path.open("rb") as file:
-            return b'"pipeline.training_key"' in file.read(100_000), path
-
-    found = {path for folder in folders for path in folder.rglob("mlflow*/events.jsonl")}
-    return sorted(found, key=order)

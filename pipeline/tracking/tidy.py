@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .delivery import RUN_KEY, Delivery
-from .journal import Journal
+from .journal import Journal, find_journals
 from .provenance import HOST, PROCESS, is_dead
-from .sync import find_journals
 
 
 def mark_dead_runs(client: Any, experiment_ids: Sequence[str]) -> list[Any]:

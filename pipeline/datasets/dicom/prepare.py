@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...files import new_folder, some
+from ...files import some
+from ...folders import new_folder
 from ...transforms.volume_checks import grid_difference
 from ..datalist import PANCREAS_LABELS, assign_folds, case_paths, write_datalist
 from . import series as dicom

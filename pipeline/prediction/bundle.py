@@ -28,6 +28,7 @@ class Model:
         weights: the file of the checkpoint.
         volumes: whether it takes volumes, else photographs.
         regions: names of the network's channels, outermost first.
+        segments: DICOM's codes and a colour for each region that has them, see `Meaning`.
         about: what a report says of it: bundle, checkpoint and settings.
         digest: the same for two commands whose masks are the same.
     """
@@ -36,6 +37,7 @@ class Model:
     weights: Path
     volumes: bool
     regions: tuple[str, ...]
+    segments: dict[str, dict[str, Any]]
     about: dict[str, Any]
     digest: str
 
@@ -129,6 +131,7 @@ def read_model(
         weights=weights,
         volumes=dimensions == 3,
         regions=tuple(regions),
+        segments=metadata.get("dicom_segments", {}),
         about=about,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )

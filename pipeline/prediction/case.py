@@ -151,10 +151,11 @@ def _write(
             # nibabel.save would leave the file open on a full disk.
             temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
         if case.series:
-            from .dicom_seg import write_dicom_seg
+            from .dicom_seg import Meaning, write_dicom_seg
 
             labels = dict(zip(values, model.regions, strict=True))
             about = {"algorithm": model.name, "version": model.version}
+            about["meanings"] = {name: Meaning(**each) for name, each in model.segments.items()}
             try:
                 write_dicom_seg(folder / names[1], mask, labels, case.series, **about)
             except InputError as error:

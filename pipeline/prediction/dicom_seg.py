@@ -24,16 +24,10 @@ class Meaning(NamedTuple):
 
     category: str  # CID 7150
     type: str  # CID 7154 (abdomen) or CID 7159 (lesions)
-    region: str | None  # CID 4, if the type does not say it
     colour: tuple[int, int, int]  # RGB
+    region: str | None = None  # CID 4, if the type does not say it
 
 
-#: The structures that have codes. MSD's tumours are adenocarcinomas, endocrine tumours and
-#: neoplastic cysts, for which DICOM has one common word.
-MEANINGS = {
-    "pancreas": Meaning("AnatomicalStructure", "Pancreas", None, (255, 225, 25)),
-    "tumour": Meaning("MorphologicallyAbnormalStructure", "Neoplasm", "Pancreas", (255, 45, 45)),
-}
 #: Without one of these, viewers cannot lay the mask on its series.
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID")
 _OF_ALL = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
@@ -50,6 +44,7 @@ def write_dicom_seg(
     labels: Mapping[int, str],
     series: Series,
     *,
+    meanings: Mapping[str, Meaning],
     algorithm: str,
     version: str,
 ) -> Path:
@@ -69,8 +64,9 @@ def write_dicom_seg(
         path: file to write.
         mask: ``(X, Y, Z)``, unsigned integers, on the grid of
             :func:`pipeline.datasets.dicom.read_series`; 0 is background.
-        labels: names of the values 1 to n: keys of `MEANINGS`.
+        labels: names of the values 1 to n.
         series: the CT series; its headers are read again.
+        meanings: what the segments are, by these names.
         algorithm: name of what made the mask, as a viewer shows it.
         version: of the algorithm.
 
@@ -90,7 +86,7 @@ def write_dicom_seg(
             name="highdicom",
         ) from error
     path = Path(path)
-    _check_labels(labels)
+    _check_labels(labels, meanings)
     _check_mask(mask, labels, series)
     headers = _headers(series, mask.shape)
     marked = np.flatnonzero(mask.any(axis=(0, 1)))
@@ -106,7 +102,8 @@ def write_dicom_seg(
             ],
             segmentation_type="BINARY",
             segment_descriptions=[
-                _segment(number, labels[number], algorithm, version) for number in sorted(labels)
+                _segment(number, name, meanings[name], algorithm, version)
+                for number, name in sorted(labels.items())
             ],
             omit_empty_frames=False,
             series_instance_uid=highdicom.UID(),
@@ -130,16 +127,16 @@ def write_dicom_seg(
     return path
 
 
-def _check_labels(labels: Mapping[int, str]) -> None:
+def _check_labels(labels: Mapping[int, str], meanings: Mapping[str, Meaning]) -> None:
     """Refuse labels that cannot become the segments 1 to n."""
     if not labels or sorted(labels) != list(range(1, len(labels) + 1)):
         raise InputError(
             f"labels has the values {sorted(labels)}, but DICOM needs 1, 2, ...: number them so"
         )
-    if unknown := [name for name in labels.values() if name not in MEANINGS]:
+    if unknown := [name for name in labels.values() if name not in meanings]:
         raise InputError(
-            f"{', '.join(unknown)}: there are DICOM codes only for {', '.join(MEANINGS)}: add the "
-            f"others to MEANINGS in {__name__}"
+            f"the bundle has no DICOM codes of {', '.join(unknown)}: add them to dicom_segments in "
+            "its metadata.json"
         )
 
 
@@ -214,12 +211,11 @@ def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
     return headers
 
 
-def _segment(number: int, name: str, algorithm: str, version: str):
+def _segment(number: int, name: str, meaning: Meaning, algorithm: str, version: str):
     """Describe one segment."""
     import highdicom
     from pydicom.sr.codedict import codes
 
-    meaning = MEANINGS[name]
     region = getattr(codes.SCT, meaning.region) if meaning.region else None
     return highdicom.seg.SegmentDescription(
         segment_number=number,

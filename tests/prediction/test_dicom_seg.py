@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import BUNDLES
 from ct_dicom import write_dicom_series
 from scipy.spatial.transform import Rotation
 
 from pipeline.datasets.dicom.series import read_series, select_series
 from pipeline.errors import InputError
-from pipeline.prediction.dicom_seg import write_dicom_seg
+from pipeline.prediction.dicom_seg import Meaning, write_dicom_seg
 
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
@@ -21,7 +22,10 @@ pytest.importorskip("highdicom")
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ct_totalsegmentator"
 LABELS = {1: "pancreas", 2: "tumour"}
 SHAPE = (11, 9, 8)
-MODEL = {"algorithm": "Attention U-Net", "version": "1.2.0"}
+METADATA = BUNDLES[1] / "configs/metadata.json"
+CODES = json.loads(METADATA.read_text())["dicom_segments"]
+MEANINGS = {name: Meaning(**entry) for name, entry in CODES.items()}
+MODEL = {"meanings": MEANINGS, "algorithm": "Attention U-Net", "version": "1.2.0"}
 
 PLACE = {
     "axial": np.diag([-0.8, -0.7, 2.5, 1.0]),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from bundle_configs import BUNDLES, declared_configs
 from monai.bundle import ConfigParser
 
-from bundles import BUNDLES, declared_configs
 from pipeline.bundle.configs import Config, is_plain, references
 from pipeline.bundle.ids import IDS, Role, Same, row
 from pipeline.errors import InputError

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from bundle_configs import BUNDLES, declared_configs
 
-from bundles import BUNDLES, declared_configs
 from pipeline.bundle.configs import Config
 from pipeline.bundle.settings import check_settings
 from pipeline.errors import InputError

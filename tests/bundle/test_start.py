@@ -8,9 +8,9 @@ import sys
 
 import pytest
 import torch
+from bundle_configs import declared_configs
 from monai.bundle import ConfigWorkflow, create_workflow
 
-from bundles import declared_configs
 from pipeline.bundle.running import running_bundle
 from pipeline.bundle.start import check_output_dir, check_processes, load_pretrained, load_trained
 from pipeline.errors import InputError

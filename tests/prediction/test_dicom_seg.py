@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import BUNDLES
+from bundle_configs import BUNDLES
 from ct_dicom import write_dicom_series
 from scipy.spatial.transform import Rotation
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bundle.trained import CASES, SUMMARY
 from ..errors import InputError, one_line, suggestion
 from ..tracking.store import without_password
 
@@ -158,10 +159,10 @@ def read_evaluations(
             raise InputError(
                 f"--by {by}: neither {name} nor its training has this tag or parameter"
             )
-        path = download_artifact(client, run, "cases.csv", folder)
+        path = download_artifact(client, run, CASES, folder)
         if path is None:
             raise InputError(f"{name} has no artifact cases.csv: evaluate again, or leave it out")
-        summary = download_artifact(client, run, "summary.json", folder)
+        summary = download_artifact(client, run, SUMMARY, folder)
         fold, seed = (
             next((r.data.params[key] for r in both if key in r.data.params and key != by), "-")
             for key in ("fold", "seed")

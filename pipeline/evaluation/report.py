@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor, decollate_batch
 from monai.utils.enums import CommonKeys
 
+from ..bundle.trained import CASES, SUMMARY
 from .cases import MeasuredCase, find_file, gather_cases, name_case, pack_masks
 from .masks import write_mask
 from .metrics import case_metrics, find_units, vertical_cdr, vertical_cdr_error
@@ -123,8 +124,8 @@ class CaseReport:
         if self.label_values:
             values = zip(self.regions, self.label_values, strict=True)
             summary["label_values"] = {region: list(each) for region, each in values}
-        write_rows(self.output_dir / "cases.csv", [case.row for case in cases])
-        write_summary(self.output_dir / "summary.json", summary)
+        write_rows(self.output_dir / CASES, [case.row for case in cases])
+        write_summary(self.output_dir / SUMMARY, summary)
         print_summary(summary)
         if self.predictions:
             self._write_predictions(cases)

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..bundle.trained import BEST
 from ..files import read_json, write_json
 
 NAME = "model"  # of the model in its run
@@ -41,9 +42,9 @@ def save_model(folder: Path, *, config: Mapping[str, Any], weights: Path, run_na
     data.mkdir(parents=True)
     write_json(data / "inference.json", dict(config))
     try:
-        os.link(weights, data / "model.pt")  # no second copy if the file system can link
+        os.link(weights, data / BEST)  # no second copy if the file system can link
     except OSError:
-        shutil.copyfile(weights, data / "model.pt")
+        shutil.copyfile(weights, data / BEST)
     with warnings.catch_warnings():
         # An example would be the path of a file, which is of no use elsewhere.
         warnings.filterwarnings("ignore", ".*input example")
@@ -71,7 +72,7 @@ class SegmentationModel:
         from ..bundle.predictor import Predictor
 
         config = read_json(folder / "inference.json")
-        self.predictor = Predictor(config, folder / "model.pt")
+        self.predictor = Predictor(config, folder / BEST)
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> list[Any]:
         """Segment image files.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..bundle.trained import CONFIG
 from ..files import read_json, sha256, write_json
 from .delivery import PARENT_KEY, PARENT_NAME, PARENT_TAG
 from .provenance import describe_environment, git_tags
@@ -31,7 +32,7 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
     if output_dir.exists() and any(output_dir.iterdir()):
         raise ValueError(f"output {output_dir}: the folder is not empty; give another.")
     names = {artifact.path for artifact in client.list_artifacts(run_id)}
-    if not {"config.json", "environment.json", "bundle"} <= names:
+    if not {CONFIG, "environment.json", "bundle"} <= names:
         raise ValueError(
             f"run {run_id}: it lacks the artifacts config.json, environment.json or bundle."
         )
@@ -47,12 +48,12 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
     output_dir.mkdir(parents=True, exist_ok=True)
     configs = Path(client.download_artifacts(run_id, "bundle", str(output_dir)))
     configs = configs.rename(output_dir / "configs")
-    for name in ("config.json", "environment.json"):
+    for name in (CONFIG, "environment.json"):
         shutil.move(client.download_artifacts(run_id, name, str(output_dir)), configs / name)
     before = read_json(configs / "environment.json")
     folder = Path(before["working_directory"])
     folder = folder if folder.is_dir() else Path.cwd()
-    config = configs / "config.json"
+    config = configs / CONFIG
     content = read_json(config)
     for name in ("_meta_", "datalist_digest"):  # the new run has its own
         content.pop(name, None)

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import InputError
@@ -41,12 +41,11 @@ class Resources:
     partition: str | None = None
 
     def __post_init__(self) -> None:
-        numbers = {"jobs": self.jobs, "nodes": self.nodes, "cpus": self.cpus, "time": self.minutes}
-        for name, value in numbers.items():
-            if value is not None and value < 1:
-                raise InputError(f"--{name} {value}: give 1 or more.")
-        if self.gpus is not None and self.gpus < 0:
-            raise InputError(f"--gpus {self.gpus}: give 0 or more.")
+        for name, least in {"jobs": 1, "gpus": 0, "nodes": 1, "cpus": 1, "minutes": 1}.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                option = "time" if name == "minutes" else name
+                raise InputError(f"--{option} {value}: give {least} or more.")
         if self.memory is not None and not self.memory > 0:
             raise InputError(f"--memory {self.memory}: give more than 0 GB.")
         if self.cluster == "local":
@@ -58,14 +57,6 @@ class Resources:
     def processes(self) -> int:
         """How many processes train one cell together."""
         return max(1, self.gpus or 1) * self.nodes
-
-    @property
-    def options(self) -> list[str]:
-        """The command line options for the values that are not the defaults."""
-        given = {each.name: getattr(self, each.name) for each in fields(self)}
-        changed = {n: v for n, v in given.items() if v != getattr(type(self), n)}
-        names = {"minutes": "time"}
-        return [word for n, v in changed.items() for word in (f"--{names.get(n, n)}", str(v))]
 
 
 @dataclass

@@ -119,12 +119,7 @@ class ParentRun:
         self._try(lambda: self.client.log_artifact(self.id, str(path)))
 
     def tag_child(self, name: str, tag: str) -> None:
-        """Set a tag of a child run to true.
-
-        Args:
-            name: of the child run.
-            tag: the tag's name.
-        """
+        """Set a tag of the child run called ``name`` to true."""
 
         def set_tag() -> None:
             experiment = self.client.get_run(self.id).info.experiment_id
@@ -145,7 +140,10 @@ class ParentRun:
         """Send something to the store; if that fails, warn and go on."""
         if not self.recorded:
             return
+        from ..tracking.store import without_password
+
         try:
             send()
         except Exception as error:
-            logger.warning(f"MLflow did not record everything: {one_line(error, 200)}")
+            reason = without_password(one_line(error, None))[:200]
+            logger.warning(f"MLflow did not record everything: {reason}")

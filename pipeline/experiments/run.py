@@ -52,8 +52,7 @@ def run_plan(
             print(*work.steps, sep="\n")
         return 0
     check_configs(cells)
-    command = make_command("run", path, output, resources)
-    with open_session("experiment", plan, path, cells[0], folder, command, resources) as session:
+    with open_session("experiment", plan, path, cells[0], folder, resources) as session:
         tags = session.parent.tags
         works = [(cell, make_work(cell, folder, resources, tags)) for cell in cells]
         return run_cells(works, resources, session)
@@ -101,7 +100,7 @@ def run_cells(works: list[tuple[Cell, Work]], resources: Resources, session: Ses
     for work in failed:
         show_failure(board, work)
     if failed:
-        board.say(f"To try the failed ones again: {session.command}")
+        board.say(f"To try the failed ones again: {make_command()}")
     elif parent.recorded:
         board.say(f"To compare: python -m pipeline compare --parent {parent.id}{parent.options}")
     return len(failed)

@@ -16,7 +16,7 @@ from .jobs import Job, Resources
 from .plan import Plan, Search, read_plan
 from .progress import Board, measure_progress, read_history
 from .run import check_configs
-from .session import Session, make_command, open_session, show_failure
+from .session import Session, open_session, show_failure
 from .study import find_best, open_study, read_values, sample_values
 from .work import Work, training_step
 
@@ -51,10 +51,9 @@ def search_plan(path: Path, *, output: Path | None = None, resources: Resources)
     settings = {**cell.settings(processes=resources.processes), "search": search}
     check_unchanged(folder, settings)
     check_configs([cell])
-    command = make_command("search", path, output, resources)
     if resources.cluster == "slurm" and resources.jobs is None:
         resources = replace(resources, jobs=1)
-    with open_session("search", plan, path, cell, folder, command, resources) as session:
+    with open_session("search", plan, path, cell, folder, resources) as session:
         write_json(folder / SETTINGS, settings)
         return Trials(plan.search, cell, folder, resources, session).run()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,12 +27,10 @@ class Session:
     Attributes:
         cluster: runs the works.
         parent: the MLflow run that their runs belong to.
-        command: starts the same again.
     """
 
     cluster: Cluster
     parent: ParentRun
-    command: str
 
     def run(
         self,
@@ -50,13 +49,13 @@ class Session:
                 self.parent.end("KILLED" if stopped else "FAILED")
                 alive = self.cluster.outlives and not isinstance(reason, KeyboardInterrupt)
                 what = "Slurm's jobs go on" if alive else "stopped"
-                board.say(f"{what}. To go on: {self.command}", style="yellow")
+                board.say(f"{what}. To go on: {make_command()}", style="yellow")
                 raise
 
 
 @contextmanager
 def open_session(
-    kind: str, plan: Plan, path: Path, cell: Cell, folder: Path, command: str, resources: Resources
+    kind: str, plan: Plan, path: Path, cell: Cell, folder: Path, resources: Resources
 ) -> Iterator[Session]:
     """Lock a folder, copy the plan into it, and open its MLflow run; see ``ParentRun``.
 
@@ -75,14 +74,12 @@ def open_session(
     with lock:
         cluster = make_cluster(resources)
         shutil.copyfile(path, folder / "plan.json")
-        yield Session(cluster, ParentRun(kind, plan, path, cell, folder), command)
+        yield Session(cluster, ParentRun(kind, plan, path, cell, folder))
 
 
-def make_command(verb: str, path: Path, output: Path | None, resources: Resources) -> str:
-    """The command line that starts an experiment or a search again."""
-    place = ["--output", str(output)] if output else []
-    words = ["python", "-m", "pipeline", "experiment", verb, str(path), *place]
-    return shlex.join([*words, *resources.options])
+def make_command() -> str:
+    """The command line that this process was started with, which resumes what it began."""
+    return shlex.join(["python", "-m", "pipeline", *sys.argv[1:]])
 
 
 def show_failure(board: Board, work: Work, reason: str = "") -> None:

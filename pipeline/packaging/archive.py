@@ -1,4 +1,4 @@
-"""Zip archives with the same bytes for the same content, and careful reading of others'."""
+"""Zip archives: the same content gives the same bytes, and a stranger's is read with care."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ MOST_FILES = 1000
 BEFORE_ZIP = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can state
 
 
-def sha256(content: bytes) -> str:
+def digest_bytes(content: bytes) -> str:
+    """SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
-def manifest(files: Mapping[str, bytes]) -> bytes:
-    """The size and SHA-256 of every file, as JSON."""
+def make_manifest(files: Mapping[str, bytes]) -> bytes:
+    """Write the size and SHA-256 of every file as JSON."""
     listed = {
-        name: {"bytes": len(content), "sha256": sha256(content)}
+        name: {"bytes": len(content), "sha256": digest_bytes(content)}
         for name, content in sorted(files.items())
     }
     return json.dumps({"files": listed}, indent=4).encode() + b"\n"
 
 
 def write_archive(path: Path, name: str, files: Mapping[str, bytes]) -> None:
-    """Write files into a zip, all inside the folder ``name``, with their manifest.
+    """Write files and their manifest into a zip, all in the folder ``name``.
 
     Order, times and modes are fixed, so that the bytes depend on names and contents alone.
     """
-    content = {**files, MANIFEST: manifest(files)}
-    with path.open("wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+    content = {**files, MANIFEST: make_manifest(files)}
+    with zipfile.ZipFile(path, "w") as archive:
         for each in sorted(content):
             entry = zipfile.ZipInfo(f"{name}/{each}", BEFORE_ZIP)
             entry.create_system = 3  # Unix, wherever it is written
@@ -48,42 +49,43 @@ def write_archive(path: Path, name: str, files: Mapping[str, bytes]) -> None:
 
 
 def read_archive(path: Path) -> tuple[str, dict[str, bytes]]:
-    """The folder's name and the files of an archive, if it is what its manifest says.
+    """Read an archive and check it against its manifest; nothing is written to disk.
 
-    Nothing is written anywhere before all of it is checked.
+    Returns:
+        the name of the folder in it, and the files by their path in this folder.
 
     Raises:
-        InputError: not a zip; a name that leads out of its folder, twice or is a link; more than
-            it may hold; a file that differs from the manifest, is missing there, or beside it.
+        InputError: the file is not a zip, is dangerous to unpack, or differs from its manifest.
     """
     try:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; give the archive.") from None
+        raise InputError(f"{path}: there is no such file; give an archive.") from None
     except Exception as error:  # zipfile raises about anything on a damaged archive
-        raise InputError(f"{path}: it is no zip archive ({error}); package it again.") from None
+        raise InputError(f"{path}: it is not a zip archive ({error}); package it again.") from None
     with archive:
         check_entries(path, archive.infolist())
-        entries = [each for each in archive.infolist() if not each.is_dir()]
         files = {}
-        for each in entries:
+        for each in archive.infolist():
+            if each.is_dir():
+                continue
             try:
                 with archive.open(each) as stream:
-                    content = stream.read(each.file_size + 1)
+                    files[each.filename] = stream.read(each.file_size + 1)
             except Exception as error:
-                raise InputError(f"{path}: {each.filename} cannot be read ({error}).") from None
-            files[each.filename] = content
-    tops = {name.split("/")[0] for name in files}
+                raise InputError(
+                    f"{path}: {each.filename} cannot be read ({error}); package it again."
+                ) from None
+    tops = sorted({name.partition("/")[0] for name in files})
     if len(tops) != 1:
-        raise InputError(f"{path}: it holds {sorted(tops)}, not one folder; package it again.")
-    (top,) = tops
+        raise InputError(f"{path}: it holds {tops}, not one folder; package it again.")
     inside = {name.partition("/")[2]: content for name, content in files.items()}
     check_manifest(path, inside)
-    return top, inside
+    return tops[0], inside
 
 
 def check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
-    """Refuse what an unpacking program could be tricked with."""
+    """Refuse entries that could trick an unpacking program."""
     fault = f"{path}: do not unpack it"
     if len(entries) > MOST_FILES or sum(each.file_size for each in entries) > LARGEST:
         raise InputError(f"{fault}; it holds more than {LARGEST} bytes or {MOST_FILES} files.")
@@ -102,36 +104,32 @@ def check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
             raise InputError(f"{fault}; its entry {each.orig_filename!r} leads out of the folder.")
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise InputError(f"{fault}; its entry {name!r} is a link or a device.")
-        # A file system without upper and lower case would let one overwrite the other.
+        # Where upper and lower case are the same, one would overwrite the other.
         if name.casefold() in seen:
             raise InputError(f"{fault}; it holds {name!r} twice.")
         seen.add(name.casefold())
 
 
 def check_manifest(path: Path, files: Mapping[str, bytes]) -> None:
-    """Compare the files with what the manifest says of them."""
+    """Refuse files that differ from the manifest."""
     if MANIFEST not in files:
         raise InputError(f"{path}: it has no {MANIFEST}; package it again.")
     try:
         listed = json.loads(files[MANIFEST])["files"]
         expected = {name: entry["sha256"] for name, entry in listed.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: its {MANIFEST} cannot be read ({error}).") from None
-    found = {name: sha256(content) for name, content in files.items() if name != MANIFEST}
+        raise InputError(
+            f"{path}: its {MANIFEST} cannot be read ({error}); package it again."
+        ) from None
+    found = {name: digest_bytes(files[name]) for name in files if name != MANIFEST}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
-            state = (
-                "is not in the manifest"
-                if name not in expected
-                else "is missing"
-                if name not in found
-                else "is not what the manifest says"
-            )
-            raise InputError(f"{path}: {name} {state}; it was changed after it was made.")
+            state = "missing" if name not in found else "changed" if name in expected else "added"
+            raise InputError(f"{path}: {name} was {state} after packaging; package it again.")
 
 
 def unpack(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write files that were read and checked."""
+    """Write files, already checked, into a folder."""
     for name, content in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A bundle and its trained weights, put together, checked and written as one archive."""
+"""Put a bundle and its trained weights together, check them, and write them as one archive."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..bundle.configs import Config
 from ..errors import InputError, one_line
 from ..files import read_json, replacing
 from .archive import WEIGHTS, write_archive
-from .card import packaged_card
-from .code import scripts
-from .configs import packaged_inference, packaged_training
-from .metadata import packaged_metadata
+from .card import make_card
+from .code import collect_modules
+from .configs import make_inference_config, make_training_config
+from .metadata import make_metadata
 from .source import Trained, open_trained
-from .zoo import check_name, large_files
+from .zoo import LARGE_FILES, check_name, make_large_files
 
 if TYPE_CHECKING:
     import torch
@@ -37,30 +37,30 @@ def package(
     weights_url: str | None = None,
     overwrite: bool = False,
 ) -> list[tuple[str, str]]:
-    """Make a package, and check it, before it stands at ``output``.
+    """Make a package, check it, and only then write it to ``output``.
 
     Args:
         bundle: the bundle's folder.
         output: the archive, ``.zip``.
         checkpoint: see :func:`pipeline.packaging.source.open_trained`.
-        name: folder in the archive, by which MONAI Label calls it; None for the bundle's.
+        name: folder in the archive, and MONAI Label's name of the model; None for the bundle's.
         version: of the package; None for the bundle's.
         change: line of the changelog for this version.
-        tracking_uri: MLflow's store; None for its own choice.
-        overlays: config files of a training that left no ``config.json`` beside its weights,
-            such as ``networks/unet.json``, laid over ``train.json``.
+        tracking_uri: of the MLflow store; None for MLflow's default.
+        overlays: config files after ``train.json``, such as ``networks/unet.json``, for a
+            training that left no ``config.json`` beside its weights.
         exports: any of ``"onnx"`` and ``"torchscript"``.
-        weights_url: where the weights will be found; they then lie beside the archive, which
-            names the address in ``large_files.yml``, as MONAI's model zoo wants large ones.
+        weights_url: where the weights will be. They are written beside the archive, which names
+            this address in ``large_files.yml``, as MONAI's model zoo wants it for large ones.
         overwrite: replace ``output``.
 
     Returns:
         what was checked, each with its result.
 
     Raises:
-        InputError: something does not fit together, or a check has failed.
+        InputError: the parts do not fit together, or a check failed.
     """
-    from .check import check
+    from .check import check_package
 
     name = name or bundle.resolve().name
     check_name(name)
@@ -69,17 +69,16 @@ def package(
     beside = output.with_name(f"{output.stem}_model.pt")
     for path in [output, *([beside] if weights_url else [])]:
         if path.exists() and not overwrite:
-            raise InputError(f"output {path}: it exists; give another, or --overwrite.")
+            raise InputError(f"output {path}: it already exists; give another, or --overwrite.")
     with open_trained(checkpoint, tracking_uri=tracking_uri) as source:
         if overlays:
             source.config = Config.read(bundle / "configs/train.json", *overlays).content
-        files, reference = contents(
-            bundle, name, source, version=version, change=change, exports=exports
-        )
-        results = check(files, name, reference=reference)
+        options = {"version": version, "change": change, "exports": exports}
+        files, reference = package_files(bundle, name, source, **options)
+        results = check_package(files, name, reference=reference)
     weights = files[WEIGHTS]
     if weights_url:
-        files["large_files.yml"] = large_files({WEIGHTS: files.pop(WEIGHTS)}, weights_url)
+        files[LARGE_FILES] = make_large_files({WEIGHTS: files.pop(WEIGHTS)}, weights_url)
     with replacing(output, sync=True) as temporary:
         write_archive(temporary, name, files)
         if weights_url:
@@ -87,7 +86,7 @@ def package(
     return results
 
 
-def contents(
+def package_files(
     bundle: Path,
     name: str,
     source: Trained,
@@ -96,25 +95,29 @@ def contents(
     change: str | None = None,
     exports: Sequence[str] = (),
 ) -> tuple[dict[str, bytes], tuple[dict[str, Any], Path]]:
-    """The files of a package, and the inference config and weights that it is made of."""
+    """Make the files of a package; see :func:`package`.
+
+    Returns:
+        their contents by path, and the inference config and weights that they are made from.
+    """
     fix = "give the folder of a bundle."
     train, inference = (
-        Config.read(bundle / "configs" / f"{name}.json", fix=fix) for name in ("train", "inference")
+        Config.read(bundle / "configs" / f"{each}.json", fix=fix) for each in ("train", "inference")
     )
-    multi_gpu = read_json(bundle / "configs/multi_gpu.json", fix)
+    multi_gpu = read_json(bundle / "configs/multi_gpu.json", fix)  # an overlay of train.json
     training = train.as_trained(source.config)
     own = inference.as_trained(training.content)
     network, state = read_network(training, source)
-    packaged = packaged_inference(own)
-    metadata = packaged_metadata(
+    packaged = Config(make_inference_config(own))
+    metadata = make_metadata(
         read_json(bundle / "configs/metadata.json", fix),
-        inference=Config(packaged),
+        inference=packaged,
         training=training,
         source=source,
         version=version,
         change=change,
     )
-    card = packaged_card(
+    card = make_card(
         (bundle / "docs/README.md").read_text(),
         name=name,
         metadata=metadata,
@@ -124,33 +127,36 @@ def contents(
     )
     jsons = {
         "metadata": metadata,
-        "train": packaged_training(training, name),
-        "inference": packaged,
-        # The one name under which MONAI Label looks for it on a machine with several GPUs.
+        "train": make_training_config(training, name),
+        "inference": packaged.content,
+        # MONAI Label looks for this name on a machine with several GPUs.
         "multi_gpu_train": multi_gpu,
     }
-    files = {f"configs/{each}.json": as_json(content) for each, content in jsons.items()}
+    files = {
+        f"configs/{each}.json": json.dumps(content, indent=4, ensure_ascii=False).encode() + b"\n"
+        for each, content in jsons.items()
+    }
     for each in ("configs/logging.conf", "LICENSE", "docs/data_license.txt"):
         files[each] = (bundle / each).read_bytes()
     files["docs/README.md"] = card.encode()
-    files |= scripts(
+    files |= collect_modules(
         [training.content, own.content, multi_gpu, "pipeline.engines.UpdateModel"]
     )
-    files[WEIGHTS] = as_bytes(state)
+    files[WEIGHTS] = save_weights(state)
     if exports:
-        from .exports import exported
+        from .exports import export_network
 
-        files |= exported(network, metadata, Config(packaged), kinds=exports)
+        files |= export_network(network, metadata, packaged, kinds=exports)
     return files, (own.content, source.weights)
 
 
 def read_network(
     training: Config, source: Trained
 ) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
-    """The network of a config with the weights in it, and these as plain tensors on the CPU.
+    """Build the network of a config with its weights, and copy these as plain CPU tensors.
 
     Raises:
-        InputError: the checkpoint is no state dictionary, or another network's.
+        InputError: the checkpoint is not a state dictionary, or that of another network.
     """
     import torch
 
@@ -160,21 +166,16 @@ def read_network(
         network = training.built("network_def")
         network.load_state_dict(state)
     except Exception as error:  # a file may hold anything
-        reason = one_line(error)
-        hint = "" if source.config else ", or give its --config, since no config.json is beside it"
+        hint = "" if source.config else ", or its overlays as --config, as it has no config.json"
         raise InputError(
             f"checkpoint {source.weights}: it is not the state dictionary of this bundle's "
-            f"network; give another{hint} ({reason})."
+            f"network; give another{hint} ({one_line(error)})."
         ) from None
     return network.eval(), state
 
 
-def as_json(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, indent=4, ensure_ascii=False).encode() + b"\n"
-
-
-def as_bytes(state: Mapping[str, torch.Tensor]) -> bytes:
-    """The same bytes for the same tensors, whichever file they came from."""
+def save_weights(state: Mapping[str, torch.Tensor]) -> bytes:
+    """Save tensors so that the same ones give the same bytes, whichever file they came from."""
     import torch
 
     stream = io.BytesIO()

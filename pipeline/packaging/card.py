@@ -1,4 +1,4 @@
-"""The model card of a package: the bundle's own, with what holds for these weights alone."""
+"""The model card of a package: the bundle's own, with the numbers of these weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ..bundle.configs import Config, is_plain
 from ..bundle.ids import Role, row
 from ..evaluation.metrics import unit_of
-from .code import renamed
+from .code import rename_project
 from .source import Trained
 
 SECTIONS = (
@@ -24,7 +24,7 @@ SECTIONS = (
 )
 
 
-def packaged_card(
+def make_card(
     card: str,
     *,
     name: str,
@@ -33,39 +33,39 @@ def packaged_card(
     source: Trained,
     parameters: int,
 ) -> str:
-    """The card with its sections on network, training, performance and commands made anew.
+    """Rewrite four sections of the bundle's ``docs/README.md`` for the weights of a package.
 
     Args:
-        card: the bundle's ``docs/README.md``.
+        card: content of the file.
         name: the package's folder.
         metadata: of the package.
-        training: config of the training.
-        source: the weights.
-        parameters: the network's.
+        training: its config.
+        source: the weights, with their evaluations.
+        parameters: how many the network has.
     """
     made = {
-        "Network": network(metadata, training, parameters),
-        "Training configuration": options(training),
+        "Network": describe_network(metadata, training, parameters),
+        "Training configuration": list_options(training),
         "Performance": performance(source),
-        "Commands": commands(name),
+        "Commands": list_commands(name),
     }
     parts = re.split(r"(?m)^(#{1,2} .*)$", card)
     text = parts[0]
     for heading, body in zip(parts[1::2], parts[2::2], strict=True):
         title = heading.lstrip("# ").strip()
         if title in made:
-            # What the bundle tells of its output has no number of a training in it.
+            # The bundle's text on its output does not depend on the training.
             output = re.search(r"(?ms)^### Output\n.*?(?=^#|\Z)", body)
-            body = f"\n\n{made[title].rstrip()}\n"
+            body = f"\n\n{made[title].rstrip()}\n\n"
             if title == "Network" and output:
-                body += f"\n{output[0].rstrip()}\n"
-            body += "\n"
+                body += f"{output[0].rstrip()}\n\n"
         text += heading + body
-    # A link that leaves the bundle leads nowhere any more.
-    return renamed(re.sub(r"\[([^\]]*)\]\((?:\.\./)+[^)]*\)", r"\1", text)).rstrip() + "\n"
+    # Links to files outside of the bundle become plain text.
+    text = re.sub(r"\[([^\]]*)\]\((?:\.\./)+[^)]*\)", r"\1", text)
+    return rename_project(text).rstrip() + "\n"
 
 
-def network(metadata: Mapping[str, Any], training: Config, parameters: int) -> str:
+def describe_network(metadata: Mapping[str, Any], training: Config, parameters: int) -> str:
     image = metadata["network_data_format"]["inputs"]["image"]
     size = " x ".join(map(str, image["spatial_shape"]))
     kind = training.get("network_def")["_target_"]
@@ -75,8 +75,8 @@ def network(metadata: Mapping[str, Any], training: Config, parameters: int) -> s
     )
 
 
-def options(training: Config) -> str:
-    """Every plain value that the training had."""
+def list_options(training: Config) -> str:
+    """The table of the plain values that decide the model."""
     rows = [
         f"| `{name}` | `{training.built(name)}` |"
         for name, value in training.content.items()
@@ -121,19 +121,19 @@ def interval(summary: Mapping[str, Any]) -> str:
     return "" if low is None else f"{low:.4g} to {high:.4g}"
 
 
-def commands(name: str) -> str:
-    return f"""Segment a folder of images, from inside the folder `{name}`:
+def list_commands(name: str) -> str:
+    return f"""Segment a folder of images, from the folder `{name}`:
 
 ```bash
 python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES
 ```
 
-Train on from these weights, with a `datalist.json` in the dataset's folder; better weights replace
+Continue the training on a dataset whose folder has a `datalist.json`; better weights replace
 `models/model.pt`:
 
 ```bash
 python -m monai.bundle run --config_file configs/train.json --dataset_dir DATASET
 ```
 
-In MONAI Label, put the folder into `model/` of the `monaibundle` app and name it with
+For MONAI Label, put the folder into `model/` of the app `monaibundle`, and start the server with
 `--conf models {name}`."""

@@ -1,4 +1,4 @@
-"""``python -m pipeline package``: make a package of a bundle, or check one."""
+"""``python -m pipeline package``: make, check and serve packages of trained bundles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import InputError
 
 
 class Group(typer.core.TyperGroup):
-    """``package BUNDLE`` means ``package build BUNDLE``."""
+    """Read ``package BUNDLE`` as ``package build BUNDLE``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, "--help"}:
@@ -25,7 +25,7 @@ class Group(typer.core.TyperGroup):
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="Make a package of a bundle and trained weights, for MONAI Label and others.",
+    help="Package a bundle with trained weights, for MONAI Label and others.",
 )
 
 
@@ -35,21 +35,21 @@ def build(
     checkpoint: Annotated[
         str,
         typer.Option(
-            help="A model.pt, beside what its training left there; runs:/ID or "
-            "models:/NAME@champion of MLflow."
+            help="A model.pt in the folder of its training; runs:/ID or models:/NAME@champion of "
+            "MLflow."
         ),
     ],
-    output: Annotated[Path, typer.Option(help="The archive to make, a .zip.")],
+    output: Annotated[Path, typer.Option(help="Archive to make, a .zip.")],
     name: Annotated[
-        str, typer.Option(help="Folder in the archive, by which MONAI Label calls the model.")
+        str, typer.Option(help="Folder in the archive, and the model's name in MONAI Label.")
     ] = "",
-    version: Annotated[str, typer.Option(help="Such as 0.2.0 [default: the bundle's].")] = "",
+    version: Annotated[str, typer.Option(help="Such as 0.2.0 (default: the bundle's).")] = "",
     change: Annotated[str, typer.Option(help="What is new in this version.")] = "",
     config: Annotated[
         list[Path] | None,
         typer.Option(
-            help="An overlay that the training had, if no config.json is beside the checkpoint; "
-            "may be given several times."
+            help="Overlay of the training, if there is no config.json beside the checkpoint; may "
+            "be given several times."
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Add exports/model.onnx.")] = False,
@@ -58,14 +58,14 @@ def build(
     ] = False,
     weights_url: Annotated[
         str,
-        typer.Option(help="Leave the weights beside the archive, to be found at this address."),
+        typer.Option(help="Write the weights beside the archive, which names this address."),
     ] = "",
     tracking_uri: Annotated[
         str, typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, else MLflow's own).")
     ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the archive.")] = False,
 ) -> None:
-    """Package the folder BUNDLE with trained weights; the word `build` may be left out."""
+    """Package the folder BUNDLE with trained weights; you may leave out the word `build`."""
     from .build import package
 
     exports = [kind for kind, wanted in (("onnx", onnx), ("torchscript", torchscript)) if wanted]
@@ -82,46 +82,47 @@ def build(
         weights_url=weights_url or None,
         overwrite=overwrite,
     )
-    show(results, output)
+    show_results(results, output)
 
 
 @app.command()
 def verify(archive: Path) -> None:
-    """Check ARCHIVE: unchanged, harmless to unpack, complete, and able to run by itself."""
-    from .check import verify as check_archive
+    """Check that ARCHIVE is unchanged, safe to unpack and complete, and that it runs by itself."""
+    from .check import verify_archive
 
-    show(check_archive(archive), archive)
+    show_results(verify_archive(archive), archive)
 
 
 @app.command()
 def serve(
     archives: list[Path],
-    studies: Annotated[str, typer.Option(help="Folder of images, or address of a DICOMweb.")],
+    studies: Annotated[str, typer.Option(help="Folder of images, or a DICOMweb server's address.")],
     app_: Annotated[
         Path, typer.Option("--app", help="Folder of the server: its app, models and records.")
     ] = Path("runs/label"),
     environment: Annotated[
-        Path, typer.Option(help="Virtual environment with MONAI Label, from `make .venv-label`.")
+        Path,
+        typer.Option(help="Environment with MONAI Label; `make .venv-label` makes it."),
     ] = Path(".venv-label"),
     host: str = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="OHIF works on 8000 alone.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="OHIF only works on 8000.")] = 8000,
 ) -> None:
     """Serve packages to 3D Slicer and OHIF by MONAI Label, until Ctrl-C."""
     from .label_server import LabelServer, make_app
 
     if "://" not in studies and not Path(studies).is_dir():
-        raise InputError(f"studies {studies}: there is no such folder; give one of images.")
+        raise InputError(f"studies {studies}: there is no such folder; give a folder of images.")
     models = make_app(environment, archives, app_)
     studies = studies if "://" in studies else str(Path(studies).absolute())
     log = app_ / "server.log"
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # the server would live on
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # otherwise the server would go on
         signal.signal(ending, signal.default_int_handler)
-    typer.echo(f"starting MONAI Label, which takes half a minute; it writes {log}")
+    typer.echo(f"starting MONAI Label, which takes half a minute; its log is {log}")
     with LabelServer(environment, app_, studies, models, host=host, port=port, log=log) as server:
         typer.echo(
             f"{server.url} serves {', '.join(models)}\n"
-            f"3D Slicer: module MONAI Label, server {server.url}, Next Sample, Run\n"
-            f"OHIF, for a DICOMweb server's studies: {server.url}/ohif/\n"
+            f"3D Slicer: open the module MONAI Label, connect to {server.url}, Next Sample, Run\n"
+            f"OHIF, for studies of a DICOMweb server: {server.url}/ohif/\n"
             f"retrainings in MLflow: {server.environ['MLFLOW_TRACKING_URI']}\n"
             "Ctrl-C stops it"
         )
@@ -130,10 +131,10 @@ def serve(
         except KeyboardInterrupt:
             typer.echo("stopped")
         else:
-            raise InputError(f"the server ended by itself, exit status {status}; see {log}.")
+            raise InputError(f"the server ended with exit status {status}; see {log}.")
 
 
-def show(results: list[tuple[str, str]], archive: Path) -> None:
+def show_results(results: list[tuple[str, str]], archive: Path) -> None:
     table = Table("check", "result")
     for row in results:
         table.add_row(*row)

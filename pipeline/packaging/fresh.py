@@ -1,8 +1,8 @@
-"""Run a package the way its users will. Started by its path, in an interpreter of its own.
+"""Run a package as its users will: started by path, in a Python process of its own.
 
 ``python -P fresh.py ROOT WORK`` reads ``WORK/given.json`` and writes ``WORK/found.json``: for each
-check its result in words, or what went wrong. It imports nothing of this project, and forbids the
-package to.
+check whether it passed, and its result or error as text. It does not import this project, and
+hides it from the package.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class WithoutProject:
             raise ModuleNotFoundError(f"{name}: it is not in the package")
 
 
-def schema(root: Path, given: dict) -> str:
+def check_schema(root: Path, given: dict) -> str:
     """The metadata fit the schema of MONAI bundles."""
     from monai.bundle import verify_metadata
 
     verify_metadata(meta_file=str(root / "configs/metadata.json"), filepath=given["schema"])
-    return "metadata.json fits it"
+    return "metadata.json fits"
 
 
-def weights(root: Path, given: dict) -> str:
+def check_weights(root: Path, given: dict) -> str:
     """``model.pt`` holds tensors only, exactly those of the network."""
     import torch
 
@@ -36,20 +36,12 @@ def weights(root: Path, given: dict) -> str:
     others = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
     if others:
         raise ValueError(f"model.pt holds more than tensors: {others[:3]}")
-    network(root).load_state_dict(state)
-    return f"{len(state)} tensors, all of the network and no other"
+    build_network(root).load_state_dict(state)
+    return f"{len(state)} tensors, exactly those of the network"
 
 
-def network(root: Path):
-    from monai.bundle import ConfigParser
-
-    return ConfigParser(
-        json.loads((root / "configs/inference.json").read_text())
-    ).get_parsed_content("network_def")
-
-
-def in_out(root: Path, given: dict) -> str:
-    """The network takes and gives what the metadata say."""
+def check_in_out(root: Path, given: dict) -> str:
+    """The network's input and output are those of the metadata."""
     from monai.bundle import verify_net_in_out
 
     for name in ("train", "inference"):
@@ -59,86 +51,57 @@ def in_out(root: Path, given: dict) -> str:
             config_file=str(root / f"configs/{name}.json"),
             device="cpu",
         )
-    return "the network's input and output are those of metadata.json"
+    return "input and output are those of metadata.json"
 
 
-def logits(root: Path, given: dict) -> str:
-    """The network computes what the repository's does."""
+def check_logits(root: Path, given: dict) -> str:
+    """The network computes the logits of the repository's."""
     import torch
 
     if "logits" not in given:
-        return "not compared: the package has other code than this repository"
+        return "not compared: the package's code is not the repository's"
     reference = torch.load(given["logits"], weights_only=True)
-    module = network(root)
-    module.load_state_dict(torch.load(root / "models/model.pt", weights_only=True))
+    network = build_network(root)
+    network.load_state_dict(torch.load(root / "models/model.pt", weights_only=True))
     with torch.no_grad():
-        found = module.eval()(reference["input"])
+        found = network.eval()(reference["input"])
     torch.testing.assert_close(found, reference["logits"])
     return f"equal to the repository's, {list(found.shape)}"
 
 
-def inference(root: Path, given: dict) -> str:
-    """``inference.json`` has MONAI's properties and writes the repository's mask."""
-    from monai.bundle import ConfigWorkflow
-
-    workflow = ConfigWorkflow(
-        config_file=str(root / "configs/inference.json"),
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(root),
-        dataset_dir=str(Path(given["image"]).parent),
-        output_dir=given["output"],
-        device="cpu",
-    )
-    workflow.initialize()
-    if missing := workflow.check_properties():
-        raise ValueError(f"inference.json lacks {missing}")
-    workflow.run()
+def check_inference(root: Path, given: dict) -> str:
+    """``inference.json`` has MONAI's properties and writes the mask of the repository."""
+    ids = {"dataset_dir": str(Path(given["image"]).parent), "output_dir": given["output"]}
+    start_workflow(root, "inference", ids).run()
     (path,) = Path(given["output"]).iterdir()
-    return same(read(path), given)
+    return compare_mask(read_image(path), given)
 
 
-def training(root: Path, given: dict) -> str:
+def check_training(root: Path, given: dict) -> str:
     """``train.json`` has MONAI's properties when it is called as MONAI Label calls it."""
-    from monai.bundle import ConfigWorkflow
-
     cases = [{"image": given["image"], "label": given["label"]}]
-    workflow = ConfigWorkflow(
-        config_file=str(root / "configs/train.json"),
-        workflow_type="train",
-        logging_file=False,
-        **{
-            "bundle_root": str(root),
-            "device": "cpu",
-            "train#trainer#max_epochs": 1,
-            "train#dataset#data": cases,
-            "validate#dataset#data": cases,
-        },
-    )
-    workflow.initialize()
-    if missing := workflow.check_properties():
-        raise ValueError(f"train.json lacks {missing}")
-    for step in range(len(workflow.parser["run"]) - 1):  # all but the training itself
-        workflow.parser.get_parsed_content(f"run#{step}")
-    return "all that MONAI asks of it"
+    ids = {"train#trainer#max_epochs": 1}
+    ids |= {"train#dataset#data": cases, "validate#dataset#data": cases}
+    parser = start_workflow(root, "train", ids).parser
+    for step in range(len(parser["run"]) - 1):  # all but the training itself
+        parser.get_parsed_content(f"run#{step}")
+    return "all that MONAI asks for"
 
 
-def monai_label(root: Path, given: dict) -> str:
-    """The transforms one by one, with a path as ``image_path``, without ``SaveImaged``."""
+def check_monai_label(root: Path, given: dict) -> str:
+    """The transforms work one by one, with a path as ``image_path``, without ``SaveImaged``."""
     import torch
-    from monai.bundle import ConfigParser
     from monai.transforms import SaveImaged
 
-    config = json.loads((root / "configs/inference.json").read_text())
-    parser = ConfigParser({**config, "bundle_root": str(root), "device": "cpu"})
-    # In the inference's memory format, since another one rounds otherwise.
-    module = parser.get_parsed_content("network")
-    module.load_state_dict(torch.load(root / "models/model.pt", weights_only=True))
+    parser = parse_inference(root, bundle_root=str(root), device="cpu")
+    # In the inference's memory format, since rounding depends on it.
+    network = parser.get_parsed_content("network")
+    network.load_state_dict(torch.load(root / "models/model.pt", weights_only=True))
     item = {"image": given["image"], "image_path": given["image"]}
     for step in parser.get_parsed_content("preprocessing").transforms:
         item = step(item)
     with torch.no_grad():
-        out = parser.get_parsed_content("inferer")(item["image"][None], module.eval())
+        out = parser.get_parsed_content("inferer")(item["image"][None], network.eval())
     item["pred"] = out[0]
     for step in parser.get_parsed_content("postprocessing").transforms:
         item = item if isinstance(step, SaveImaged) else step(item)
@@ -147,11 +110,37 @@ def monai_label(root: Path, given: dict) -> str:
         raise ValueError(f"the mask is {mask.dtype}, not uint8")
     if item["image_path"] != given["image"]:
         raise ValueError("the preprocessing lost image_path")
-    # A picture goes without, a volume with its axis of channels.
-    return same(mask.T if mask.ndim == 2 else mask[0], given)
+    # A volume has a channel axis, a picture has none.
+    return compare_mask(mask.T if mask.ndim == 2 else mask[0], given)
 
 
-def read(path: Path):
+def parse_inference(root: Path, **ids):
+    from monai.bundle import ConfigParser
+
+    return ConfigParser({**json.loads((root / "configs/inference.json").read_text()), **ids})
+
+
+def build_network(root: Path):
+    return parse_inference(root).get_parsed_content("network_def")
+
+
+def start_workflow(root: Path, name: str, ids: dict):
+    """Initialize a config of the package, and check that it has MONAI's properties."""
+    from monai.bundle import ConfigWorkflow
+
+    workflow = ConfigWorkflow(
+        config_file=str(root / f"configs/{name}.json"),
+        workflow_type=name,
+        logging_file=False,
+        **{"bundle_root": str(root), "device": "cpu", **ids},
+    )
+    workflow.initialize()
+    if missing := workflow.check_properties():
+        raise ValueError(f"{name}.json lacks {missing}")
+    return workflow
+
+
+def read_image(path: Path):
     import numpy as np
 
     if path.suffix == ".png":
@@ -163,15 +152,15 @@ def read(path: Path):
     return np.asarray(nibabel.load(path).dataobj)
 
 
-def same(mask, given: dict) -> str:
+def compare_mask(mask, given: dict) -> str:
     """Compare a mask, ``(rows, columns)`` or ``(X, Y, Z)``, with the repository's."""
     import numpy as np
 
-    size = read(Path(given["label"])).shape
+    size = read_image(Path(given["label"])).shape
     if mask.shape != size:
         raise ValueError(f"the mask is {mask.shape}, the image {size}")
     if "mask" not in given:
-        return "a mask on the image's grid; not compared, since the package has other code"
+        return "on the image's grid; not compared: the package's code is not the repository's"
     expected = np.load(given["mask"])
     if not np.array_equal(mask, expected):
         raise ValueError(f"{int((mask != expected).sum())} of {mask.size} voxels differ")
@@ -179,13 +168,13 @@ def same(mask, given: dict) -> str:
 
 
 CHECKS = {
-    "schema": schema,
-    "weights": weights,
-    "network": in_out,
-    "logits": logits,
-    "inference": inference,
-    "training": training,
-    "MONAI Label": monai_label,
+    "schema": check_schema,
+    "weights": check_weights,
+    "network": check_in_out,
+    "logits": check_logits,
+    "inference": check_inference,
+    "training": check_training,
+    "MONAI Label": check_monai_label,
 }
 
 

@@ -1,4 +1,4 @@
-"""MONAI Label with its own app ``monaibundle``, in its own environment, serving packages."""
+"""Serve packages by MONAI Label, with its app ``monaibundle``, in its own environment."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .archive import MANIFEST, WEIGHTS, manifest, read_archive, unpack
+from .archive import MANIFEST, WEIGHTS, read_archive, unpack
 
 APP = "monaibundle"
-READY = 300  # s to answer its first request; half a minute on two free cores
+READY = 300  # s until the first answer, which takes half a minute on two free cores
 
 
 def make_app(environment: Path, archives: Sequence[Path], folder: Path) -> list[str]:
-    """Copy the server's app and unpack packages into its ``model`` folder.
+    """Copy the server's app, and unpack packages into its ``model`` folder.
 
-    A package that is there already stays as it is, for it may hold retrained weights.
+    A package that was unpacked before stays as it is, since it may hold retrained weights.
 
     Args:
         environment: virtual environment with MONAI Label.
         archives: the packages.
-        folder: of the app; made if it is not there.
+        folder: of the app; made if it does not exist.
 
     Returns:
         the names of the models.
 
     Raises:
-        InputError: no MONAI Label there; a package that is tampered with or comes without weights;
-            another version of a model under its name; a folder that holds something else.
+        InputError: MONAI Label is missing; a package was changed, has no weights, or is another
+            version of a model in the folder; or the folder holds something else.
     """
     contents = {archive: read_archive(archive) for archive in archives}
     for archive, (name, files) in contents.items():
@@ -45,45 +45,37 @@ def make_app(environment: Path, archives: Sequence[Path], folder: Path) -> list[
             raise InputError(f"{archive}: it has no {WEIGHTS}; package it without --weights-url.")
         there = folder / "model" / name
         own = there / MANIFEST
-        if there.exists() and not (own.is_file() and own.read_bytes() == manifest_of(files)):
+        if there.exists() and not (own.is_file() and own.read_bytes() == files[MANIFEST]):
             raise InputError(
-                f"{there}: it is another version than {archive}; give another --app, package it "
-                "with another --name, or move it away."
+                f"{there}: its version is not that of {archive}; give another --app, package with "
+                "another --name, or move the folder away."
             )
     names = [name for name, _ in contents.values()]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"{sorted(twice)}: two archives of this name; package with --name.")
+        raise InputError(f"{sorted(twice)}: two archives have this name; package with --name.")
     if not (folder / "main.py").exists():
         if folder.is_dir() and any(folder.iterdir()):
-            raise InputError(
-                f"{folder}: it holds something else than an app of MONAI Label; give another --app."
-            )
-        source = sample_app(environment)
-        shutil.copytree(source, folder, dirs_exist_ok=True)
+            raise InputError(f"{folder}: it is not an app of MONAI Label; give another --app.")
+        shutil.copytree(find_app(environment), folder, dirs_exist_ok=True)
     for name, files in contents.values():
         target = folder / "model" / name
         if not target.exists():
             temporary = target.with_name(f".{name}.tmp")
             shutil.rmtree(temporary, ignore_errors=True)
             unpack(files, temporary)
-            (temporary / MANIFEST).write_bytes(manifest_of(files))
             temporary.rename(target)
     return names
 
 
-def manifest_of(files: dict[str, bytes]) -> bytes:
-    return manifest({name: content for name, content in files.items() if name != MANIFEST})
-
-
-def sample_app(environment: Path) -> Path:
-    """Where an environment keeps the app; pip and uv put it in different places."""
+def find_app(environment: Path) -> Path:
+    """Find the app in an environment; pip and uv put it into different places."""
     for pattern in (
         f"monailabel/sample-apps/{APP}",
         f"lib/python*/site-packages/monailabel-*.data/data/monailabel/sample-apps/{APP}",
     ):
         for path in environment.glob(pattern):
             return path
-    raise InputError(f"environment {environment}: no MONAI Label in it; `make .venv-label`.")
+    raise InputError(f"environment {environment}: it has no MONAI Label; run `make .venv-label`.")
 
 
 class LabelServer:
@@ -95,11 +87,11 @@ class LabelServer:
         studies: folder of images, or the address of a DICOMweb server.
         models: names of the models to serve.
         host: address to listen on.
-        port: to listen on; OHIF works on 8000 alone.
+        port: to listen on; OHIF only works on 8000.
         log: file for what the server prints.
 
     Raises:
-        InputError: the port is taken, or the server ends before it answers.
+        InputError: the port is in use, or the server ends before it answers.
     """
 
     def __init__(
@@ -113,36 +105,37 @@ class LabelServer:
         port: int = 8000,
         log: Path,
     ) -> None:
-        environment, app = environment.absolute(), app.absolute()
+        binaries, app = environment.absolute() / "bin", app.absolute()
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
             except OSError as error:
                 raise InputError(f"{host}:{port}: {error.strerror}; give another --port.") from None
-        self.log = log
+        self.log, self.folder = log, app
         self.url = f"http://{host}:{port}"
         self.command = [
-            *(str(environment / "bin/python"), "-m", "monailabel.main", "start_server"),
+            *(str(binaries / "python"), "-m", "monailabel.main", "start_server"),
             *("--app", str(app), "--studies", studies),
             *("--conf", "models", ",".join(models)),
-            # Without these two it looks for models in the internet, and ends where there is none.
+            # Without these two it looks for models on the internet, and fails without one.
             *("--conf", "zoo_source", "local", "--conf", "sam2", "false"),
             *("--host", host, "--port", str(port)),
         ]
         own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-        self.environ = {name: value for name, value in os.environ.items() if name not in own}
-        # Where dcmqi is, which it calls for DICOM segmentations.
-        self.environ["PATH"] = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        self.environ["PYTHONUNBUFFERED"] = "1"
-        # Patients' images from a DICOMweb server, else in the user's home.
-        self.environ.setdefault("MONAI_LABEL_DICOMWEB_CACHE_PATH", str(app / "dicom"))
-        self.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{app / 'mlflow.db'}")
-        self.folder = app
+        self.environ = {
+            # Images of patients from a DICOMweb server; by default they go into the user's home.
+            "MONAI_LABEL_DICOMWEB_CACHE_PATH": str(app / "dicom"),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{app / 'mlflow.db'}",
+            **{name: value for name, value in os.environ.items() if name not in own},
+            # It calls dcmqi, which is in the environment, for DICOM segmentations.
+            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONUNBUFFERED": "1",
+        }
 
     def __enter__(self) -> LabelServer:
         with self.log.open("ab") as log:
-            # A session of its own, so that a training that it started ends with it.
+            # In a session of its own, so that the trainings that it started end with it.
             self.process = subprocess.Popen(
                 self.command,
                 cwd=self.folder,
@@ -163,7 +156,7 @@ class LabelServer:
         self.stop()
 
     def wait(self) -> dict[str, Any]:
-        """What the server says of itself, once it answers."""
+        """Wait until the server answers; returns what it says about itself."""
         end = time.monotonic() + READY
         while time.monotonic() < end and self.process.poll() is None:
             try:
@@ -171,10 +164,11 @@ class LabelServer:
                     return json.load(answer)
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.5)
-        last = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["no word"]
-        raise InputError(f"MONAI Label does not answer ({last[0][:300]}); see {self.log}.")
+        printed = self.log.read_text(errors="replace").strip().splitlines() or ["no output"]
+        raise InputError(f"MONAI Label does not answer ({printed[-1][:300]}); see {self.log}.")
 
     def stop(self) -> None:
+        """Stop the server and what it started."""
         for each, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
             try:
                 os.killpg(self.process.pid, each)

@@ -1,9 +1,9 @@
-"""Let torchvision be imported beside a torch without CUDA. Started by the server's own Python.
+"""Make ``import torchvision`` work beside a torch without CUDA; run by the server's own Python.
 
-A torchvision built for CUDA looks for operators that a torch for the CPU alone does not have, and
-fails at ``import torchvision``; MONAI Label imports it and never calls them. ``python
-label_torchvision.py``, where that is so, adds this module to the environment that runs it, to be
-loaded at each start: it declares the operators before torchvision is loaded.
+MONAI Label imports torchvision. A torchvision for CUDA needs operators, which MONAI Label never
+calls, that a torch for the CPU lacks. If the import fails for this reason, ``python
+label_torchvision.py`` adds this module to the environment. From then on Python loads it at each
+start, and it declares the operators before torchvision is loaded.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 NAME = Path(__file__).stem
 
 
-class Declare(importlib.abc.MetaPathFinder):
-    """An import hook that finds nothing, and acts when torchvision is looked for."""
+class DeclareOperators(importlib.abc.MetaPathFinder):
+    """An import hook that only acts when torchvision is imported."""
 
     def find_spec(self, name, path=None, target=None):
         if name == "torchvision":
@@ -48,4 +48,4 @@ def main() -> None:
 if __name__ == "__main__":
     main()
 else:
-    sys.meta_path.insert(0, Declare())
+    sys.meta_path.insert(0, DeclareOperators())

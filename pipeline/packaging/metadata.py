@@ -12,7 +12,7 @@ from ..errors import InputError
 from .source import Trained
 
 
-def packaged_metadata(
+def make_metadata(
     metadata: Mapping[str, Any],
     *,
     inference: Config,
@@ -21,75 +21,73 @@ def packaged_metadata(
     version: str | None = None,
     change: str | None = None,
 ) -> dict[str, Any]:
-    """The bundle's metadata with the versions, shapes, labels and numbers of a package.
+    """Add the versions, shapes, labels and numbers of a package to the bundle's metadata.
 
     Args:
         metadata: content of the bundle's ``metadata.json``.
         inference: config of the inference.
         training: config of the training.
-        source: the weights.
-        version: the package's; None for the bundle's.
-        change: what is new in this version, for the changelog.
+        source: the weights, with their evaluations.
+        version: of the package; None for the bundle's.
+        change: its line of the changelog, unless it has one.
 
     Raises:
-        InputError: a version without a line in the changelog.
+        InputError: the changelog has no line for the version.
     """
     version = version or metadata["version"]
     changelog = {**metadata["changelog"], **({version: change} if change else {})}
     if version not in changelog:
         raise InputError(f"version {version}: say what is new in it with --change.")
-    names = labels(metadata, inference=inference, training=training)
-    shape = [int(size) for size in inference.built("roi_size")]
+    size = {"spatial_shape": [int(size) for size in inference.built("roi_size")]}
     formats = metadata["network_data_format"]
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
-    channels = len(region_values(inference))
+    values = read_region_values(inference)
+    labels = name_labels(formats, values, training.built("regions"))
     return {
         **metadata,
         "version": version,
         "changelog": changelog,
-        "monai_version": version_of("monai"),
-        "pytorch_version": version_of("torch"),
-        "numpy_version": version_of("numpy"),
+        "monai_version": find_version("monai"),
+        "pytorch_version": find_version("torch"),
+        "numpy_version": find_version("numpy"),
         "required_packages_version": {
-            name: version_of(name) for name in metadata["required_packages_version"]
+            name: find_version(name) for name in metadata["required_packages_version"]
         },
-        "eval_metrics": numbers(source),
+        "eval_metrics": collect_metrics(source),
         **({"training": source.origin} if source.origin else {}),
         "network_data_format": {
-            "inputs": {"image": {**image, "spatial_shape": shape}},
-            # MONAI Label takes the labels of its masks from here.
+            "inputs": {"image": {**image, **size}},
+            # MONAI Label takes the labels of its masks from channel_def.
             "outputs": {
-                "pred": {
-                    **pred,
-                    "spatial_shape": shape,
-                    "num_channels": channels,
-                    "channel_def": names,
-                }
+                "pred": {**pred, **size, "num_channels": len(values), "channel_def": labels}
             },
         },
     }
 
 
-def labels(metadata: Mapping[str, Any], *, inference: Config, training: Config) -> dict[str, str]:
-    """The names of the values in an index mask, by value, ``{"0": "background", ...}``.
+def name_labels(
+    formats: Mapping[str, Any], values: list[int], regions: list[str]
+) -> dict[str, str]:
+    """Name the values of an index mask, as ``{"0": "background", ...}``.
 
-    A region's own part is named in ``post_processed_outputs`` of the bundle's metadata, or else
-    like the region.
+    Args:
+        formats: ``network_data_format`` of the bundle. Its ``post_processed_outputs`` names the
+            part of a region that is in no inner one; without a name it has that of the region.
+        values: of these parts, the outermost first.
+        regions: their names, in the same order.
     """
-    outputs = metadata["network_data_format"].get("post_processed_outputs", {})
-    named = outputs.get("pred", {}).get("channel_def", {})
-    values = region_values(inference)
-    regions = training.built("regions")
     if len(regions) != len(values):
         raise InputError(
-            f"regions {regions}: the bundle's masks have the values {values}, not as many; train "
-            "and package with the same bundle."
+            f"regions {regions}: the bundle's masks have the values {values}, so the numbers "
+            "differ; train and package with the same bundle."
         )
-    own = zip(values, regions, strict=True)
-    return {"0": "background", **{str(v): named.get(str(v), region) for v, region in own}}
+    outputs = formats.get("post_processed_outputs", {})
+    named = outputs.get("pred", {}).get("channel_def", {})
+    parts = zip(map(str, values), regions, strict=True)
+    return {"0": "background", **{value: named.get(value, region) for value, region in parts}}
 
 
-def region_values(inference: Config) -> list[int]:
+def read_region_values(inference: Config) -> list[int]:
     """The value of each region's own part in an index mask, outermost first."""
     for place, step in enumerate(inference.get("postprocessing")["transforms"]):
         if isinstance(step, Mapping) and str(step.get("_target_")).endswith("RegionsToLabeld"):
@@ -97,7 +95,7 @@ def region_values(inference: Config) -> list[int]:
     raise InputError("inference.json: its postprocessing has no RegionsToLabeld; add one.")
 
 
-def numbers(source: Trained) -> dict[str, float]:
+def collect_metrics(source: Trained) -> dict[str, float]:
     """The means of every evaluation, and the best validation on the network's own grid."""
     found = {f"validation/{name}": value for name, value in source.best.items()}
     for section, summary in source.evaluations.items():
@@ -108,6 +106,6 @@ def numbers(source: Trained) -> dict[str, float]:
     return found
 
 
-def version_of(package: str) -> str:
-    """Of what is installed, without where it was built."""
+def find_version(package: str) -> str:
+    """The version of an installed package, without its local part, such as ``+cpu``."""
     return re.sub(r"\+.*", "", installed.version(package))

@@ -1,9 +1,8 @@
-"""Trained weights, wherever they are, with what was recorded and measured of them."""
+"""Trained weights from a folder or from MLflow, with what was recorded about them."""
 
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +25,10 @@ class Trained:
 
     Attributes:
         weights: the checkpoint.
-        config: the merged config of the training; empty where it left none.
-        best: the row of the best epoch in the training's history, as numbers.
+        config: the merged config of the training; empty if it left none.
+        best: metrics of the best validation.
         evaluations: summaries by section, each of exactly these weights.
-        origin: where MLflow knows it from, such as ``{"mlflow_run": ID}``.
+        origin: the MLflow run or model, such as ``{"mlflow_run": ID}``.
     """
 
     weights: Path
@@ -41,16 +40,15 @@ class Trained:
 
 @contextmanager
 def open_trained(source: str, *, tracking_uri: str | None = None) -> Iterator[Trained]:
-    """What a source holds; downloaded files are kept until the context ends.
+    """Find trained weights; downloaded files are removed when the context ends.
 
     Args:
-        source: path of a ``model.pt``, or of a training's folder; an MLflow run, ``runs:/ID`` or
-            its id alone; a model of MLflow's registry, ``models:/NAME@champion`` or
-            ``models:/NAME/VERSION``.
-        tracking_uri: MLflow's store; None for its own choice.
+        source: path of a ``model.pt`` or of a training's folder; ``runs:/ID``, or the id alone, of
+            an MLflow run; ``models:/NAME@champion`` or ``models:/NAME/VERSION`` of its registry.
+        tracking_uri: of the MLflow store; None for MLflow's default.
 
     Raises:
-        InputError: there is no such thing.
+        InputError: there is no such file, run or model.
     """
     if Path(source).exists() or not (RUN.fullmatch(source) or VERSION.fullmatch(source)):
         fix = "give a model.pt, runs:/ID or models:/NAME@champion."
@@ -61,24 +59,24 @@ def open_trained(source: str, *, tracking_uri: str | None = None) -> Iterator[Tr
 
 
 def read_folder(weights: Path) -> Trained:
-    """A checkpoint with the files that its training and evaluations left beside it."""
+    """Read the files that a training and its evaluations left beside a checkpoint."""
     folder = weights.parent
     found = Trained(weights, read_config(weights))
     if (folder / HISTORY).is_file() and weights.name == BEST:
         found.best = read_best_epoch(folder / HISTORY)
     digest = sha256(weights)
     for path in sorted(folder.glob(f"evaluation-*/{SUMMARY}")):
-        if measured_weights(path.parent) == digest:
+        if find_measured(path.parent) == digest:
             section = path.parent.name.removeprefix("evaluation-")
-            found.evaluations[section] = read_json(path, "remove it, or evaluate again.")
+            found.evaluations[section] = read_json(path, "evaluate again, or remove it.")
     for state in sorted((folder / "mlflow").glob("delivered-*.json")):
-        if run_id := json.loads(state.read_text()).get("run_id"):
+        if run_id := read_json(state).get("run_id"):
             found.origin = {"mlflow_run": run_id}
     return found
 
 
-def measured_weights(folder: Path) -> str | None:
-    """The digest of the weights that an evaluation measured, if it was recorded."""
+def find_measured(folder: Path) -> str | None:
+    """The SHA-256 of the weights that an evaluation measured, if that was recorded."""
     from ..tracking.journal import JOURNAL
 
     journal = folder / JOURNAL
@@ -88,20 +86,16 @@ def measured_weights(folder: Path) -> str | None:
 
 
 def read_best_epoch(history: Path) -> dict[str, float]:
-    """The metrics of the best validation."""
+    """Read the metrics of the best validation; empty if there was none."""
     with history.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("dice")]
-    if not rows:
-        return {}
-    best = max(rows, key=lambda row: float(row["dice"]))
-    of_the_training = ("loss", "lr", "seconds", "best")
-    return {
-        name: float(value) for name, value in best.items() if value and name not in of_the_training
-    }
+    best = max(rows, key=lambda row: float(row["dice"]), default={})
+    others = ("loss", "lr", "seconds", "best")
+    return {name: float(value) for name, value in best.items() if value and name not in others}
 
 
 def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
-    """A run's files, and the summaries of the evaluations of its weights, from MLflow."""
+    """Download a run's files, and the summaries of the evaluations of its weights."""
     from mlflow.exceptions import MlflowException
 
     from ..tracking.store import connect
@@ -122,7 +116,9 @@ def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
         experiment = client.get_run(run_id).info.experiment_id
         there = {artifact.path for artifact in client.list_artifacts(run_id)}
         if BEST not in there:
-            raise InputError(f"checkpoint {source}: its run {run_id} has no artifact {BEST}.")
+            raise InputError(
+                f"checkpoint {source}: its run {run_id} has no artifact {BEST}; give another run."
+            )
         for file in {BEST, CONFIG, HISTORY} & there:
             client.download_artifacts(run_id, file, str(folder))
         found = read_folder(folder / BEST)
@@ -132,7 +128,7 @@ def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
             [experiment],
             f"tags.`pipeline.training_run_id` = '{run_id}' and attributes.status = 'FINISHED'",
         )
-        for other in evaluations:  # the newest of a section comes first, and counts
+        for other in evaluations:  # the newest of each section comes first, and counts
             section = other.data.tags.get("pipeline.section", "")
             same = other.data.tags.get("pipeline.checkpoint_sha256") == digest
             if not section or not same or section in found.evaluations:
@@ -141,10 +137,9 @@ def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
                 target = folder / section
                 target.mkdir()
                 path = client.download_artifacts(other.info.run_id, SUMMARY, str(target))
-                found.evaluations[section] = json.loads(Path(path).read_text())
+                found.evaluations[section] = read_json(Path(path))
     except MlflowException as error:
-        reason = one_line(error, 200)
         raise InputError(
-            f"checkpoint {source}: {reason}; give a run or a model of this store."
+            f"checkpoint {source}: {one_line(error, 200)}; give a run or a model of this store."
         ) from None
     return found

@@ -284,18 +284,24 @@ def test_a_cell_that_waits_in_the_queue_keeps_its_settings(plan):
         check_begun(edited, folder, Resources("slurm"), {"7"})
 
 
-def test_the_command_that_goes_on_has_all_options():
-    resources = Resources("slurm", gpus=2, minutes=60, partition="long")
-    assert make_command("run", Path("my plan.json"), Path("out"), resources) == (
-        "python -m pipeline experiment run 'my plan.json' --output out --cluster slurm --gpus 2 "
-        "--time 60 --partition long"
+def test_the_command_that_goes_on_has_all_options(monkeypatch):
+    options = ["experiment", "run", "my plan.json", "--cluster", "slurm", "--time", "60"]
+    monkeypatch.setattr("sys.argv", ["pipeline/__main__.py", *options])
+    assert make_command() == (
+        "python -m pipeline experiment run 'my plan.json' --cluster slurm --time 60"
     )
-    assert make_command("run", Path("plan.json"), None, Resources()).endswith(
-        "experiment run plan.json"
-    )
-    for wrong in ({"gpus": -1}, {"jobs": 0}, {"memory": 0.0}):
-        with pytest.raises(InputError, match="give"):
-            Resources("slurm", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "option"),
+    [({"gpus": -1}, "--gpus"), ({"minutes": 0}, "--time"), ({"memory": 0.0}, "--memory")],
+    ids=str,
+)
+def test_resources_that_no_job_can_have_are_refused(wrong, option):
+    with pytest.raises(InputError, match=option):
+        Resources("slurm", **wrong)
+    with pytest.raises(InputError, match="--partition"):
+        Resources(partition="long")
 
 
 def test_what_no_cell_could_start_with_is_said_at_once(plan, monkeypatch):

@@ -16,9 +16,9 @@ from pipeline.bundle.predictor import Predictor
 from pipeline.datasets.phantoms.ct import write_ct_phantoms
 from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.packaging.archive import write_archive
-from pipeline.packaging.build import contents
+from pipeline.packaging.build import package_files
 from pipeline.packaging.label_server import LabelServer, make_app
-from pipeline.packaging.source import trained
+from pipeline.packaging.source import open_trained
 
 ROOT = Path(__file__).parents[2]
 EYE, CT = "fundus_disc_cup_segmentation", "pancreas_ct_segmentation"
@@ -103,9 +103,9 @@ def packages(trainings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("packages")
     found = {}
     for name, bundle in ((EYE, EYE), (CT, CT), (SECOND, EYE)):
-        with trained(str(trainings[bundle])) as source:
+        with open_trained(str(trainings[bundle])) as source:
             options = {"version": "0.2.0", "change": "other code"} if name == SECOND else {}
-            files, reference = contents(ROOT / "bundles" / bundle, name, source, **options)
+            files, reference = package_files(ROOT / "bundles" / bundle, name, source, **options)
         if name == SECOND:
             path, old = "scripts/transforms/regions.py", b"region + 1]] = value"
             assert files[path].count(old) == 1

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.packaging import code
-from pipeline.packaging.code import FOLDER, renamed, scripts
+from pipeline.packaging.code import FOLDER, collect_modules, rename_project
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parent for path in (ROOT / "bundles").glob("*/configs"))
@@ -15,14 +15,14 @@ TRAIN = [json.loads((bundle / "configs/train.json").read_text()) for bundle in B
 
 
 def test_what_travels_is_what_is_needed_and_nothing_above_it():
-    files = scripts(TRAIN)
+    files = collect_modules(TRAIN)
     assert {name.split("/")[1] for name in files} == {
         *("__init__.py", "errors.py", "files.py", "lazy.py"),
         *("bundle", "engines", "networks", "tracking", "transforms"),
     }
     for name, content in files.items():
         assert (FOLDER / name.removeprefix("scripts/")).read_bytes() == content
-    networks = scripts(["pipeline.networks.AttentionUnet"])
+    networks = collect_modules(["pipeline.networks.AttentionUnet"])
     assert networks.keys() == {
         f"scripts/{name}.py" for name in ("__init__", "lazy", *(f"networks/{n}" for n in NETWORK))
     }
@@ -30,17 +30,17 @@ def test_what_travels_is_what_is_needed_and_nothing_above_it():
 
 def test_renaming_reaches_every_component_and_no_other_word():
     config = {"a": [{"_target_": "pipeline.networks.X"}], "b": "$pipeline.engines.f(@c)"}
-    assert renamed(config) == {
+    assert rename_project(config) == {
         "a": [{"_target_": "scripts.networks.X"}],
         "b": "$scripts.engines.f(@c)",
     }
     for text in ("a pipeline. It", "my_pipeline.x", 3, None, "subpipeline.y"):
-        assert renamed(text) == text
+        assert rename_project(text) == text
 
 
 def test_a_name_that_leads_nowhere_is_refused():
     with pytest.raises(InputError, match=r"pipeline\.nowhere\.Net"):
-        scripts([{"_target_": "pipeline.nowhere.Net"}])
+        collect_modules([{"_target_": "pipeline.nowhere.Net"}])
 
 
 def test_imports_are_followed_but_for_type_checkers_and_never_by_the_project_s_name(
@@ -55,12 +55,12 @@ def test_imports_are_followed_but_for_type_checkers_and_never_by_the_project_s_n
         "if TYPE_CHECKING:\n    from .types import y\nelse:\n    from . import errors\n"
         "def f():\n    from . import late\n"
     )
-    assert sorted(scripts(["pipeline.part.f"])) == [
+    assert sorted(collect_modules(["pipeline.part.f"])) == [
         f"scripts/{name}.py" for name in ("__init__", "errors", "late", "part")
     ]
     (tmp_path / "part.py").write_text("import pipeline.errors")
-    with pytest.raises(InputError, match=r"imports pipeline\.errors"):
-        scripts(["pipeline.part.f"])
+    with pytest.raises(InputError, match=r"part\.py: .*pipeline\.errors"):
+        collect_modules(["pipeline.part.f"])
 
 
 @pytest.mark.parametrize("part", ["engines", "networks", "transforms"])

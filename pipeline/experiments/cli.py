@@ -45,7 +45,7 @@ Time = Annotated[
     ),
 ]
 Partition = Annotated[
-    str | None, typer.Option(help="Partition.", rich_help_panel="Slurm", show_default=False)
+    str | None, typer.Option(help="Where to submit.", rich_help_panel="Slurm", show_default=False)
 ]
 
 

@@ -13,10 +13,11 @@ from ..errors import InputError
 from ..files import read_json, write_json
 from .cells import SETTINGS, Cell, check_unchanged, make_cells
 from .clusters import list_queue, read_job_id
-from .jobs import Job, Resources
+from .jobs import Cluster, Job, Resources, run_all
+from .parent_run import ParentRun
 from .plan import read_plan
 from .progress import Board, format_duration, measure_progress
-from .session import Session, make_command, open_session, show_failure
+from .session import make_command, open_session, show_failure
 from .work import Work, evaluation_step, training_step
 
 
@@ -52,19 +53,19 @@ def run_plan(
             print(*work.steps, sep="\n")
         return 0
     check_configs(cells)
-    with open_session("experiment", plan, path, cells[0], folder, resources) as session:
-        tags = session.parent.tags
-        works = [(cell, make_work(cell, folder, resources, tags)) for cell in cells]
-        return run_cells(works, resources, session)
+    with open_session("experiment", plan, path, cells[0], folder, resources) as (cluster, parent):
+        works = [(cell, make_work(cell, folder, resources, parent.tags)) for cell in cells]
+        return run_cells(works, resources, cluster, parent)
 
 
-def run_cells(works: list[tuple[Cell, Work]], resources: Resources, session: Session) -> int:
+def run_cells(
+    works: list[tuple[Cell, Work]], resources: Resources, cluster: Cluster, parent: ParentRun
+) -> int:
     """Run the works that are not done, and show their progress; returns how many failed."""
     begun: dict[str, float] = {}  # when each running one was begun, in s
     failed: list[Work] = []
     missing = [(cell, work) for cell, work in works if not work.done]
     board = Board({work.name: measure_progress(work) for _, work in works})
-    parent = session.parent
 
     def show() -> None:
         done = sum(work.done and work.name not in begun for _, work in works)
@@ -95,7 +96,8 @@ def run_cells(works: list[tuple[Cell, Work]], resources: Resources, session: Ses
 
     if len(missing) < len(works):
         board.say(f"{len(works) - len(missing)} of {len(works)} cells are already done")
-    session.run(board, begin(), watch=watch, ended=ended)
+    with board:
+        run_all(cluster, begin(), watch=watch, ended=ended)
     parent.end("FAILED" if failed else "FINISHED")
     for work in failed:
         show_failure(board, work)

@@ -12,11 +12,12 @@ from ..bundle.configs import Config
 from ..errors import InputError
 from ..files import write_json
 from .cells import SETTINGS, Cell, check_ids, check_unchanged, make_cells
-from .jobs import Job, Resources
+from .jobs import Cluster, Job, Resources, run_all
+from .parent_run import ParentRun
 from .plan import Plan, Search, read_plan
 from .progress import Board, measure_progress, read_history
 from .run import check_configs
-from .session import Session, open_session, show_failure
+from .session import open_session, show_failure
 from .study import find_best, open_study, read_values, sample_values
 from .work import Work, training_step
 
@@ -53,9 +54,12 @@ def search_plan(path: Path, *, output: Path | None = None, resources: Resources)
     check_configs([cell])
     if resources.cluster == "slurm" and resources.jobs is None:
         resources = replace(resources, jobs=1)
-    with open_session("search", plan, path, cell, folder, resources) as session:
+    with open_session("search", plan, path, cell, folder, resources) as (cluster, parent):
         write_json(folder / SETTINGS, settings)
-        return Trials(plan.search, cell, folder, resources, session).run()
+        trials = Trials(plan.search, cell, folder, resources, cluster, parent)
+        with trials.board:
+            run_all(cluster, trials.works(), watch=trials.watch, ended=trials.ended)
+        return trials.finish()
 
 
 def select_cell(plan: Plan, path: Path) -> Cell:
@@ -107,14 +111,21 @@ class Trials:
         cell: what the trials have in common.
         folder: gets Optuna's journal and a folder per trial.
         resources: what a trial gets.
-        session: runs the trials.
+        cluster: runs the trials.
+        parent: the MLflow run of the search.
     """
 
     def __init__(
-        self, search: Search, cell: Cell, folder: Path, resources: Resources, session: Session
+        self,
+        search: Search,
+        cell: Cell,
+        folder: Path,
+        resources: Resources,
+        cluster: Cluster,
+        parent: ParentRun,
     ) -> None:
         self.search, self.cell, self.folder = search, cell, folder
-        self.resources, self.session, self.parent = resources, session, session.parent
+        self.resources, self.cluster, self.parent = resources, cluster, parent
         self.epochs = int(cell.config.get("epochs", 1))
         self.study = open_study(search, folder, seed=cell.ids["seed"], epochs=self.epochs)
         self.running: dict[str, Trial] = {}
@@ -124,11 +135,6 @@ class Trials:
         progress = {name_trial(number): 0.0 for number in range(search.trials)}
         progress |= {name_trial(t.number): 1.0 for t in self.study.trials if t.state.is_finished()}
         self.board = Board(progress)
-
-    def run(self) -> bool:
-        """Run trials until there are as many as wanted; returns whether any was completed."""
-        self.session.run(self.board, self.works(), watch=self.watch, ended=self.ended)
-        return self.finish()
 
     def works(self) -> Iterator[Work]:
         """A training for each trial, interrupted ones first; values are sampled only when due."""
@@ -160,7 +166,7 @@ class Trials:
         self.report(work)
         if work.name not in self.pruned and self.running[work.name].should_prune():
             self.pruned.add(work.name)
-            self.session.cluster.stop(job)
+            self.cluster.stop(job)
         self.show()
 
     def report(self, work: Work) -> None:
@@ -216,7 +222,7 @@ class Trials:
         self.board.show(text + (f", best {best.value:.4f}" if best else ""))
 
     def finish(self) -> bool:
-        """Write the best values as an overlay, and close the record."""
+        """Write the best values as an overlay; returns whether any trial was completed."""
         for work in self.failed:
             reason = f"history.csv has no column {self.search.metric!r}" if work.done else ""
             show_failure(self.board, work, reason)

@@ -1,63 +1,35 @@
-"""One start of an experiment or a search: its folder, cluster, MLflow run and progress bar."""
+"""What each start of an experiment or a search needs: a locked folder, a cluster, an MLflow run."""
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
 
 from ..errors import InputError
 from .cells import Cell
 from .clusters import make_cluster
-from .jobs import Cluster, Job, Resources, run_all
+from .jobs import Cluster, Resources
 from .parent_run import ParentRun
 from .plan import Plan
 from .progress import Board
-from .work import Work, read_failure
-
-
-@dataclass
-class Session:
-    """What runs the works of an experiment or a search.
-
-    Attributes:
-        cluster: runs the works.
-        parent: the MLflow run that their runs belong to.
-    """
-
-    cluster: Cluster
-    parent: ParentRun
-
-    def run(
-        self,
-        board: Board,
-        works: Iterator[Work],
-        *,
-        watch: Callable[[Job], None],
-        ended: Callable[[Job], None],
-    ) -> None:
-        """Run works as ``run_all`` does, under a progress bar; if interrupted, say how to go on."""
-        with board:
-            try:
-                run_all(self.cluster, works, watch=watch, ended=ended)
-            except BaseException as reason:
-                stopped = isinstance(reason, KeyboardInterrupt | SystemExit)
-                self.parent.end("KILLED" if stopped else "FAILED")
-                alive = self.cluster.outlives and not isinstance(reason, KeyboardInterrupt)
-                what = "Slurm's jobs go on" if alive else "stopped"
-                board.say(f"{what}. To go on: {make_command()}", style="yellow")
-                raise
+from .work import Work
 
 
 @contextmanager
 def open_session(
     kind: str, plan: Plan, path: Path, cell: Cell, folder: Path, resources: Resources
-) -> Iterator[Session]:
+) -> Iterator[tuple[Cluster, ParentRun]]:
     """Lock a folder, copy the plan into it, and open its MLflow run; see ``ParentRun``.
+
+    If interrupted, end the run and print how to go on.
 
     Raises:
         InputError: another process uses the folder, or the cluster or the store does not answer.
@@ -74,7 +46,16 @@ def open_session(
     with lock:
         cluster = make_cluster(resources)
         shutil.copyfile(path, folder / "plan.json")
-        yield Session(cluster, ParentRun(kind, plan, path, cell, folder))
+        parent = ParentRun(kind, plan, path, cell, folder)
+        try:
+            yield cluster, parent
+        except BaseException as reason:
+            interrupted = isinstance(reason, KeyboardInterrupt)
+            parent.end("KILLED" if interrupted or isinstance(reason, SystemExit) else "FAILED")
+            what = "Slurm's jobs go on" if cluster.outlives and not interrupted else "stopped"
+            text = Text(f"{what}. To go on: {make_command()}", style="yellow")
+            Console(soft_wrap=True).print(text)
+            raise
 
 
 def make_command() -> str:
@@ -85,3 +66,14 @@ def make_command() -> str:
 def show_failure(board: Board, work: Work, reason: str = "") -> None:
     """Print why a work failed, and where its log is."""
     board.say(f"{work.name} failed: {reason or read_failure(work.log)}\n    {work.log}", "red")
+
+
+def read_failure(log: Path) -> str:
+    """Why the last command of a log failed: its first error, or else its last line."""
+    try:
+        lines = log.read_text(errors="replace").split("\n$ ")[-1].splitlines()[1:]
+    except OSError:
+        return "it wrote no log"
+    said = [line.strip() for line in lines if line.strip()] or ["its log is empty"]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return said[-1] if said[-1].startswith("error: ") or not errors else errors[0].strip()

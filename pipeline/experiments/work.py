@@ -240,14 +240,3 @@ def format_argument(value: Any) -> str:
     if value is None:
         return "$None"
     return value if isinstance(value, str) and DefaultParseValue(value) == value else repr(value)
-
-
-def read_failure(log: Path) -> str:
-    """Why the last command of a log failed: its first error, or else its last line."""
-    try:
-        lines = log.read_text(errors="replace").split("\n$ ")[-1].splitlines()[1:]
-    except OSError:
-        return "it wrote no log"
-    said = [line.strip() for line in lines if line.strip()] or ["its log is empty"]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
-    return said[-1] if said[-1].startswith("error: ") or not errors else errors[0].strip()

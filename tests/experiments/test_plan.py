@@ -13,12 +13,8 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError
 from pipeline.experiments.cells import SETTINGS, check_unchanged, make_cells
 from pipeline.experiments.plan import Categorical, Plan, read_plan
-from pipeline.experiments.work import (
-    evaluation_step,
-    format_argument,
-    read_failure,
-    training_step,
-)
+from pipeline.experiments.session import read_failure
+from pipeline.experiments.work import evaluation_step, format_argument, training_step
 from pipeline.files import write_json
 
 ROOT = Path(__file__).parents[2]

@@ -71,7 +71,7 @@ def wait_for(condition, seconds=60):
 
 
 def test_two_at_a_time_and_a_failure_stops_nobody(tmp_path):
-    works = [stand_in(tmp_path / f"{i}", 0 if i == 1 else 1) for i in range(4)]
+    works = [stand_in(tmp_path / f"{i}", 0 if i == 1 else 4) for i in range(4)]
     ended = []
     run_all(
         Local(Resources(jobs=2)),

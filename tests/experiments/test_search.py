@@ -167,6 +167,26 @@ def test_the_parent_run_holds_the_search(trainings, tmp_path):
     }
 
 
+def test_an_interrupted_search_ends_its_run_and_says_how_to_go_on(
+    trainings, tmp_path, monkeypatch, capsys
+):
+    def interrupt(job):
+        if not job.handle["stopped"]:
+            raise KeyboardInterrupt
+        return True
+
+    monkeypatch.setattr(trainings, "ended", interrupt)
+    monkeypatch.setattr("sys.argv", ["__main__.py", "experiment", "search", "my plan.json"])
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with pytest.raises(KeyboardInterrupt):
+        run(1, overrides={"epochs": EPOCHS, "tracking_uri": uri})
+    assert "python -m pipeline experiment search 'my plan.json'" in capsys.readouterr().out
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (experiment,) = (e for e in client.search_experiments() if e.name == "tiny")
+    (parent,) = client.search_runs([experiment.experiment_id])
+    assert parent.info.status == "KILLED"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

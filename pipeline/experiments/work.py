@@ -12,10 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..bundle.trained import BEST, FINAL, SUMMARY
-from .cells import Cell
+
+if TYPE_CHECKING:
+    from .cells import Cell  # would import MONAI, which a job itself does not need
 
 CHECKPOINTS = {"last": FINAL, "best": BEST}
 

@@ -71,7 +71,7 @@ def wait_for(condition, seconds=60):
 
 
 def test_two_at_a_time_and_a_failure_stops_nobody(tmp_path):
-    works = [stand_in(tmp_path / f"{i}", 0 if i == 1 else 4) for i in range(4)]
+    works = [stand_in(tmp_path / f"{i}", 0 if i == 1 else 2) for i in range(4)]
     ended = []
     run_all(
         Local(Resources(jobs=2)),
@@ -88,6 +88,14 @@ def test_two_at_a_time_and_a_failure_stops_nobody(tmp_path):
     )
     at_a_time = [sum(step for _, step in changes[: n + 1]) for n in range(len(changes))]
     assert max(at_a_time) == 2
+
+
+def test_a_job_does_not_load_torch_before_its_command_does():
+    code = (
+        "import sys, pipeline.experiments.work, pipeline.tracking.store\n"
+        "assert not {'torch', 'monai', 'mlflow'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_result_counts_once_its_command_has_ended_well(tmp_path):

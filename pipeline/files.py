@@ -52,20 +52,26 @@ def sha256(path: str | Path) -> str:
 
 
 @contextmanager
-def replacing(path: Path, *, sync: bool = False, alone: bool = False) -> Iterator[Path]:
+def replacing(
+    path: Path, *, sync: bool = False, alone: bool = False, make_folder: bool = True
+) -> Iterator[Path]:
     """Yield a hidden path beside ``path`` whose file replaces ``path`` at the end.
 
     So ``path`` is the old file or the new one at any moment, and an error leaves the old one.
 
     Args:
-        path: the file; its folder is made if need be.
+        path: the file.
         sync: wait until the disk holds the file, so that this is true after a power cut too.
         alone: no other process writes this file meanwhile. The hidden path is then always the
             same, so that the next write removes what a killed one left.
+        make_folder: make the folder of the file if need be.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     writer = "" if alone else f".{secrets.token_hex(4)}"  # host and process id are not unique
-    temporary = path.with_name(f".{path.name}{writer}.tmp")
+    name = os.fsencode(path.name)
+    short = path.name if len(name) <= 200 else hashlib.sha256(name).hexdigest()  # of 255 at most
+    temporary = path.with_name(f".{short}{writer}.tmp")
     try:
         yield temporary
         if sync:
@@ -85,16 +91,16 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, content: Any, *, alone: bool = False) -> None:
+def write_json(path: Path, content: Any, **options: bool) -> None:
     """Write a JSON file whole; a value that JSON does not know becomes a text.
 
     Args:
         path: of the file.
         content: what to write.
-        alone: see `replacing`.
+        options: see `replacing`.
     """
     text = json.dumps(content, indent=4, default=str) + "\n"
-    with replacing(path, alone=alone) as temporary:
+    with replacing(path, **options) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -44,7 +44,9 @@ def new_folder(
             raise ValueError(f"{source} lies in the folder to make, {output}: give another folder")
     old = _made(output)
     there = list(output.iterdir()) if output.exists() else []
-    if held := sorted(item.name for item in there if not item.name.startswith(_STAGE)):
+    # What a killed command left half done does not count.
+    half_done = (_STAGE, f".{_MADE}.")
+    if held := sorted(item.name for item in there if not item.name.startswith(half_done)):
         if not overwrite:
             raise FileExistsError(
                 f"{output} is not empty: give another folder, or --overwrite to replace "

@@ -4,6 +4,11 @@ import signal
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
+settings.register_profile("busy", deadline=None)  # a first example may import a library
+settings.load_profile("busy")
+
 sys.path.insert(0, str(Path(__file__).parent / "support"))  # what several tests share
 
 # Started in the background, a shell's commands ignore these, and so would every process that the

@@ -41,3 +41,15 @@ def test_a_lone_writer_removes_what_a_killed_one_left(tmp_path):
     with replacing(path, alone=True) as temporary:
         temporary.write_text("newer")
     assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path):
+    path = tmp_path / ("a" * 250 + ".json")
+    write_json(path, {})
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_has_vanished_is_not_made_again(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_json(tmp_path / "gone" / "a.json", {}, make_folder=False)
+    assert not (tmp_path / "gone").exists()

@@ -116,3 +116,13 @@ def test_no_source_may_lie_in_the_new_folder(tmp_path):
             new_folder(tmp_path / "out", sources=[source], overwrite=True),
         ):
             pass
+
+
+def test_what_a_killed_command_left_half_done_is_no_obstacle(tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    for name in (".part-1234", "..made.json.12ab34cd.tmp"):
+        (output / name).write_text("half")
+    with new_folder(output) as stage:
+        _write(stage, ["a.png"])
+    assert (output / "a.png").is_file()

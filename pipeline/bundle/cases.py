@@ -29,7 +29,12 @@ def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, 
     Raises:
         InputError: there is no such file, it is not JSON, or one of these parts is wrong.
     """
-    content = read_json(Path(path), f"give the path of a datalist, or {_DRAW}.")
+    if not Path(path).is_file():
+        raise InputError(
+            f"datalist {path}: there is no such file; give the path of one, in training by "
+            f"--dataset_dir or --datalist, or {_DRAW}."
+        )
+    content = read_json(Path(path), "correct it, or write it anew.")
     for section in ("training", "testing"):
         if content.get(section) is None:
             content[section] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ class Config:
         """
         config = cls({})
         for path in paths:
-            config = config.with_changes(read_json(path, fix), source=str(path))
+            config = config.with_changes(read_overlay(path, fix), source=str(path))
         return config
 
     def with_changes(self, changes: Mapping[str, Any], *, source: str = "") -> Config:
@@ -127,6 +128,37 @@ class Config:
                 raise InputError(
                     f"{where}{name} {value}: nothing in the bundle reads this id; {hint}"
                 )
+
+
+def read_overlay(path: Path, fix: str) -> dict[str, Any]:
+    """The content of a config file, JSON or, by its suffix, YAML.
+
+    Raises:
+        InputError: names the file that is missing or malformed.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        return read_json(path, fix)
+    from monai.bundle import ConfigParser
+
+    try:
+        return dict(ConfigParser.load_config_file(path))
+    except Exception as error:  # YAML raises about anything
+        raise InputError(f"{path}: it cannot be read as YAML ({one_line(error)}); {fix}") from None
+
+
+def digest_config(path: Path) -> str:
+    """SHA-256 of what a config file says, which does not change with its notes and layout."""
+    content = without_notes(read_overlay(path, "give a config file."))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def without_notes(content: Any) -> Any:
+    """A part of a config without the texts under ``_desc_``."""
+    if isinstance(content, Mapping):
+        return {k: without_notes(value) for k, value in content.items() if k != "_desc_"}
+    if isinstance(content, list):
+        return [without_notes(value) for value in content]
+    return content
 
 
 def references(content: Any) -> set[str]:

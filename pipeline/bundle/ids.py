@@ -92,7 +92,7 @@ IDS: Mapping[str, Id] = {
     "label_regions": Id(same=AFTERWARDS),
     "regions": Id(rules.REGIONS, AFTERWARDS),
     "label_values": Id(rules.LABEL_VALUES),
-    "vertical_cdr": Id(rules.REGIONS),
+    "vertical_cdr": Id(rules.PAIR),
     "class_ratios": Id(rules.RATIOS),
     "spacing": Id(rules.SPACING),
     "hu_window": Id(rules.WINDOW),

@@ -20,8 +20,13 @@ class Rule:
 
 
 def of_type(kind: Any, fix: str) -> Rule:
-    """A value of a type; a text must not be empty."""
-    return Rule(lambda value: isinstance(value, kind) and value != "", fix)
+    """A value of a type."""
+    return Rule(lambda value: isinstance(value, kind), fix)
+
+
+def is_text(value: Any) -> bool:
+    """A text that is not empty."""
+    return isinstance(value, str) and value != ""
 
 
 def whole(least: int, most: float = math.inf) -> Rule:
@@ -94,7 +99,7 @@ def is_device(value: Any) -> bool:
 # The command line reads 2024 as a number and a,b as a list.
 PATH = of_type(str | os.PathLike, "give a path, such as ./2024")
 SWITCH = of_type(bool, "give True or False")
-TEXT = of_type(str, "give a text")
+TEXT = Rule(is_text, "give a text")
 TAGS = of_type(Mapping, "give names and values: {'team': 'eyes'}")
 SIZE = Rule(is_size, "give [512, 512], a square, or three numbers of voxels such as [96, 96, 96]")
 WINDOW = Rule(is_window, "give the lowest and the highest HU, such as [-100, 240]")
@@ -105,6 +110,7 @@ STRIDES = several(
 CHANNELS = several(whole(1), "give two or more, such as [16, 32, 64, 128, 256]", least=2)
 SPACING = several(number(0, above=True), "give three in mm, such as [1.5, 1.5, 2]", counts=(3,))
 REGIONS = several(TEXT, "give their names, such as ['optic_disc', 'optic_cup']")
+PAIR = several(TEXT, "give the outer and the inner one, as [disc, cup]", counts=(2,))
 LABEL_VALUES = several(
     several(whole(0)), "give the label values of each region, such as [[1, 2], [2]]"
 )

@@ -48,10 +48,16 @@ def check_settings(config: Mapping[str, Any], *, option: str = "--{}") -> None:
         if not 2 <= len(known["class_ratios"]) <= most + 1:
             fix = f"give one for each label value from 0 to 1, or up to {most}"
             fail(("class_ratios",), f"class_ratios is {known['class_ratios']!r}", fix)
-    outputs = known.get("network_def", {}).get("out_channels")
-    if "regions" in known and isinstance(outputs, int) and outputs != len(known["regions"]):
-        fix = f"give {outputs} names, one for each output channel of the network"
+    if "regions" not in known:
+        return
+    network = known.get("network_def")
+    outputs = network.get("out_channels") if isinstance(network, Mapping) else None
+    if isinstance(outputs, int) and outputs != len(known["regions"]):
+        fix = f"give {outputs} names, or the network as many out_channels as there are names"
         fail(("regions",), f"regions is {known['regions']!r}", fix)
+    if not set(known.get("vertical_cdr", ())) <= set(known["regions"]):
+        fix = f"give two of the regions {known['regions']}, or null"
+        fail(("vertical_cdr",), f"vertical_cdr is {known['vertical_cdr']!r}", fix)
 
 
 def _is_known(value: Any) -> bool:

@@ -65,8 +65,8 @@ def pair_files(
         raise FileNotFoundError(f"no complete case below {folder}: give the folder with {holds}")
     if lacking and not skip_incomplete:
         raise FileNotFoundError(
-            f"incomplete below {folder}: {some(lacking)}: extract the archive again, "
-            "or use --skip-incomplete"
+            f"incomplete below {folder}: {some(lacking)}: add the files, extract the "
+            "archive again, or use --skip-incomplete"
         )
     return {case: found[case] for case in sorted(found) if len(found[case]) == len(kinds)}
 

@@ -157,7 +157,9 @@ def find_metric(column: str) -> Metric:
     key = column.split("/")[0]
     if row := METRICS.get(column) or METRICS.get(key):
         return row
-    best = "lower" if column.endswith("error") else "higher"
+    error = column.endswith("error") or key.endswith("error")
+    distance = key.startswith(("hd", "asd", "assd", "masd", "rmse"))
+    best = "lower" if error or distance else "higher"
     return Metric(key, as_words(key).capitalize(), best=best)
 
 

@@ -42,6 +42,8 @@ class CaseReport:
         regions: one name per mask channel.
         vertical_cdr: names of the regions ``[disc, cup]`` whose vertical cup-to-disc ratio is
             measured, 2D only; by default it is not.
+        spacing: distance between pixels along each axis, such as mm of photographs; by default
+            that of the label's affine, 1 px for photographs.
         network: if it has ``attention_maps``, they are drawn for the median case.
         figures: draw the worst, the median and the best case by mean Dice, for which the image
             files are read again, and the attention maps.
@@ -64,6 +66,7 @@ class CaseReport:
         regions: Sequence[str],
         *,
         vertical_cdr: Sequence[str] = (),
+        spacing: Sequence[float] | None = None,
         network: torch.nn.Module | None = None,
         figures: bool = True,
         label_values: Sequence[Sequence[int]] | None = None,
@@ -72,7 +75,7 @@ class CaseReport:
         roi_size: Sequence[int] | None = None,
     ) -> None:
         self.output_dir, self.regions = Path(output_dir), list(regions)
-        self.network, self.figures = network, figures
+        self.spacing, self.network, self.figures = spacing, network, figures
         self.label_values, self.predictions = label_values, predictions
         self.nsd_tolerance, self.roi_size = nsd_tolerance, roi_size
         if isinstance(regions, str) or len(set(self.regions)) != len(self.regions) or not regions:
@@ -151,6 +154,7 @@ class CaseReport:
         if isinstance(truth, MetaTensor):
             affine = truth.affine.cpu().numpy()
             spacing = tuple(truth.pixdim[: masks.ndim - 2].tolist())
+        spacing = tuple(map(float, self.spacing or spacing))
         files = {"image": path, "label": find_file(truth)}
         row = {"case": name} | {key: abspath(file) if file else "" for key, file in files.items()}
         row |= case_metrics(*masks, self.regions, spacing, tolerance=self.nsd_tolerance)

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..bundle.configs import Config, as_json, top_level
+from ..bundle.configs import Config, as_json, digest_config, top_level
 from ..bundle.ids import PLACE, RECORD, row
 from ..errors import InputError
-from ..files import read_json, sha256
+from ..files import read_json
 from .plan import Evaluate, Ids, Plan
 
 SETTINGS = "settings.json"  # in the folder of a cell or a search
@@ -57,7 +57,7 @@ class Cell:
             processes: that train together, which multiplies the batch size.
         """
         return {
-            "configs": {path.name: sha256(path) for path in self.configs},
+            "configs": {path.name: digest_config(path) for path in self.configs},
             "overlays": [path.name for path in self.configs],  # the last one wins
             "ids": select_deciding(self.ids),
             "evaluate": self.evaluate.model_dump(),
@@ -68,9 +68,14 @@ class Cell:
 def select_deciding(ids: Ids) -> Ids:
     """The ids that decide a cell's numbers.
 
-    The others say where it runs and how it is recorded; they may change between two starts.
+    The others say where it runs and how it is recorded; they may change between two starts. But
+    the runs of a plan stay in one experiment.
     """
-    return {n: v for n, v in ids.items() if row(top_level(n)).role not in (PLACE, RECORD)}
+    return {
+        name: value
+        for name, value in ids.items()
+        if row(top_level(name)).role not in (PLACE, RECORD) or name == "experiment_name"
+    }
 
 
 def make_cells(plan: Plan) -> list[Cell]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundle.configs import Config, top_level
-from ..bundle.ids import Role, row
+from ..bundle.configs import Config, read_overlay, top_level, without_notes
+from ..bundle.ids import Role, of_role, row
 from ..bundle.settings import check_settings
 from ..bundle.trained import BEST, CONFIG, find_weights, read_config
 from ..errors import InputError, suggestion
@@ -81,7 +81,9 @@ def read_model(
     config = config.as_trained(trained_with)
     for overlay in overlays:
         path = _find_overlay(overlay, configs)
-        config = config.with_changes(read_json(path, "correct the file."), source=f"config {path}")
+        config = config.with_changes(
+            read_overlay(path, "correct the file."), source=f"config {path}"
+        )
     given = dict(_override(text, config) for text in overrides)
     for name, value in given.items():
         config = config.with_changes({name: value}, source=f"--set {name}={value}")
@@ -123,8 +125,9 @@ def read_model(
             "set": list(overrides),
         },
     }
-    # Where it runs and what it reads do not change the mask of an image.
-    decides = {n: v for n, v in config.items() if row(n).role not in (Role.PLACE, Role.DATA)}
+    # Where it runs, what it reads and how it starts do not change the mask of an image.
+    others = of_role(config, Role.PLACE, Role.DATA, Role.ASSEMBLY) - {"network"}
+    decides = without_notes({name: config[name] for name in config.keys() - others})
     text = digest + json.dumps(decides, sort_keys=True, default=str)
     return Model(
         config=config,

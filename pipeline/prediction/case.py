@@ -141,7 +141,8 @@ def _write(
     names = output_names(case, model)
     note = {}
     path = folder / names[0]
-    with writing(path), replacing(path, sync=True, alone=True) as temporary:
+    whole = replacing(path, sync=True, alone=True, make_folder=False)
+    with writing(path), whole as temporary:
         if affine is None:
             from PIL import Image
 

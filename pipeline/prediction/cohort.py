@@ -114,7 +114,7 @@ class Cohort:
         """Write the record of a case that this process holds."""
         path = self._path(record["name"])
         with writing(path):
-            write_json(path, record, alone=True)
+            write_json(path, record, alone=True, make_folder=False)
 
     def note(self, entry: CaseRecord) -> None:
         """Put a case that has ended into the report.
@@ -141,7 +141,7 @@ class Cohort:
                 "counts": dict(Counter(entry["status"] for entry in cases)),
                 "cases": cases,
             }
-            write_json(path, report, alone=True)
+            write_json(path, report, alone=True, make_folder=False)
         return path
 
     def _new_run(self) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..bundle.configs import texts
 from ..bundle.trained import CONFIG
 from ..files import read_json, sha256, write_json
 from .delivery import PARENT_KEY, PARENT_NAME, PARENT_TAG
@@ -45,6 +48,12 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
         raise ValueError(
             f"datalist {datalist}: it has changed since run {run_id}; put the old file back."
         )
+    recorded = read_json(Path(client.download_artifacts(run_id, CONFIG)))
+    if unknown := find_unknown(recorded):
+        raise ValueError(
+            f"run {run_id}: this version has no {unknown}; check out the commit that recorded the "
+            f"run, {tags.get('pipeline.git_commit', 'which it does not say')}."
+        )
     output_dir.mkdir(parents=True, exist_ok=True)
     configs = Path(client.download_artifacts(run_id, "bundle", str(output_dir)))
     configs = configs.rename(output_dir / "configs")
@@ -69,6 +78,17 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
     command += ["--output_dir", str(output_dir.resolve())]
     command += ["--run_name", f"rerun of {run.info.run_name}"]
     return command, folder, list_differences(tags, before)
+
+
+def find_unknown(config: Any) -> str:
+    """The first component of this project in a config that this version does not have."""
+    for text in texts(config):
+        for name in re.findall(r"\bpipeline(?:\.[A-Za-z_]\w*)+", text):
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError):
+                return name
+    return ""
 
 
 def list_differences(tags: dict[str, str], before: dict[str, Any]) -> list[str]:

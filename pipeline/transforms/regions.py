@@ -24,13 +24,19 @@ class LabelToRegionsd(MapTransform):
         keys: the masks.
         regions: the label values of each region, outermost region first, such as
             ``[[1, 2], [2]]`` for a structure and a smaller one inside it.
+        allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
         InputError: a mask holds a value that no region has; the message names its file.
     """
 
-    def __init__(self, keys: KeysCollection, regions: Sequence[Sequence[int]]) -> None:
-        super().__init__(keys)
+    def __init__(
+        self,
+        keys: KeysCollection,
+        regions: Sequence[Sequence[int]],
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
         self.regions = [list(region) for region in regions]
         self.known = sorted({0, *(value for region in self.regions for value in region)})
 
@@ -83,14 +89,17 @@ class RegionsToLabeld(MapTransform):
     Args:
         keys: the predictions.
         values: the label value of each region's own part, outermost first, such as ``[1, 2]``.
+        allow_missing_keys: see MONAI's ``MapTransform``.
     """
 
-    def __init__(self, keys: KeysCollection, values: Sequence[int]) -> None:
-        super().__init__(keys)
+    def __init__(
+        self, keys: KeysCollection, values: Sequence[int], allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
         self.values = list(values)
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        out = NestRegionsd(self.keys)(data)
+        out = NestRegionsd(self.keys, self.allow_missing_keys)(data)
         for key in self.key_iterator(out):
             regions = out[key].bool()
             label = torch.zeros_like(out[key][:1], dtype=torch.uint8)

@@ -32,14 +32,20 @@ class RestoreGridd(MapTransform):
         keys: the logits.
         orig_keys: the preprocessed image of each, on the grid of the logits, with the operations
             that MONAI's transforms recorded on it.
+        allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
         InputError: the axes of a file are not at right angles; the message names the file.
         ValueError: the logits and the image differ in size, or an operation cannot be undone.
     """
 
-    def __init__(self, keys: KeysCollection, orig_keys: KeysCollection = "image") -> None:
-        super().__init__(keys)
+    def __init__(
+        self,
+        keys: KeysCollection,
+        orig_keys: KeysCollection = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
         self.orig_keys = ensure_tuple_rep(orig_keys, len(self.keys))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

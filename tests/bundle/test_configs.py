@@ -8,7 +8,7 @@ import pytest
 from bundle_configs import BUNDLES, declared_configs
 from monai.bundle import ConfigParser
 
-from pipeline.bundle.configs import Config, is_plain, references
+from pipeline.bundle.configs import Config, digest_config, is_plain, references
 from pipeline.bundle.ids import IDS, Role, Same, row
 from pipeline.errors import InputError
 
@@ -47,6 +47,22 @@ def test_a_config_takes_the_model_from_a_training_and_all_else_stays():
         **{name: training[name] for name in ("roi_size", "network_def", "width", "base")},
     }
     assert Config(inference).as_trained({}).content == inference
+
+
+def test_a_file_counts_by_what_it_says(tmp_path):
+    texts = {
+        "a.json": '{"lr": 0.1, "net": {"_desc_": "old words"}}',
+        "b.json": '{"net": {"_desc_": "new"},\n "lr": 0.1}',
+        "c.yaml": "lr: 0.1\nnet: {}\n",
+        "d.json": '{"lr": 0.2, "net": {}}',
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    a, b, c, d = (digest_config(tmp_path / name) for name in texts)
+    assert a == b == c != d
+    (tmp_path / "e.yaml").write_text("lr: [")
+    with pytest.raises(InputError, match=r"e\.yaml"):
+        Config.read(tmp_path / "e.yaml")
 
 
 def test_what_an_id_refers_to_comes_with_it():

@@ -29,6 +29,7 @@ FUNDUS, PANCREAS = (Config.read(bundle / "configs/train.json").content for bundl
         *[(FUNDUS, change) for change in ({"fold": True}, {"tags": "foo"}, {"dataset_dir": 2024})],
         *[(FUNDUS, {"output_dir": value}) for value in (2025, ("my", "data"))],
         *[(FUNDUS, change) for change in ({"seed": -1}, {"resume": "yes"}, {"channels": 16})],
+        *[(FUNDUS, {"vertical_cdr": value}) for value in (["optic_disc"], ["optic_disc", "x"], 1)],
         *[(PANCREAS, {"spacing": value}) for value in ([6, 6], [0, 1, 1], 1.5)],
         *[(PANCREAS, {"overlap": value}) for value in (1, -0.1, "a")],
         *[(PANCREAS, {"hu_window": value}) for value in ([100], [240, -100], ["a", "b"])],
@@ -46,4 +47,5 @@ def test_the_settings_of_the_bundles_and_their_overlays_are_possible():
     for paths in declared_configs():
         check_settings(Config.read(*paths).content)
     check_settings(PANCREAS | {"class_ratios": [1, 3]})  # no patch is centred on a tumour
+    check_settings({"regions": ["a"], "network_def": 5})  # for the config's builder to refuse
     check_settings({"lr": "$@other * 2", "device": "@cache_device", "roi_size": "$[1]"})

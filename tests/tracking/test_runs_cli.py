@@ -19,6 +19,7 @@ from pipeline.cli import main
 from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.tracking.delivery import PARENT_KEY, PARENT_NAME, RUN_KEY
 from pipeline.tracking.journal import Journal
+from pipeline.tracking.rerun import find_unknown
 
 CONFIGS = Path(__file__).parents[2] / "bundles/fundus_disc_cup_segmentation/configs"
 TINY = {"roi_size": [64, 64], "patch_size": [64, 64], "channels": [4, 8], "strides": [2]}
@@ -232,3 +233,12 @@ def test_the_runs_of_a_plan_belong_together_in_another_store_too(store, tmp_path
     assert sorted(found) == ["a", "b", "plan"]
     parent = found.pop("plan").info.run_id
     assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent}
+
+
+def test_a_component_that_this_version_does_not_have_is_named():
+    config = {
+        "a": [{"_target_": "pipeline.bundle.check_run"}],
+        "b": "$pipeline.networks.AttentionUnet",
+    }
+    assert find_unknown(config) == ""
+    assert find_unknown({**config, "c": "$pipeline.engines.gone(@a)"}) == "pipeline.engines.gone"

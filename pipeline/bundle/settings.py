@@ -56,7 +56,7 @@ def check_settings(config: Mapping[str, Any], *, option: str = "--{}") -> None:
         fix = f"give {outputs} names, or the network as many out_channels as there are names"
         fail(("regions",), f"regions is {known['regions']!r}", fix)
     if not set(known.get("vertical_cdr", ())) <= set(known["regions"]):
-        fix = f"give two of the regions {known['regions']}, or null"
+        fix = f"give two of the regions {known['regions']}, or []"
         fail(("vertical_cdr",), f"vertical_cdr is {known['vertical_cdr']!r}", fix)
 
 

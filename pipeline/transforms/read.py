@@ -72,8 +72,8 @@ class ReadImaged(LoadImaged):
                 raise InputError(f"{files}: it holds values that are NaN or infinite; {_ADVICE}")
             if self.ct and (problem := hu_problem(image.numpy())):
                 raise InputError(
-                    f"{files}: it {problem}; apply the rescale slope and intercept of its DICOM. "
-                    f"{_ADVICE} If it is not a CT, set preprocessing#transforms#0#ct to False."
+                    f"{files}: it {problem}; apply the rescale slope and intercept of its DICOM, "
+                    f"or, if it is not a CT, set preprocessing#transforms#0#ct to False. {_ADVICE}"
                 )
         return read
 

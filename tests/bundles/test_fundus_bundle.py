@@ -153,7 +153,7 @@ def test_a_training_that_was_stopped_early_wants_more_patience(bundle_run, phant
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ({"epohcs": 1}, "--epochs"),
+        ({"epohcs": 1}, "--epohcs 1"),
         ({"dataset_dir": "nowhere"}, "nowhere: there is no such folder"),
         ({"fold": 7}, "fold 7: datalist"),
     ],

@@ -109,7 +109,7 @@ STRIDES = several(
 )
 CHANNELS = several(whole(1), "give two or more, such as [16, 32, 64, 128, 256]", least=2)
 SPACING = several(number(0, above=True), "give three in mm, such as [1.5, 1.5, 2]", counts=(3,))
-REGIONS = several(TEXT, "give their names, such as ['optic_disc', 'optic_cup']")
+REGIONS = several(TEXT, "give their names, such as ['outer', 'inner']")
 PAIR = several(TEXT, "give the outer and the inner one, as [disc, cup], or []", counts=(0, 2))
 LABEL_VALUES = several(
     several(whole(0)), "give the label values of each region, such as [[1, 2], [2]]"

@@ -220,7 +220,7 @@ def read_metric(evaluation: Evaluation, metric: str) -> float | None:
 
 
 def label_metric(metric: str, units: Mapping[str, str]) -> str:
-    """``hd95/optic_cup`` to ``HD95, optic cup (px) ↓``."""
+    """``hd95/left_lung`` to ``HD95, left lung (mm) ↓``."""
     row, region = find_metric(metric), metric.partition("/")[2]
     name = f"{row.title}, {as_words(region)}" if region else row.title
     if unit := unit_of(metric, units):

@@ -20,8 +20,8 @@ def write_mask(
     Args:
         stem: path of the file without its suffix.
         masks: boolean ``(R, *spatial)`` in MONAI's order: ``(R, W, H)`` of an image.
-        label_values: per region its values in the mask: ``[[1, 2], [2]]`` for an organ whose
-            tissue is 1 and tumour 2, and the tumour.
+        label_values: per region its values in the mask: ``[[1, 2], [2]]`` for a structure of
+            the values 1 and 2 with an inner part of value 2, and that part.
         affine: ``(4, 4)`` of a volume, voxels to mm (RAS); not used for an image.
 
     Returns:

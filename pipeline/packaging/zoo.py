@@ -30,7 +30,7 @@ def check_name(name: str) -> None:
     """
     if not re.fullmatch(r"[a-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+", name):
         raise InputError(
-            f"name {name!r}: give words joined by _, such as pancreas_ct_segmentation."
+            f"name {name!r}: give words joined by _, such as spleen_ct_segmentation."
         )
     for word in MISLEADING:
         if word in name.lower():

@@ -29,9 +29,7 @@ def check_name(name: str) -> None:
         InputError: names the word at fault, or the form to use.
     """
     if not re.fullmatch(r"[a-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+", name):
-        raise InputError(
-            f"name {name!r}: give words joined by _, such as spleen_ct_segmentation."
-        )
+        raise InputError(f"name {name!r}: give words joined by _, such as spleen_ct_segmentation.")
     for word in MISLEADING:
         if word in name.lower():
             raise InputError(f"name {name!r}: MONAI Label takes {word!r} for the kind of model.")

@@ -50,11 +50,11 @@ class Config:
         Raises:
             InputError: an id has no place in the config.
         """
+        if not any(_NESTED.search(name) or name.startswith("+") for name in changes):
+            return Config(self.content | dict(changes))
         from monai.bundle import ConfigParser
         from monai.bundle.utils import merge_kv
 
-        if not any(_NESTED.search(name) or name.startswith("+") for name in changes):
-            return Config(self.content | dict(changes))
         parser = ConfigParser(deepcopy(self.content))
         for name, value in changes.items():
             try:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..bundle.configs import texts
@@ -48,8 +49,9 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
         raise ValueError(
             f"datalist {datalist}: it has changed since run {run_id}; put the old file back."
         )
-    recorded = read_json(Path(client.download_artifacts(run_id, CONFIG)))
-    if unknown := find_unknown(recorded):
+    with TemporaryDirectory() as scratch:
+        content = read_json(Path(client.download_artifacts(run_id, CONFIG, scratch)))
+    if unknown := find_unknown(content):
         raise ValueError(
             f"run {run_id}: this version has no {unknown}; check out the commit that recorded the "
             f"run, {tags.get('pipeline.git_commit', 'which it does not say')}."
@@ -57,13 +59,12 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
     output_dir.mkdir(parents=True, exist_ok=True)
     configs = Path(client.download_artifacts(run_id, "bundle", str(output_dir)))
     configs = configs.rename(output_dir / "configs")
-    for name in (CONFIG, "environment.json"):
-        shutil.move(client.download_artifacts(run_id, name, str(output_dir)), configs / name)
+    environment = client.download_artifacts(run_id, "environment.json", str(output_dir))
+    shutil.move(environment, configs / "environment.json")
     before = read_json(configs / "environment.json")
     folder = Path(before["working_directory"])
     folder = folder if folder.is_dir() else Path.cwd()
     config = configs / CONFIG
-    content = read_json(config)
     for name in ("_meta_", "datalist_digest"):  # the new run has its own
         content.pop(name, None)
     # Its bundle is not the folder of the copy, and it does not belong to the first run's plan.
@@ -82,8 +83,11 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
 
 def find_unknown(config: Any) -> str:
     """The first component of this project in a config that this version does not have."""
+    component = r"\bpipeline(?:\.[A-Za-z_]\w*)+"
     for text in texts(config):
-        for name in re.findall(r"\bpipeline(?:\.[A-Za-z_]\w*)+", text):
+        # Neither a path nor a tag is a component.
+        named = re.fullmatch(component, text) or text.startswith("$")
+        for name in re.findall(component, text) if named else ():
             try:
                 pkgutil.resolve_name(name)
             except (ImportError, AttributeError):

@@ -239,6 +239,7 @@ def test_a_component_that_this_version_does_not_have_is_named():
     config = {
         "a": [{"_target_": "pipeline.bundle.check_run"}],
         "b": "$pipeline.networks.AttentionUnet",
+        "dataset_dir": "/data/pipeline.old/eyes",
     }
     assert find_unknown(config) == ""
     assert find_unknown({**config, "c": "$pipeline.engines.gone(@a)"}) == "pipeline.engines.gone"

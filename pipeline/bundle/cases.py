@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import read_json
+from ..transforms.modality import read_modality
 
 FILES = ("image", "label")  # of a case
 PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -20,7 +21,9 @@ _DRAW = "draw phantoms with `python -m pipeline data phantom`"
 def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, Any]:
     """Read a datalist: an object with the lists ``training`` and ``testing``, not both empty.
 
-    The cases in the lists are not checked.
+    What it says of the dataset is checked where it is there: ``modality``, whose spelling becomes
+    that of ``MODALITIES``, ``channel_names``, ``labels``, ``regions`` and ``ignore_label``. The
+    cases in the lists are not checked.
 
     Args:
         path: JSON file; a list that it lacks is empty in the result.
@@ -42,22 +45,76 @@ def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, 
             raise InputError(f'datalist {path}: "{section}" is not a list; list the cases there.')
     if not content["training"] and not content["testing"]:
         raise InputError(f'datalist {path}: it has no cases; fill "training" or "testing".')
-    labels = content.get("labels")
-    named = isinstance(labels, dict) and all(
-        value.isdecimal() and isinstance(name, str) for value, name in labels.items()
-    )
-    if needs_labels and (not named or "0" not in labels):
-        raise InputError(
-            f'datalist {path}: "labels" is {labels!r}; give each value of a mask a name, '
-            'such as {"0": "background", "1": "lesion"}.'
-        )
+    try:
+        _check_description(content, needs_labels=needs_labels)
+    except InputError as error:
+        raise InputError(f"datalist {path}: {error}") from None
     return content
 
 
+def _check_description(content: dict[str, Any], *, needs_labels: bool) -> None:
+    """Check what a datalist says of its dataset, and spell its modality as the table does."""
+    labels = content.get("labels")
+    named = isinstance(labels, dict) and all(
+        value.isdecimal() and _is_text(name) for value, name in labels.items()
+    )
+    needs_labels = needs_labels or content.get("regions") is not None
+    if needs_labels and (not named or "0" not in labels):
+        raise InputError(
+            f'"labels" is {labels!r}; give each value of a mask a name, '
+            'such as {"0": "background", "1": "lesion"}.'
+        )
+    if (modality := content.get("modality")) is not None:
+        content["modality"] = read_modality(modality)
+    if (names := content.get("channel_names")) is not None and not (
+        isinstance(names, list) and names and all(map(_is_text, names))
+    ):
+        raise InputError(
+            f'"channel_names" is {names!r}; name each input channel, such as ["T1", "T2"].'
+        )
+    if (ignored := content.get("ignore_label")) is not None and not _is_value(ignored):
+        raise InputError(
+            f'"ignore_label" is {ignored!r}; give the value that is not counted, such as 255.'
+        )
+    if (regions := content.get("regions")) is None:
+        return
+    if not (isinstance(regions, dict) and regions and all(map(_is_region, regions.items()))):
+        raise InputError(
+            f'"regions" is {regions!r}; give the label values of each, such as {{"lesion": [1]}}.'
+        )
+    known = {int(value) for value in labels} - {0, ignored}
+    for name, values in regions.items():
+        if strange := sorted(set(values) - known):
+            raise InputError(
+                f'"regions" gives {name} the value {strange[0]}; use values that "labels" names, '
+                "except for 0 and the ignore_label."
+            )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_region(item: tuple[str, Any]) -> bool:
+    name, values = item
+    return _is_text(name) and isinstance(values, list) and values and all(map(_is_value, values))
+
+
+def files_of(value: str | Sequence[str]) -> list[str]:
+    """The files of an image or a label, which may be one, or one for each channel."""
+    return [value] if isinstance(value, str) else list(value)
+
+
 def select_cases(
-    datalist: str, dataset_dir: str, section: str, *, fold: int = 0
+    datalist: str, dataset_dir: str, section: str, *, fold: int | str = 0
 ) -> list[dict[str, Any]]:
     """Choose the cases of one section of a datalist, each as the paths of image and label.
+
+    An image of several files, one for each channel, gives a list of paths.
 
     Args:
         datalist: a JSON file with the lists ``training`` (each case with its ``fold``) and,
@@ -65,7 +122,8 @@ def select_cases(
         dataset_dir: the dataset's folder.
         section: ``"training"`` for the cases outside ``fold``, ``"validation"`` for those in
             it, ``"testing"`` for the held-out cases.
-        fold: the fold that is held out of training.
+        fold: the fold that is held out of training; ``"all"`` holds out none, so that every case
+            is for training, and ``"validation"`` is an empty list.
 
     Raises:
         InputError: a folder or file is missing, the list is malformed or empty, the section is
@@ -79,18 +137,31 @@ def select_cases(
             f"dataset_dir {root}: there is no such folder; give --dataset_dir, or {_DRAW}."
         )
     name = "testing" if section == "testing" else "training"
-    cases = read_datalist(datalist)[name]
+    read = read_datalist(datalist)
+    cases = read[name]
     if not cases:
         raise InputError(f"datalist {datalist}: the list {name!r} is missing or empty.")
+    channels = read.get("channel_names")
     for case in cases:
         if not isinstance(case, dict) or not case.keys() >= set(FILES):
             raise InputError(f"datalist {datalist}: the case {case} lacks an image or a label.")
-        if not all(isinstance(case[key], str) for key in FILES):
+        image, label = (case[key] for key in FILES)
+        listed = isinstance(image, list) and image and all(map(_is_text, image))
+        if not (_is_text(image) or listed) or not _is_text(label):
             raise InputError(f"datalist {datalist}: a path in the case {case} is not a string.")
-    if section != "testing":
+        if listed and channels and len(image) != len(channels):
+            raise InputError(
+                f"datalist {datalist}: the case {case} has {len(image)} images; give one for each "
+                f"of channel_names, {', '.join(channels)}."
+            )
+    if fold == "all" and section == "validation":
+        return []
+    if fold != "all" and section != "testing":
         folds = sorted({case.get("fold") for case in cases}, key=str)
         if fold not in folds:
-            raise InputError(f"fold {fold}: datalist {datalist} has the folds {folds}.")
+            raise InputError(
+                f"fold {fold}: datalist {datalist} has the folds {folds}; give one, or all."
+            )
         cases = [case for case in cases if (case.get("fold") == fold) == (section == "validation")]
         if not cases:
             raise InputError(f"datalist {datalist}: no case is left for {section} of fold {fold}.")
@@ -101,11 +172,15 @@ def select_cases(
             f"{processes} processes; start {len(cases)} at most."
         )
     # Other entries of a case are left out: they cannot be collated into a batch.
-    located = [{key: str(root / case[key]) for key in FILES} for case in cases]
-    for paths in located:
-        for key, path in paths.items():
-            if not Path(path).is_file():
-                raise InputError(f"{key} {path} of datalist {datalist}: there is no such file.")
+    located: list[dict[str, Any]] = []
+    for case in cases:
+        paths = {key: [str(root / file) for file in files_of(case[key])] for key in FILES}
+        for key in FILES:
+            if gone := next((path for path in paths[key] if not Path(path).is_file()), ""):
+                raise InputError(f"{key} {gone} of datalist {datalist}: there is no such file.")
+        located.append(
+            {key: paths[key] if isinstance(case[key], list) else paths[key][0] for key in FILES}
+        )
     return located
 
 

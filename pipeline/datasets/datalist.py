@@ -11,12 +11,6 @@ from typing import Any
 from ..files import some
 from ..folders import new_folder
 
-#: What the index masks of the optic nerve head hold; the whole disc is rim and cup together.
-DISC_CUP_LABELS = {"0": "background", "1": "disc rim", "2": "cup"}
-
-#: What those of the pancreas hold, as in the Medical Segmentation Decathlon.
-PANCREAS_LABELS = {"0": "background", "1": "pancreas", "2": "tumour"}
-
 
 def pair_files(
     folder: str | Path,
@@ -131,19 +125,48 @@ def write_dataset(
 
 
 def write_datalist(
-    path: Path, *, name: str, labels: Mapping[str, str], training: list, testing: Iterable = ()
+    path: Path,
+    *,
+    name: str,
+    modality: str,
+    channel_names: Sequence[str],
+    labels: Mapping[str, str],
+    regions: Mapping[str, Sequence[int]],
+    training: list,
+    testing: Iterable = (),
+    ignore_label: int | None = None,
 ) -> None:
-    """Write a datalist, one case per line so that a difference between two is readable."""
+    """Write a datalist, one case per line so that a difference between two is readable.
+
+    Args:
+        path: of the file.
+        name: of the dataset.
+        modality: one of ``MODALITIES``.
+        channel_names: one for each input channel of a network.
+        labels: what each value of a mask means, 0 among them.
+        regions: what is segmented, each by its label values.
+        training: the cases, each with its fold.
+        testing: the cases that are kept apart.
+        ignore_label: the value of what is not counted, if there is one.
+    """
 
     def lines(cases: Iterable[dict]) -> str:
         rows = ",\n".join("    " + json.dumps(case) for case in cases)
         return f"[\n{rows}\n  ]" if rows else "[]"
 
-    path.write_text(
-        f'{{\n  "name": {json.dumps(name)},\n  "labels": {json.dumps(labels)},\n'
-        f'  "training": {lines(training)},\n  "testing": {lines(testing)}\n}}\n',
-        encoding="utf-8",
-    )
+    about = {
+        "name": name,
+        "modality": modality,
+        "channel_names": channel_names,
+        "labels": labels,
+        "regions": regions,
+    }
+    if ignore_label is not None:
+        about["ignore_label"] = ignore_label
+    parts = {key: json.dumps(value) for key, value in about.items()}
+    parts |= {"training": lines(training), "testing": lines(testing)}
+    text = ",\n".join(f'  "{key}": {value}' for key, value in parts.items())
+    path.write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
 
 
 def case_paths(name: str, *, suffix: str) -> dict[str, str]:

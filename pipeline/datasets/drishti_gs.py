@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..bundle.cases import read_datalist
-from .datalist import DISC_CUP_LABELS, pair_files, select_part, write_dataset
+from .datalist import pair_files, select_part, write_dataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,7 +137,7 @@ def prepare(
                 f"{case['disc']} is {label.shape[1]} x {label.shape[0]} px, its photograph "
                 f"{size[0]} x {size[1]} px: extract the archive again"
             )
-        if missing := [DISC_CUP_LABELS[str(v)] for v in (1, 2) if not (label == v).any()]:
+        if missing := [official["labels"][str(v)] for v in (1, 2) if not (label == v).any()]:
             notes.append(f"{name} has no {' and no '.join(missing)} under the {rule} rule")
         Image.fromarray(label).save(label_path)
 

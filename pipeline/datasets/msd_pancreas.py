@@ -13,7 +13,8 @@ import shutil
 from pathlib import Path
 
 from ..transforms.volume_checks import grid_difference
-from .datalist import PANCREAS_LABELS, assign_folds, case_paths, pair_files, write_dataset
+from .datalist import assign_folds, case_paths, pair_files, write_dataset
+from .phantoms.ct import ABOUT
 
 LABELLED = 281
 _FILE_NAME = re.compile(r"pancreas_(?P<number>\d+)\.nii(\.gz)?", re.IGNORECASE)
@@ -79,7 +80,7 @@ def prepare(
         write_case,
         datalist={
             "name": "MSD Task07 Pancreas, the labelled cases in five folds",
-            "labels": PANCREAS_LABELS,
+            **ABOUT,
             "training": [
                 case_paths(name, suffix=".nii.gz") | {"fold": folds[name]} for name in cases
             ],

@@ -35,7 +35,7 @@ def dataset(tmp_path) -> Path:
     return root
 
 
-def patients(dataset: Path, section: str, fold: int = 0) -> list[int]:
+def patients(dataset: Path, section: str, fold: int | str = 0) -> list[int]:
     cases = select_cases(str(dataset / "datalist.json"), str(dataset), section, fold=fold)
     assert all(case.keys() == {"image", "label"} for case in cases)
     assert all(Path(path).is_file() for case in cases for path in case.values())
@@ -51,13 +51,37 @@ def test_sections_and_folds_are_disjoint_and_complete(dataset):
     assert sorted(chain(*validated)) == list(range(7))
 
 
+def test_fold_all_trains_on_everything(dataset, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    parts = [patients(dataset, each, "all") for each in ("training", "validation", "testing")]
+    assert parts == [list(range(7)), [], [7, 8]]
+
+
+def test_an_image_of_several_files_is_a_list_of_paths(dataset):
+    path = dataset / "datalist.json"
+    lists = json.loads(path.read_text())
+    first = lists["testing"][0]
+    first["image"] = ["7.png", "7_mask.png"]
+    path.write_text(json.dumps(lists))
+    cases = select_cases(str(path), "data", "testing")
+    assert [case["image"] for case in cases] == [["data/7.png", "data/7_mask.png"], "data/8.png"]
+    assert cases[0]["label"] == "data/7_mask.png"
+    path.write_text(json.dumps(lists | {"channel_names": ["T1"]}))
+    with pytest.raises(InputError, match=r"2 images.*T1"):
+        select_cases(str(path), "data", "testing")
+    first["image"][1] = "gone.png"
+    path.write_text(json.dumps(lists))
+    with pytest.raises(InputError, match="image data/gone"):
+        select_cases(str(path), "data", "testing")
+
+
 @pytest.mark.parametrize(
     ("content", "change", "words"),
     [
         (None, {"dataset_dir": "nowhere"}, ["dataset_dir nowhere", "--dataset_dir"]),
         (None, {"datalist": "none.json"}, ["none.json", "data phantom"]),
         (None, {"datalist": "data"}, ["data: ", "data phantom"]),
-        (None, {"fold": 3}, ["fold 3", "[0, 1, 2]"]),
+        (None, {"fold": 3}, ["fold 3", "[0, 1, 2]", "all"]),
         (None, {"section": "test"}, ["section test", "testing"]),
         ("{broken", {}, ["datalist.json", "JSON"]),
         ("[]", {}, ["datalist.json", "list"]),
@@ -122,6 +146,7 @@ def test_other_cases_or_folds_have_another_digest(dataset):
     lists = json.loads(path.read_text())
     path.write_text(json.dumps(lists | {"name": "x", "testing": []}, indent=4))
     assert cases_digest(str(path)) == first != ""
+    assert first == "sha256 76c9a288081f"  # resumed trainings and recorded ones know it
     lists["training"][0]["fold"] += 1
     path.write_text(json.dumps(lists))
     assert cases_digest(str(path)) not in (first, "")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ...files import some
 from ...folders import new_folder
 from ...transforms.volume_checks import grid_difference
-from ..datalist import PANCREAS_LABELS, assign_folds, case_paths, write_datalist
+from ..datalist import assign_folds, case_paths, write_datalist
+from ..phantoms.ct import ABOUT
 from . import series as dicom
 
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ def prepare(
             write_datalist(
                 stage / "datalist.json",
                 name=Path(folder).resolve().name,
-                labels={k: v for k, v in PANCREAS_LABELS.items() if int(k) <= highest},
+                modality="CT",
+                channel_names=["CT"],
+                labels={k: v for k, v in ABOUT["labels"].items() if int(k) <= highest},
+                regions={"pancreas": list(range(1, highest + 1))},
                 training=training,
                 testing=[],
             )
@@ -147,7 +151,7 @@ def _read_label(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.nd
             f"{path} is not on the grid of its CT ({how}): "
             "resample it to the CT, without interpolation of its values"
         )
-    if not np.isin(mask, [int(value) for value in PANCREAS_LABELS]).all():
+    if not np.isin(mask, [int(value) for value in ABOUT["labels"]]).all():
         held = ", ".join(f"{value:g}" for value in np.unique(mask)[:5])
-        raise ValueError(f"{path} holds {held}: use {PANCREAS_LABELS}")
+        raise ValueError(f"{path} holds {held}: use {ABOUT['labels']}")
     return mask.astype(np.uint8)

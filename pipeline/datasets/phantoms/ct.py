@@ -10,11 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..datalist import PANCREAS_LABELS
 from .folder import write_phantoms
 
 if TYPE_CHECKING:
     import numpy as np
+
+#: With the values of the Medical Segmentation Decathlon; the pancreas includes its tumour.
+ABOUT = {
+    "modality": "CT",
+    "channel_names": ["CT"],
+    "labels": {"0": "background", "1": "pancreas", "2": "tumour"},
+    "regions": {"pancreas": [1, 2]},
+}
 
 
 class CTPhantom(NamedTuple):
@@ -115,4 +122,4 @@ def write_ct_phantoms(
             nibabel.save(volume, path)
 
     names = {"stem": "ct", "suffix": ".nii.gz", "title": "CT phantoms"}
-    return write_phantoms(output, draw, **names, labels=PANCREAS_LABELS, seed=seed, **options)
+    return write_phantoms(output, draw, **names, about=ABOUT, seed=seed, **options)

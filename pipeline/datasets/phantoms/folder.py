@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..datalist import assign_folds, case_paths, write_dataset
 
@@ -15,7 +16,7 @@ def write_phantoms(
     stem: str,
     suffix: str,
     title: str,
-    labels: Mapping[str, str],
+    about: Mapping[str, Any],
     count: int = 60,
     seed: int = 0,
     testing: float = 0.2,
@@ -29,7 +30,7 @@ def write_phantoms(
         stem: what stands before the number in a case's name.
         suffix: of the files, such as ``.png``.
         title: name of the dataset.
-        labels: what the values of an index mask mean.
+        about: modality, channels, labels and regions, for `write_datalist`.
         count: number of cases, at least 10, so that no fold is empty.
         seed: of the folds; with the index of a case, that of its drawing.
         testing: share of the cases, the last ones, that become the test split.
@@ -58,7 +59,7 @@ def write_phantoms(
         lambda name, image_path, label_path: draw(index[name], image_path, label_path),
         datalist={
             "name": f"{title}, seed {seed}",
-            "labels": labels,
+            **about,
             "training": [case | {"fold": folds[case["patient"]]} for case in cases[:cut]],
             "testing": cases[cut:],
         },

@@ -10,11 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..datalist import DISC_CUP_LABELS
 from .folder import write_phantoms
 
 if TYPE_CHECKING:
     import numpy as np
+
+#: As in Drishti-GS: the whole disc is rim and cup together.
+ABOUT = {
+    "modality": "photograph",
+    "channel_names": ["red", "green", "blue"],
+    "labels": {"0": "background", "1": "disc rim", "2": "cup"},
+    "regions": {"optic_disc": [1, 2], "optic_cup": [2]},
+}
 
 
 def fundus_phantom(seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -90,4 +97,4 @@ def write_fundus_phantoms(output: str | Path, *, seed: int = 0, **options: Any) 
         Image.fromarray(label).save(label_path)
 
     names = {"stem": "phantom", "suffix": ".png", "title": "Fundus phantoms"}
-    return write_phantoms(output, draw, **names, labels=DISC_CUP_LABELS, seed=seed, **options)
+    return write_phantoms(output, draw, **names, about=ABOUT, seed=seed, **options)

@@ -235,6 +235,25 @@ def test_other_images_stand_aside_but_a_broken_ct_does_not(tmp_path):
         select_series(tmp_path)
 
 
+def test_other_modalities_need_no_unit(tmp_path):
+    def change(number, item):
+        del item.RescaleSlope, item.RescaleIntercept, item.RescaleType
+
+    write_dicom_series(tmp_path / "mr", _ct(), PLAIN, Modality="MR", change=change)
+    write_dicom_series(tmp_path / "pet", _ct(), PLAIN, Modality="PT", RescaleType="BQML")
+    write_dicom_series(tmp_path / "plan", _ct(), PLAIN, Modality="RTSTRUCT")
+    array, affine = read_series(select_series(tmp_path, modality="MR"))
+    assert np.array_equal(array, _ct() + 1024)
+    assert np.allclose(affine, PLAIN)
+    assert select_series(tmp_path, modality="PET").code == "PT"
+    found = find_series(tmp_path, modality=None)
+    assert {series.code: series.is_wanted for series in found} == {
+        "MR": True,
+        "PT": True,
+        "RTSTRUCT": False,
+    }
+
+
 def test_anonymous_series_are_kept_apart_by_their_folders(tmp_path):
     for name in ("a", "b"):
         write_dicom_series(tmp_path / name, _ct(), PLAIN, SeriesInstanceUID="")

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...transforms.modality import find_modality
+
 if TYPE_CHECKING:
     import numpy as np
     from pydicom import Dataset
@@ -32,7 +34,7 @@ _UNEVEN, _UNEVEN_SHARE = 0.1, 0.2  # mm, and share of the slice distance
 
 
 class OtherImages(ValueError):
-    """A series that does not consist of CT slices, so that another beside it may be the CT."""
+    """A series that does not consist of slices of the modality, as another beside it may."""
 
 
 class SliceFile(NamedTuple):
@@ -72,23 +74,30 @@ def read_slice(path: Path) -> SliceFile | None:
     return SliceFile(path, header)
 
 
-def arrange(slices: Sequence[SliceFile]) -> tuple[list[Path], np.ndarray]:
-    """Put the slices of one CT series in order and locate them.
+def arrange(
+    slices: Sequence[SliceFile], *, modality: str | None = "CT"
+) -> tuple[list[Path], np.ndarray]:
+    """Put the slices of one series in order and locate them.
 
     Copies of a slice are dropped where their pixels are the same.
+
+    Args:
+        slices: of the series.
+        modality: that they have to be of, one of ``MODALITIES``; None for any of these.
 
     Returns:
         The files along the slice axis, and the ``(4, 4)`` affine, mm, RAS as in NIfTI, of an array
         ``(columns, rows, slices)``.
 
     Raises:
-        OtherImages: these are not slices of a CT.
-        ValueError: these slices are not a volume in Hounsfield units; the message says what to do.
+        OtherImages: these are not slices of the modality.
+        ValueError: these slices are not a volume, or those of a CT are not in Hounsfield units;
+            the message says what to do.
     """
     import numpy as np
 
     headers = [item.header for item in slices]
-    _refuse_other_images(headers)
+    _refuse_other_images(headers, modality)
     shape = _find_shared(headers, "size", lambda h: f"{h.Columns} x {h.Rows} px")
     spacing = _read_numbers(headers[0], "PixelSpacing", 2)
     orientation = _read_numbers(headers[0], "ImageOrientationPatient", 6)
@@ -137,11 +146,12 @@ def arrange(slices: Sequence[SliceFile]) -> tuple[list[Path], np.ndarray]:
     return files, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # DICOM's LPS to RAS
 
 
-def _refuse_other_images(headers: Sequence[Dataset]) -> None:
-    """Refuse headers that are not those of CT slices in Hounsfield units."""
-    modality = _find_shared(headers, "modality", lambda header: header.get("Modality") or "unknown")
-    if modality != "CT":
-        raise OtherImages(f"its modality is {modality}, not CT")
+def _refuse_other_images(headers: Sequence[Dataset], modality: str | None) -> None:
+    """Refuse headers that are not those of slices of the modality, those of a CT in HU."""
+    code = _find_shared(headers, "modality", lambda header: header.get("Modality") or "unknown")
+    found = find_modality(code)
+    if found is None or found != (modality or found):
+        raise OtherImages(f"its modality is {code}, not {modality or 'one of images'}")
     scouts = ["LOCALIZER" in (header.get("ImageType") or ()) for header in headers]
     if all(scouts):
         raise OtherImages("it is a scout view (LOCALIZER)")
@@ -164,17 +174,21 @@ def _refuse_other_images(headers: Sequence[Dataset]) -> None:
         if lacking := sum(not header.get(name) for header in headers):
             raise ValueError(f"{lacking} of {len(headers)} files have no {name}: export it again")
     for name in ("RescaleSlope", "RescaleIntercept"):
-        if lacking := sum(header.get(name) is None for header in headers):
-            raise ValueError(
-                f"{lacking} of {len(headers)} files have no {name}, which Hounsfield units need"
-            )
+        lacking = sum(header.get(name) is None for header in headers)
+        if found != "CT" and lacking == len(headers):
+            continue  # only a CT needs a unit
+        if lacking:
+            needs = ", which Hounsfield units need" if found == "CT" else ""
+            raise ValueError(f"{lacking} of {len(headers)} files have no {name}{needs}")
         for header in headers:
             _read_numbers(header, name, 1)
+    if any(float(header.get("RescaleSlope", 1)) == 0 for header in headers):
+        raise ValueError("its RescaleSlope is 0: export it again")
+    if found != "CT":
+        return
     unit = _find_shared(headers, "rescale type", lambda header: header.get("RescaleType") or "HU")
     if unit not in ("HU", "HU_MOD", "US"):  # many CTs call their HU US, unspecified
         raise ValueError(f"its values are in {unit}, not in Hounsfield units (HU)")
-    if any(float(header.RescaleSlope) == 0 for header in headers):
-        raise ValueError("its RescaleSlope is 0: export it again")
 
 
 def _find_shared(headers: Sequence[Dataset], name: str, value_of: Any) -> Any:

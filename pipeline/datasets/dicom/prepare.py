@@ -52,8 +52,10 @@ def prepare(
     found = dicom.find_series(folder)
     if uid is not None:
         found = [dicom.select_series(folder, uid=uid)]
-    broken = [f"{series}: {series.problem}" for series in found if series.is_ct and series.problem]
-    notes = [f"left out {series}: {series.problem}" for series in found if not series.is_ct]
+    broken = [
+        f"{series}: {series.problem}" for series in found if series.is_wanted and series.problem
+    ]
+    notes = [f"left out {series}: {series.problem}" for series in found if not series.is_wanted]
     usable = [series for series in found if not series.problem]
     if broken and not (skip_refused and usable):
         hint = ": choose one with --series, or add --skip-refused" if usable else ""

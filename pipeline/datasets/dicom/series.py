@@ -1,4 +1,4 @@
-"""Find CT series in DICOM below a folder, and read one in Hounsfield units through ITK."""
+"""Find the series of a modality in DICOM below a folder, and read one through ITK."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class Series:
     description: str
     patient: str
     files: tuple[Path, ...]  # along the slice axis, if there is no problem
-    problem: str | None = None  # why it is not a CT volume
-    is_ct: bool = True  # slices of a CT, valid or not; not a scout or a screen capture
+    code: str = "CT"  # its modality in DICOM
+    problem: str | None = None  # why it is not a volume of the modality
+    is_wanted: bool = True  # slices of the modality, valid or not; not a scout or a screen capture
     affine: np.ndarray | None = field(default=None, compare=False, repr=False)  # (4, 4), mm, RAS
 
     def __str__(self) -> str:
@@ -42,11 +43,12 @@ class Series:
         return self.files[0].parent
 
 
-def find_series(folder: str | Path) -> list[Series]:
-    """Find every DICOM series below a folder, and check in the headers that it is a CT volume.
+def find_series(folder: str | Path, *, modality: str | None = "CT") -> list[Series]:
+    """Find every DICOM series below a folder, and check in the headers that it is a volume.
 
     Args:
         folder: with files of any names; those that are not DICOM are skipped.
+        modality: that a volume has to be of, one of ``MODALITIES``; None for any of these.
 
     Returns:
         The series, by folder and number; the ``problem`` of each says what is wrong with it.
@@ -80,29 +82,32 @@ def find_series(folder: str | Path) -> list[Series]:
         raise FileNotFoundError(
             f"no DICOM file below {folder}{reason}: give the folder of a series"
         )
-    found = [_describe(slices, broken) for slices in groups.values()]
+    found = [_describe(slices, broken, modality) for slices in groups.values()]
     return sorted(found, key=lambda s: (str(s.folder), s.number.zfill(9), s.uid))
 
 
-def select_series(folder: str | Path, *, uid: str | None = None) -> Series:
-    """Select the only CT series below a folder, or the one with the UID ``uid``.
+def select_series(
+    folder: str | Path, *, uid: str | None = None, modality: str | None = "CT"
+) -> Series:
+    """Select the only series of a modality below a folder, or the one with the UID ``uid``.
 
     Raises:
         FileNotFoundError: there is no DICOM file, or no series with that UID.
-        ValueError: the series is not a CT volume, or there are several and no ``uid`` is given.
+        ValueError: the series is not a volume, or there are several and no ``uid`` is given.
     """
-    found = find_series(folder)
+    found = find_series(folder, modality=modality)
     if uid is not None:
         found = [series for series in found if series.uid == uid]
         if not found:
             raise FileNotFoundError(f"no series {uid} below {folder}: give the UID of one in it")
-    if not any(series.is_ct for series in found):
+    if not any(series.is_wanted for series in found):
         raise ValueError("; ".join(f"{series}: {series.problem}" for series in found[:3]))
-    # A broken CT counts beside a valid one, since it may be the one that was meant.
-    found = [series for series in found if series.is_ct]
+    # A broken series counts beside a valid one, since it may be the one that was meant.
+    found = [series for series in found if series.is_wanted]
     if len(found) > 1:
         listing = "; ".join(f"{s}{f': {s.problem}' if s.problem else ''}" for s in found[:5])
-        raise ValueError(f"{len(found)} CT series below {folder}: choose one by its UID: {listing}")
+        kind = f"{modality} series" if modality else "series"
+        raise ValueError(f"{len(found)} {kind} below {folder}: choose one by its UID: {listing}")
     if found[0].problem:
         raise ValueError(f"{found[0]}: {found[0].problem}")
     return found[0]
@@ -112,8 +117,8 @@ def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
     """Read the voxels of a series through ITK, which decodes the compressions of DICOM.
 
     Returns:
-        The CT ``(X, Y, Z)`` in HU, int16 if all values are whole numbers, else float32; and its
-        ``(4, 4)`` affine in mm, RAS, with axes and affine as in nibabel and MONAI.
+        The volume ``(X, Y, Z)``, a CT in HU, int16 if all values are whole numbers, else float32;
+        and its ``(4, 4)`` affine in mm, RAS, with axes and affine as in nibabel and MONAI.
 
     Raises:
         ValueError: the series has a problem, or a file cannot be decoded.
@@ -176,22 +181,23 @@ def _files(folder: Path) -> Iterator[Path]:
     )
 
 
-def _describe(slices: list[SliceFile], broken: dict[Path, str]) -> Series:
+def _describe(slices: list[SliceFile], broken: dict[Path, str], modality: str | None) -> Series:
     header = slices[0].header
     about = {
         "uid": str(header.get("SeriesInstanceUID") or ""),
         "number": str(header.get("SeriesNumber") or ""),
         "description": _clean(header.get("SeriesDescription")),
         "patient": _clean(header.get("PatientID")),
+        "code": _clean(header.get("Modality")),
     }
     files = tuple(item.path for item in slices)
     try:
         if torn := next((broken[path.parent] for path in files if path.parent in broken), None):
             raise ValueError(torn)  # the torn file may be a slice of this series
-        ordered, affine = arrange(slices)
+        ordered, affine = arrange(slices, modality=modality)
     except ValueError as error:
         other = isinstance(error, OtherImages)
-        return Series(**about, files=files, problem=str(error), is_ct=not other)
+        return Series(**about, files=files, problem=str(error), is_wanted=not other)
     except Exception as error:  # an element may have any type or length
         problem = f"its headers are malformed ({_clean(error)}): export it again"
         return Series(**about, files=files, problem=problem)

@@ -90,7 +90,7 @@ def find_cases(
     for series in dicom.find_series(folder):
         # Copies of the data may have lost the patient's name in their headers.
         match = _PATIENT.fullmatch(series.patient) or _PATIENT.search(str(series.folder))
-        if not match or not series.is_ct:
+        if not match or not series.is_wanted:
             continue
         name = f"PANCREAS_{match['number']}"
         if name in WITHDRAWN:

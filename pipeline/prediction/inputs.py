@@ -119,7 +119,7 @@ def _below(folder: Path, kinds: Sequence[str], output: Path) -> Iterator[InputCa
             if not paths:
                 problem = f"{error}, or of NIfTI files"
     # Nobody means the scout or the report beside a CT.
-    cts = [each for each in series if each.is_ct] or ([] if paths else series)
+    cts = [each for each in series if each.is_wanted] or ([] if paths else series)
     for each in cts:
         refused = f"{each}: {each.problem}" if each.problem else ""
         yield InputCase(each.folder, each, refused)

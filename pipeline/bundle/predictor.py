@@ -16,6 +16,7 @@ from monai.utils import ensure_tuple
 
 from ..errors import InputError, one_line
 from ..networks.weights import load_weights
+from ..transforms.regions import Regions
 from .configs import first_cause
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ class Predictor:
 
     Attributes:
         device: device of the network.
-        values: the label value of each region's own part, outermost first, as in
-            ``RegionsToLabeld``; empty if the config has no such step.
+        regions: what the masks hold, as in ``RegionsToLabeld``.
 
     Args:
         config: content of an ``inference.json``; nothing is saved.
@@ -40,8 +40,6 @@ class Predictor:
 
     def __init__(self, config: Mapping[str, Any], weights: str | Path) -> None:
         from monai.bundle import ConfigParser
-
-        from ..transforms.regions import RegionsToLabeld
 
         content = deepcopy(dict(config))
         steps = content["postprocessing"]["transforms"]
@@ -60,8 +58,7 @@ class Predictor:
         )
         load_weights(self.network, weights, option="checkpoint", fix=fix)
         self.network.eval()
-        steps = self.postprocessing.transforms
-        self.values = next((step.values for step in steps if isinstance(step, RegionsToLabeld)), [])
+        self.regions = Regions(self._build("regions"))
 
     def __call__(self, path: str, read: Callable[[], Nifti1Image] | None = None) -> np.ndarray:
         """Segment an image.

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ..transforms.modality import MODALITIES
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -87,6 +89,11 @@ def are_ratios(value: Any) -> bool:
     return several(number(0)).holds(value) and any(value)
 
 
+def are_counts(value: Any) -> bool:
+    """Whole numbers by name."""
+    return isinstance(value, Mapping) and all(map(whole(1).holds, value.values()))
+
+
 def is_device(value: Any) -> bool:
     """A device that this machine has."""
     try:
@@ -103,15 +110,23 @@ TEXT = Rule(is_text, "give a text")
 TAGS = of_type(Mapping, "give names and values: {'team': 'eyes'}")
 SIZE = Rule(is_size, "give [512, 512], a square, or three numbers of voxels such as [96, 96, 96]")
 WINDOW = Rule(is_window, "give the lowest and the highest HU, such as [-100, 240]")
+PERCENTILES = Rule(
+    lambda value: is_window(value) and all(map(number(0, 100).holds, value)),
+    "give two from 0 to 100, such as [0.5, 99.5]",
+)
 RATIOS = Rule(are_ratios, "give numbers of 0 or more that are not all 0, such as [1, 1, 1]")
 STRIDES = several(
     Rule(is_stride, ""), "give one whole number for each step between levels, such as [2, 2, 2, 2]"
 )
 CHANNELS = several(whole(1), "give two or more, such as [16, 32, 64, 128, 256]", least=2)
 SPACING = several(number(0, above=True), "give three in mm, such as [1.5, 1.5, 2]", counts=(3,))
-REGIONS = several(TEXT, "give their names, such as ['outer', 'inner']")
-PAIR = several(TEXT, "give the outer and the inner one, as [disc, cup], or []", counts=(0, 2))
-LABEL_VALUES = several(
-    several(whole(0)), "give the label values of each region, such as [[1, 2], [2]]"
+NAMES = several(TEXT, "give one name for each channel of an image, such as ['T1', 'T2']")
+MODALITY = Rule(MODALITIES.__contains__, f"give one of {', '.join(MODALITIES)}")
+COMPONENTS = Rule(are_counts, "give how many parts to keep by region: {'liver': 1}, or {}")
+FLIP = Rule(
+    lambda value: number(0, 1).holds(value) or several(number(0, 1), counts=(2, 3)).holds(value),
+    "give a probability, or one for each axis, such as [0.5, 0.5, 0]",
 )
+PAIR = several(TEXT, "give the outer and the inner one, as [disc, cup], or []", counts=(0, 2))
+LABEL_VALUES = several(whole(0), "give label values, such as [0, 3]", least=0)
 DEVICE = Rule(is_device, "give cpu, or a GPU of this machine, such as cuda:0")

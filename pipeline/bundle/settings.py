@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
+from ..transforms.regions import Regions
 from .configs import is_plain
 from .ids import IDS
 
@@ -13,7 +14,6 @@ from .ids import IDS
 _PAIRS = (
     ("channels", "strides", 1),
     ("spacing", "patch_size", 0),
-    ("label_values", "regions", 0),
     ("roi_size", "patch_size", 0),
 )
 
@@ -43,21 +43,32 @@ def check_settings(config: Mapping[str, Any], *, option: str = "--{}") -> None:
             counts = f"{name} has {len(known[name])} values and {other} {len(known[other])}"
             fix = f"give {'one more of the first' if more else 'as many of both'}"
             fail((name, other), counts, fix)
-    if {"label_values", "class_ratios"} <= known.keys():
-        most = max(value for region in known["label_values"] for value in region)
-        if not 2 <= len(known["class_ratios"]) <= most + 1:
-            fix = f"give one for each label value from 0 to 1, or up to {most}"
-            fail(("class_ratios",), f"class_ratios is {known['class_ratios']!r}", fix)
     if "regions" not in known:
         return
-    network = known.get("network_def")
-    outputs = network.get("out_channels") if isinstance(network, Mapping) else None
-    if isinstance(outputs, int) and outputs != len(known["regions"]):
-        fix = f"give {outputs} names, or the network as many out_channels as there are names"
-        fail(("regions",), f"regions is {known['regions']!r}", fix)
-    if not set(known.get("vertical_cdr", ())) <= set(known["regions"]):
-        fix = f"give two of the regions {known['regions']}, or []"
-        fail(("vertical_cdr",), f"vertical_cdr is {known['vertical_cdr']!r}", fix)
+    try:
+        regions = Regions(known["regions"])
+    except InputError as error:
+        raise InputError(f"{error} ({option.format('regions')})") from None
+    names, network = regions.names, known.get("network_def")
+    counts = {"out_channels": ("regions", len(regions))}
+    counts["in_channels"] = ("channel_names", len(known.get("channel_names", ())))
+    for part, (name, count) in counts.items() if isinstance(network, Mapping) else ():
+        has = network.get(part)
+        if isinstance(has, int) and name in known and has != count:
+            fix = f"give {has}, or the network as many {part}"
+            fail((name,), f"{name} is {known[name]!r}", fix)
+    for name in ("vertical_cdr", "components"):
+        if not set(known.get(name, ())) <= set(names):
+            fail((name,), f"{name} is {known[name]!r}", f"give some of the regions {names}")
+    classes = 1 + len(regions.known)
+    if "class_ratios" in known and len(known["class_ratios"]) != classes:
+        fix = f"give {classes}, for the background and the label values {regions.known}, or null"
+        fail(("class_ratios",), f"class_ratios is {known['class_ratios']!r}", fix)
+    others = [*known.get("background", ()), known.get("ignore_label")]
+    if twice := set(others) & set(regions.known):
+        fix = "give each label value one meaning"
+        problem = f"the value {min(twice)} is in a region, and in background or ignore_label"
+        fail(("regions", "background", "ignore_label"), problem, fix)
 
 
 def _is_known(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import read_json
+from .upgrade import upgrade
 
 BEST = "model.pt"  # weights of the epoch with the best key metric
 FINAL = "model_final.pt"  # weights of the last epoch
@@ -46,4 +47,6 @@ def find_weights(path: str | Path, *, fix: str) -> Path:
 def read_config(weights: Path) -> dict[str, Any]:
     """The config that the training left beside its weights; empty where it left none."""
     path = weights.with_name(CONFIG)
-    return read_json(path, "move it away, or give another checkpoint.") if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    return upgrade(read_json(path, "move it away, or give another checkpoint."), str(path))

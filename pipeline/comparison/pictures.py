@@ -11,6 +11,7 @@ from ..evaluation.cases import pick_examples
 from ..evaluation.figures.display import view_case
 from ..evaluation.figures.photographs import Example, draw_comparison
 from ..evaluation.masks import read_mask
+from ..transforms.regions import Regions
 from .evaluations import Evaluation
 from .report import Comparison, Section
 
@@ -63,7 +64,7 @@ def read_prediction(
     for suffix in (".png", ".nii.gz"):
         path = comparison.download(evaluation, f"predictions/{case}{suffix}")
         if path is not None:
-            return read_mask(path, list(values.values()))
+            return read_mask(path, Regions(values))
     return None
 
 
@@ -82,7 +83,7 @@ def view_example(
     image, label = (str(row.get(key) or "") for key in ("image", "label"))
     first, affine = next(iter(masks.values()))
     every = np.concatenate([mask for mask, _ in masks.values()])
-    truth = read_mask(label, list(values.values()))[0] if Path(label).is_file() else None
+    truth = read_mask(label, Regions(values))[0] if Path(label).is_file() else None
     known = truth is not None and truth.shape == first.shape
     if not known:
         truth = np.zeros_like(first)

@@ -9,6 +9,7 @@ __getattr__, __all__ = lazy(
         "checkpoints": ["Checkpoints"],
         "handlers": ["ClipGradients", "EpochSummary", "PeriodicValidation", "SeedTransforms"],
         "inferer": ["AutocastInferer"],
+        "loss": ["RegionLoss"],
         "memory": ["cases_that_fit"],
         "metrics": ["RegionDice"],
         "sliding_window": ["SlidingWindow"],

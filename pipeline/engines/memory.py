@@ -81,12 +81,12 @@ def cases_that_fit(
     nothing runs out of memory.
 
     Args:
-        cases: each with the path of its ``image``, NIfTI.
+        cases: each with the path of its ``image``, NIfTI, or the paths of its channels.
         spacing: of the cached voxels, in mm, right-left, back-front, down-up.
         device: that holds the cache.
         share: of the free memory that the cache may take. The processes that ``torchrun`` started
             on this machine share its memory.
-        bytes_per_voxel: 2 for an image in float16 and 1 for each region.
+        bytes_per_voxel: 2 for each channel in float16 and 1 for each region.
         least: size in voxels that smaller cases are padded to.
 
     Raises:
@@ -96,15 +96,16 @@ def cases_that_fit(
 
     sizes = []
     for case in cases:
+        files = case["image"] if isinstance(case["image"], list) else [case["image"]]
         try:
-            image = nibabel.load(case["image"])
+            image = nibabel.load(files[0])
             axes = nibabel.io_orientation(image.affine)[:, 0].astype(int)
             lengths = [0.0, 0.0, 0.0]  # mm, in the order of spacing
             for axis, count, step in zip(axes, image.shape, image.header.get_zooms(), strict=False):
                 lengths[axis] = count * step
         except Exception as error:  # nibabel raises about anything on a broken file
             raise InputError(
-                f"{case['image']}: it cannot be read as NIfTI ({one_line(error)}); "
+                f"{files[0]}: it cannot be read as NIfTI ({one_line(error)}); "
                 "`python -m pipeline data check` lists every such file."
             ) from None
         voxels = (math.ceil(length / step) for length, step in zip(lengths, spacing, strict=True))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
 import torch
 from ignite.engine import Engine
 from ignite.metrics import Metric
 from monai.utils import evenly_divisible_all_gather
+
+from ..transforms.regions import Regions
 
 
 class RegionDice(Metric):
@@ -17,14 +19,15 @@ class RegionDice(Metric):
     Attached as ``dice``, it also sets ``dice/<region>``, the mean over cases, and ``pooled_iou``,
     the intersections divided by the unions, both summed over all cases and regions. A region that
     is empty in truth and prediction has a Dice of 1. Nothing leaves the device before the epoch
-    ends. Takes the logits ``pred`` and the truth ``label``, each (B, R, *spatial).
+    ends. Takes the logits ``pred`` (B, R, *spatial) and the truth ``label``, whose last channel, if
+    it has R + 1, marks the voxels that do not count.
 
     Args:
-        regions: the names of the channels.
+        regions: see `Regions`, which decides what the logits mark.
     """
 
-    def __init__(self, regions: Sequence[str]) -> None:
-        self.regions = list(regions)
+    def __init__(self, regions: Mapping[str, Sequence[int]]) -> None:
+        self.regions = Regions(regions)
         super().__init__(output_transform=itemgetter("pred", "label"))
 
     def reset(self) -> None:
@@ -33,11 +36,13 @@ class RegionDice(Metric):
 
     def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
         prediction, truth = (torch.as_tensor(each).flatten(2) for each in output)
-        prediction, truth = prediction > 0, truth > 0.5  # of logits
-        if prediction.shape[1] != len(self.regions):
-            raise ValueError(
-                f"{prediction.shape[1]} channels for the {len(self.regions)} regions {self.regions}"
-            )
+        count, names = len(self.regions), self.regions.names
+        if prediction.shape[1] != count:
+            raise ValueError(f"{prediction.shape[1]} channels for the {count} regions {names}")
+        prediction, truth = self.regions.mark(prediction, dim=1), truth > 0.5
+        if truth.shape[1] > count:
+            counts, truth = ~truth[:, count:], truth[:, :count]
+            prediction, truth = prediction & counts, truth & counts
         parts = (prediction & truth, prediction, truth)
         self.sums.append(torch.stack([part.sum(dim=2) for part in parts], dim=1))
 
@@ -49,7 +54,7 @@ class RegionDice(Metric):
         dice = torch.where(total > 0, 2 * both / total.clamp(min=1), 1.0)
         means = {
             f"dice/{name}": value
-            for name, value in zip(self.regions, dice.mean(dim=0).tolist(), strict=True)
+            for name, value in zip(self.regions.names, dice.mean(dim=0).tolist(), strict=True)
         }
         union = (total - both).sum().clamp(min=1)
         return {

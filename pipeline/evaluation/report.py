@@ -17,6 +17,7 @@ from monai.data import MetaTensor, decollate_batch
 from monai.utils.enums import CommonKeys
 
 from ..bundle.trained import CASES, SUMMARY
+from ..transforms.regions import Regions
 from .cases import MeasuredCase, find_file, gather_cases, name_case, pack_masks
 from .masks import write_mask
 from .metrics import case_metrics, find_units, vertical_cdr, vertical_cdr_error
@@ -39,7 +40,8 @@ class CaseReport:
 
     Args:
         output_dir: folder of the report; made if needed.
-        regions: one name per mask channel.
+        regions: the label values of each mask channel by name, see ``Regions``; kept in the
+            summary. A label with one channel more marks there what does not count.
         vertical_cdr: names of the regions ``[disc, cup]`` whose vertical cup-to-disc ratio is
             measured, 2D only; by default it is not.
         spacing: distance between pixels along each axis, such as mm of photographs; by default
@@ -47,9 +49,7 @@ class CaseReport:
         network: if it has ``attention_maps``, they are drawn for the median case.
         figures: draw the worst, the median and the best case by mean Dice, for which the image
             files are read again, and the attention maps.
-        label_values: per region its values in an index mask, as in :func:`write_mask`; kept in
-            the summary.
-        predictions: write the predicted masks; needs ``label_values``.
+        predictions: write the predicted masks.
         nsd_tolerance: largest distance that the normalised surface Dice of a volume accepts,
             in mm.
         roi_size: window of a volume whose attention maps are drawn, in voxels, as in inference.
@@ -63,33 +63,26 @@ class CaseReport:
     def __init__(
         self,
         output_dir: str | Path,
-        regions: Sequence[str],
+        regions: Mapping[str, Sequence[int]],
         *,
         vertical_cdr: Sequence[str] = (),
         spacing: Sequence[float] | None = None,
         network: torch.nn.Module | None = None,
         figures: bool = True,
-        label_values: Sequence[Sequence[int]] | None = None,
         predictions: bool = False,
         nsd_tolerance: float = NSD_TOLERANCE,
         roi_size: Sequence[int] | None = None,
     ) -> None:
-        self.output_dir, self.regions = Path(output_dir), list(regions)
+        self.tree = Regions(regions)
+        self.output_dir, self.regions = Path(output_dir), self.tree.names
         self.spacing, self.network, self.figures = spacing, network, figures
-        self.label_values, self.predictions = label_values, predictions
+        self.predictions = predictions
         self.nsd_tolerance, self.roi_size = nsd_tolerance, roi_size
-        if isinstance(regions, str) or len(set(self.regions)) != len(self.regions) or not regions:
-            raise ValueError(f"regions is {regions!r}: give a list of different names")
         pair = vertical_cdr or ()
         if pair and (pair is True or len(pair) != 2 or not set(pair) <= set(self.regions)):
             raise ValueError(
                 f"vertical_cdr is {pair}: give two of the regions {self.regions} as [disc, cup], "
                 "or leave it out"
-            )
-        if len(label_values or ()) != len(self.regions) and (predictions or label_values):
-            raise ValueError(
-                f"label_values is {label_values} for the regions {self.regions}: give one list of "
-                "values per region, such as [[1, 2], [2]], or set predictions to false"
             )
         if self.output_dir.exists() and not self.output_dir.is_dir():
             raise NotADirectoryError(f"output_dir {self.output_dir} is a file: name a folder")
@@ -124,9 +117,7 @@ class CaseReport:
             return
         units = find_units([case.spacing for case in cases], self.nsd_tolerance)
         summary = {"units": units, **summary}
-        if self.label_values:
-            values = zip(self.regions, self.label_values, strict=True)
-            summary["label_values"] = {region: list(each) for region, each in values}
+        summary["label_values"] = dict(zip(self.regions, self.tree.values, strict=True))
         write_rows(self.output_dir / CASES, [case.row for case in cases])
         write_summary(self.output_dir / SUMMARY, summary)
         print_summary(summary)
@@ -148,8 +139,10 @@ class CaseReport:
         prediction, truth = item[CommonKeys.PRED], item[CommonKeys.LABEL]
         path = find_file(item.get(CommonKeys.IMAGE)) or find_file(truth)
         name = name_case(path) if path else f"case_{len(self.cases):04d}"
-        given = {"prediction": prediction, "label": truth}
+        given = {"prediction": prediction, "label": truth[: len(self.regions)]}
         masks = np.stack([self._check_mask(*each, name, truth) for each in given.items()])
+        if len(truth) > len(self.regions):  # what does not count is in no region
+            masks &= ~(torch.as_tensor(truth[-1]).cpu().numpy() > 0)
         affine, spacing = np.eye(4), (1.0,) * (masks.ndim - 2)
         if isinstance(truth, MetaTensor):
             affine = truth.affine.cpu().numpy()
@@ -188,6 +181,6 @@ class CaseReport:
         for case in cases:
             path = self.output_dir / "predictions" / case.row["case"]
             try:
-                write_mask(path, case.unpack_masks()[0], self.label_values, affine=case.affine)
+                write_mask(path, case.unpack_masks()[0], self.tree, affine=case.affine)
             except (OSError, ValueError) as error:  # the numbers do not need it
                 log.warning("the prediction of %s is not saved: %s", case.row["case"], error)

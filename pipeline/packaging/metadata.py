@@ -9,6 +9,7 @@ from typing import Any
 
 from ..bundle.configs import Config
 from ..errors import InputError
+from ..transforms.regions import Regions
 from .source import Trained
 
 
@@ -41,8 +42,7 @@ def make_metadata(
     size = {"spatial_shape": [int(size) for size in inference.built("roi_size")]}
     formats = metadata["network_data_format"]
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
-    values = read_region_values(inference)
-    labels = name_labels(formats, values, training.built("regions"))
+    regions, channels = Regions(training.built("regions")), training.built("channel_names")
     return {
         **metadata,
         "version": version,
@@ -56,43 +56,44 @@ def make_metadata(
         "eval_metrics": collect_metrics(source),
         **({"training": source.origin} if source.origin else {}),
         "network_data_format": {
-            "inputs": {"image": {**image, **size}},
+            "inputs": {
+                "image": {
+                    **image,
+                    **size,
+                    "num_channels": len(channels),
+                    "channel_def": {str(n): name for n, name in enumerate(channels)},
+                }
+            },
             # MONAI Label takes the labels of its masks from channel_def.
             "outputs": {
-                "pred": {**pred, **size, "num_channels": len(values), "channel_def": labels}
+                "pred": {
+                    **pred,
+                    **size,
+                    "num_channels": len(regions),
+                    "channel_def": name_labels(formats, regions),
+                }
             },
         },
     }
 
 
-def name_labels(
-    formats: Mapping[str, Any], values: list[int], regions: list[str]
-) -> dict[str, str]:
+def name_labels(formats: Mapping[str, Any], regions: Regions) -> dict[str, str]:
     """Name the values of an index mask, as ``{"0": "background", ...}``.
 
     Args:
-        formats: ``network_data_format`` of the bundle. Its ``post_processed_outputs`` names the
+        formats: ``network_data_format`` of the bundle. Its ``post_processed_outputs`` may name the
             part of a region that is in no inner one; without a name it has that of the region.
-        values: of these parts, the outermost first.
-        regions: their names, in the same order.
+        regions: of the training.
     """
-    if len(regions) != len(values):
-        raise InputError(
-            f"regions {regions}: the bundle's masks have the values {values}, so the numbers "
-            "differ; train and package with the same bundle."
-        )
     outputs = formats.get("post_processed_outputs", {})
     named = outputs.get("pred", {}).get("channel_def", {})
-    parts = zip(map(str, values), regions, strict=True)
-    return {"0": "background", **{value: named.get(value, region) for value, region in parts}}
-
-
-def read_region_values(inference: Config) -> list[int]:
-    """The value of each region's own part in an index mask, outermost first."""
-    for place, step in enumerate(inference.get("postprocessing")["transforms"]):
-        if isinstance(step, Mapping) and str(step.get("_target_")).endswith("RegionsToLabeld"):
-            return list(inference.built(f"postprocessing#transforms#{place}#values"))
-    raise InputError("inference.json: its postprocessing has no RegionsToLabeld; add one.")
+    found = {0: "background"}
+    for n, value in enumerate(regions.index_values):
+        if value is not None:
+            whole = regions.own[n] == regions.values[n]
+            name = regions.names[n]
+            found[value] = name if whole else named.get(str(value), name)
+    return {str(value): name for value, name in sorted(found.items())}
 
 
 def collect_metrics(source: Trained) -> dict[str, float]:

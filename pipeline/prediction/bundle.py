@@ -27,7 +27,7 @@ class Model:
         config: the ``inference.json`` that fits the checkpoint.
         weights: the file of the checkpoint.
         volumes: whether it takes volumes, else photographs.
-        regions: names of the network's channels, outermost first.
+        regions: names of the network's channels.
         segments: DICOM's codes and a colour for each region that has them, see `Meaning`.
         about: what a report says of it: bundle, checkpoint and settings.
         digest: the same for two commands whose masks are the same.
@@ -93,16 +93,12 @@ def read_model(
 
     try:
         formats = metadata["network_data_format"]
-        image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
-        dimensions = len(image["spatial_shape"])
-        regions = config.get("regions") or [
-            name for _, name in sorted(pred["channel_def"].items()) if name != "background"
-        ]
+        dimensions = len(formats["inputs"]["image"]["spatial_shape"])
         version = metadata["version"]
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{configs / 'metadata.json'}: it lacks {error}; say in network_data_format what "
-            "`image` and `pred` are."
+            "`image` is."
         ) from None
     trained = config.get("network_def", {}).get("spatial_dims", dimensions)
     if trained != dimensions:
@@ -133,7 +129,7 @@ def read_model(
         config=config,
         weights=weights,
         volumes=dimensions == 3,
-        regions=tuple(regions),
+        regions=tuple(config["regions"]),
         segments=metadata.get("dicom_segments", {}),
         about=about,
         digest=hashlib.sha256(text.encode()).hexdigest(),

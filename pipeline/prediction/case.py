@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nibabel import Nifti1Image
 
     from ..bundle.predictor import Predictor
+    from ..transforms.regions import Regions
 
 
 def output_names(case: InputCase, model: Model) -> list[str]:
@@ -63,8 +64,8 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
             f"{case}: its mask is {mask.shape} and the image {shape}: the bundle's postprocessing "
             "has to restore the grid of the image"
         )
-    measured = _measure(mask, affine, model, predictor.values)
-    return measured | _write(mask, affine, case, model, predictor.values, folder)
+    measured = _measure(mask, affine, model, predictor.regions)
+    return measured | _write(mask, affine, case, model, predictor.regions, folder)
 
 
 def _read_image(case: InputCase) -> Nifti1Image:
@@ -101,25 +102,20 @@ def _read_shape(path: Path) -> tuple[int, int]:
 
 
 def _measure(
-    mask: np.ndarray, affine: np.ndarray | None, model: Model, values: list[int]
+    mask: np.ndarray, affine: np.ndarray | None, model: Model, regions: Regions
 ) -> dict[str, Any]:
     """Measure each region with all that lies inside it, as the evaluation does."""
     import numpy as np
 
-    if len(values) != len(model.regions):
-        raise InputError(
-            f"the bundle has the regions {list(model.regions)} but its postprocessing writes the "
-            f"values {values}: give RegionsToLabeld one value per region"
-        )
-    inside = {name: values[n:] for n, name in enumerate(model.regions)}
-    own = {value: int(np.count_nonzero(mask == value)) for value in values}
-    voxels = {name: sum(own[value] for value in parts) for name, parts in inside.items()}
+    counts = np.bincount(mask.ravel(), minlength=256)
+    inside = dict(zip(regions.names, regions.values, strict=True))
+    voxels = {name: int(counts[values].sum()) for name, values in inside.items()}
     if affine is not None:
         ml = abs(np.linalg.det(affine[:3, :3])) / 1000
         return {"volume_ml": {name: round(count * ml, 4) for name, count in voxels.items()}}
     measured: dict[str, Any] = {"area_px": voxels}
     pair = model.config.get("vertical_cdr") or []
-    if pair and inside.keys() >= set(pair):
+    if pair:
         from ..evaluation.metrics import vertical_cdr
 
         disc, cup = (np.isin(mask, inside[name]) for name in pair)
@@ -134,7 +130,7 @@ def _write(
     affine: np.ndarray | None,
     case: InputCase,
     model: Model,
-    values: list[int],
+    regions: Regions,
     folder: Path,
 ) -> dict[str, Any]:
     """Write the files of a case; none is there before all are written."""
@@ -154,7 +150,8 @@ def _write(
         if case.series:
             from .dicom_seg import Meaning, write_dicom_seg
 
-            labels = dict(zip(values, model.regions, strict=True))
+            parts = zip(regions.index_values, regions.names, strict=True)
+            labels = {value: name for value, name in parts if value is not None}
             about = {"algorithm": model.name, "version": model.version}
             about["meanings"] = {name: Meaning(**each) for name, each in model.segments.items()}
             try:

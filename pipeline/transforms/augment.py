@@ -46,8 +46,8 @@ class RandAffineBatchd:
     Args:
         keys: the image and the label, each (B, C, X, Y).
         patch_size: size of the output; None for the size of the image.
-        focus: share of the patches that are placed around the label's first region, which then
-            lies anywhere in the patch; the others lie anywhere in the image.
+        focus: share of the patches that are placed around the middle of the label's regions, which
+            then lies anywhere in the patch; the others lie anywhere in the image.
         prob: share of the cases that are rotated, scaled and shifted; flips are separate.
         rotate: largest angle, in degrees.
         scale: smallest and largest zoom.
@@ -114,9 +114,10 @@ class RandAffineBatchd:
         reach = torch.tensor([p / s for p, s in zip(patch, size, strict=True)]).flip(0).to(device)
         room = 1 - reach
         anywhere = uniform(-1, 1, count, 2).to(device) * room
-        mass = label[:, 0].sum(dim=(1, 2))
+        marked = label.amax(dim=1)
+        mass = marked.sum(dim=(1, 2))
         middle = [
-            (label[:, 0].sum(dim=other) * pixel_centres(length, device)).sum(dim=1)
+            (marked.sum(dim=other) * pixel_centres(length, device)).sum(dim=1)
             for other, length in ((1, size[1]), (2, size[0]))
         ]
         on_label = torch.stack(middle, dim=1) / mass.clamp(min=1)[:, None]

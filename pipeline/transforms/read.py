@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor, PILReader
 from monai.transforms import LoadImaged
 
 from ..errors import InputError, one_line
-from .volume_checks import hu_problem
+from .volume_checks import grid_difference, hu_problem
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,17 +21,21 @@ if TYPE_CHECKING:
 class ReadImaged(LoadImaged):
     """MONAI's ``LoadImaged``, but its errors name the file and what the user can do.
 
+    An image may be several files of one channel each, on one grid, which become its channels.
     Where the chosen reader fails, MONAI tries others, so the result is checked.
 
     Args:
         spatial_dims: that each image must have, 2 or 3; None takes any.
-        channels: that each image must have; None takes any.
-        ct: whether its values must be Hounsfield units.
+        channels: that each image must have; None takes any. A picture with one channel is read as
+            grey, and one with three as RGB.
+        modality: of CT, the values must be Hounsfield units.
+        ct: the same as modality CT, as older configs say it.
         args, kwargs: see ``LoadImaged``.
 
     Raises:
         InputError: a file cannot be read, has other dimensions or channels, holds values that are
-            not numbers or not Hounsfield units, or is a picture that its EXIF tag turns.
+            not numbers or not Hounsfield units, or is a picture that its EXIF tag turns; or the
+            files of an image differ in their grids.
     """
 
     def __init__(
@@ -38,44 +43,63 @@ class ReadImaged(LoadImaged):
         *args: Any,
         spatial_dims: int | None = None,
         channels: int | None = None,
+        modality: str = "",
         ct: bool = False,
         **kwargs: Any,
     ) -> None:
+        if spatial_dims == 2 and channels is not None:
+            kwargs["reader"] = PILReader(converter=as_rgb if channels == 3 else as_grey)
         super().__init__(*args, **kwargs)
-        self.spatial_dims, self.channels, self.ct = spatial_dims, channels, ct
+        self.spatial_dims, self.channels = spatial_dims, channels
+        self.ct = ct or modality == "CT"
 
     def __call__(
         self, data: Mapping[Hashable, Any], reader: Any = None
     ) -> dict[Hashable, torch.Tensor]:
-        paths = [data[key] for key in self.keys if key in data]
-        files = ", ".join(map(str, paths))
-        problems = map(picture_problem, paths) if self.spatial_dims == 2 else ()
-        for problem, fix in filter(None, problems):
-            raise InputError(f"{files}: it {problem}: {fix}.")
+        out: dict[Hashable, Any] = dict(data)
+        for key in self.key_iterator(out):
+            paths = out[key] if isinstance(out[key], list | tuple) else [out[key]]
+            parts = [self._read(path, reader) for path in paths]
+            for path, part in zip(paths[1:], parts[1:], strict=True):
+                one, other = (each.meta.get("original_affine") for each in (part, parts[0]))
+                if how := grid_difference(part.shape[1:], one, parts[0].shape[1:], other):
+                    raise InputError(
+                        f"{path}: it is not on the grid of {paths[0]}: {how}; resample the "
+                        "channels of an image to one grid."
+                    )
+            image = parts[0]
+            if len(parts) > 1:
+                image = MetaTensor(torch.cat([each.as_tensor() for each in parts]), meta=image.meta)
+            if self.channels not in (None, len(image)):
+                files = ", ".join(map(str, paths))
+                raise InputError(
+                    f"{files}: it has {len(image)} channels, not {self.channels}; {_ADVICE}"
+                )
+            out[key] = image
+        return out
+
+    def _read(self, path: Any, reader: Any) -> MetaTensor:
+        """Read and check one file, as (C, *spatial)."""
+        if self.spatial_dims == 2 and (problem := picture_problem(path)):
+            raise InputError(f"{path}: it {': '.join(problem)}.")
         try:
-            read = super().__call__(data, reader)
+            image = self._loader(path, reader)
         except Exception as error:  # readers raise about anything
             # MONAI lists every reader that it tried, the chosen one first.
             first = re.search(r"^[\w.]+: .+", str(error), re.MULTILINE)
             reason = first[0] if first else one_line(error)
-            raise InputError(f"{files}: it cannot be read ({reason}); {_ADVICE}") from None
-        for key in self.key_iterator(read):
-            image = read[key]
-            if self.spatial_dims not in (None, image.ndim - 1):
-                kind = "a photograph" if self.spatial_dims == 2 else "a volume"
-                raise InputError(f"{files}: it is not {kind}, which the bundle takes; {_ADVICE}")
-            if self.channels not in (None, len(image)):
-                raise InputError(
-                    f"{files}: it has {len(image)} channels, not {self.channels}; {_ADVICE}"
-                )
-            if image.is_floating_point() and not torch.isfinite(image).all():
-                raise InputError(f"{files}: it holds values that are NaN or infinite; {_ADVICE}")
-            if self.ct and (problem := hu_problem(image.numpy())):
-                raise InputError(
-                    f"{files}: it {problem}; apply the rescale slope and intercept of its DICOM, "
-                    f"or, if it is not a CT, set preprocessing#transforms#0#ct to False. {_ADVICE}"
-                )
-        return read
+            raise InputError(f"{path}: it cannot be read ({reason}); {_ADVICE}") from None
+        if self.spatial_dims not in (None, image.ndim - 1):
+            kind = "a picture" if self.spatial_dims == 2 else "a volume"
+            raise InputError(f"{path}: it is not {kind}, which the bundle takes; {_ADVICE}")
+        if image.is_floating_point() and not torch.isfinite(image).all():
+            raise InputError(f"{path}: it holds values that are NaN or infinite; {_ADVICE}")
+        if self.ct and (problem := hu_problem(image.numpy())):
+            raise InputError(
+                f"{path}: it {problem}; apply the rescale slope and intercept of its DICOM, "
+                f"or, if it is not a CT, give another --modality. {_ADVICE}"
+            )
+        return image
 
 
 _ADVICE = "`python -m pipeline data check` lists every such file."
@@ -113,3 +137,19 @@ def as_rgb(picture: Image.Image) -> Image.Image:
         grey = np.asarray(picture, dtype=np.float32)
         picture = Image.fromarray(np.rint(grey / (grey.max() or 1) * 255).astype(np.uint8))
     return picture.convert("RGB")
+
+
+def as_grey(picture: Image.Image) -> Image.Image:
+    """Convert a grey picture to one channel of all its bits.
+
+    Raises:
+        ValueError: its colours differ.
+    """
+    from PIL import Image
+
+    if not _is_wide(picture) and picture.mode not in ("1", "L", "LA"):
+        red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB")), -1, 0)
+        if (red != green).any() or (red != blue).any():
+            raise ValueError("it is in colour, and the bundle takes grey pictures")
+        return Image.fromarray(red)
+    return picture if _is_wide(picture) else picture.convert("L")

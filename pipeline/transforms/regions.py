@@ -1,12 +1,14 @@
-"""Convert index masks to regions and back.
+"""Regions: sets of label values, each a channel of the network; from label to channels and back.
 
-A region is a set of label values, so one region may lie inside another. A network has one sigmoid
-channel per region.
+Two regions are disjoint (exclusive classes), or one lies inside the other (nested structures). All
+that depends on what is segmented follows from them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import torch
 from monai.config import KeysCollection
@@ -16,29 +18,163 @@ from monai.utils import convert_to_tensor
 
 from ..errors import InputError
 
+_NAME = re.compile(r"[^\W_][\w .-]*")  # what MLflow, file names and MONAI's references take
+_MOST = 255  # a mask is uint8
+
+
+class Regions:
+    """The regions of a bundle, in the order of the network's channels.
+
+    Attributes:
+        names: R names.
+        values: the label values of each.
+        parents: the index of the smallest region around each; None for the outermost ones.
+        own: the values of each that are in no region inside it; empty if these fill it.
+        index_values: the value of each region's own part in a mask; None if it has none.
+        order: the indices, each parent before the regions inside it.
+
+    Args:
+        regions: label values by name, such as ``{"outer": [1, 2], "inner": [2]}``.
+
+    Raises:
+        InputError: a name or value is unfit, or two regions overlap without one inside the other.
+    """
+
+    def __init__(self, regions: Mapping[str, Sequence[int]]) -> None:
+        if problem := _find_problem(regions):
+            raise InputError(
+                f"regions is {dict(regions) if isinstance(regions, Mapping) else regions!r}: "
+                f"{problem}; give label values by name, such as "
+                "{'outer': [1, 2], 'inner': [2], 'other': [3]}."
+            )
+        self.names = list(regions)
+        self.values = [sorted(set(values)) for values in regions.values()]
+        sets = [frozenset(values) for values in self.values]
+        around = [[n for n, other in enumerate(sets) if each < other] for each in sets]
+        self.parents = [min(found, key=lambda n: len(sets[n]), default=None) for found in around]
+        self.own = [
+            sorted(each.difference(*(sets[n] for n, p in enumerate(self.parents) if p == index)))
+            for index, each in enumerate(sets)
+        ]
+        self.index_values = [values[0] if values else None for values in self.own]
+        self.order = sorted(range(len(sets)), key=lambda n: len(around[n]))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def known(self) -> list[int]:
+        """All label values of the regions, ascending."""
+        return sorted({value for values in self.values for value in values})
+
+    def groups(self) -> list[list[int]]:
+        """The indices of regions that exclude each other: those with one parent."""
+        return [
+            [n for n in range(len(self)) if self.parents[n] == parent]
+            for parent in dict.fromkeys(self.parents)
+        ]
+
+    def mark(self, scores: torch.Tensor, level: float = 0.0, *, dim: int = 0) -> torch.Tensor:
+        """Decide which regions a voxel belongs to.
+
+        It belongs to a region whose score is above ``level``, inside the region around it. Of
+        regions that exclude each other only the one with the highest score counts; where these
+        fill the region around them, that one counts whatever its score.
+
+        Args:
+            scores: logits or probabilities, with R channels along ``dim``.
+            level: 0 for logits and 0.5 for probabilities, unless another threshold is wanted.
+            dim: of the channels.
+
+        Returns:
+            bool, in the shape of ``scores``.
+        """
+        marked = scores > level
+        if len(self) == 1:
+            return marked
+        channels = list(marked.unbind(dim))
+        for group in self.groups():
+            parent = self.parents[group[0]]
+            if len(group) > 1:
+                picked = scores.index_select(dim, torch.tensor(group, device=scores.device))
+                best = picked.argmax(dim)
+                filled = parent is not None and not self.own[parent]
+                for place, n in enumerate(group):
+                    chosen = best == place
+                    channels[n] = chosen if filled else channels[n] & chosen
+        return torch.stack(self._inside_parents(channels), dim)
+
+    def to_index(self, masks: torch.Tensor) -> torch.Tensor:
+        """Convert bool (R, *spatial) to uint8 (*spatial): the own value of the innermost region."""
+        masks = masks.bool()
+        index = torch.zeros(masks.shape[1:], dtype=torch.uint8, device=masks.device)
+        for n in self.order:
+            if (value := self.index_values[n]) is not None:
+                index[masks[n]] = value
+        return index
+
+    def from_index(self, index: torch.Tensor) -> torch.Tensor:
+        """Convert label values (*spatial) to bool (R, *spatial)."""
+        wanted = (torch.tensor(v, device=index.device, dtype=index.dtype) for v in self.values)
+        return torch.stack([torch.isin(index, values) for values in wanted])
+
+    def _inside_parents(self, channels: list[torch.Tensor]) -> list[torch.Tensor]:
+        for n in self.order:
+            if (parent := self.parents[n]) is not None:
+                channels[n] = channels[n] & channels[parent]
+        return channels
+
+
+def _find_problem(regions: Any) -> str:
+    """Say why regions are unfit; empty if they are fit."""
+    if not isinstance(regions, Mapping) or not regions:
+        return "it is not a mapping with an entry"
+    for name, values in regions.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            return f"the name {name!r} may hold letters, digits, spaces, '_', '-' and '.' only"
+        whole = isinstance(values, list | tuple) and all(
+            isinstance(v, int) and not isinstance(v, bool) and 0 < v <= _MOST for v in values
+        )
+        if not whole or not values:
+            return f"{name} has {values!r}, which is not a list of whole numbers from 1 to {_MOST}"
+    named = [(name, frozenset(values)) for name, values in regions.items()]
+    for n, (name, values) in enumerate(named):
+        for other, others in named[:n]:
+            if values == others:
+                return f"{other} and {name} are the same"
+            if values & others and not (values < others or others < values):
+                return f"{other} and {name} overlap, and neither lies inside the other"
+    return ""
+
 
 class LabelToRegionsd(MapTransform):
     """Convert an index mask (1, *spatial) to one binary float32 channel per region (R, *spatial).
 
     Args:
         keys: the masks.
-        regions: the label values of each region, outermost region first, such as
-            ``[[1, 2], [2]]`` for a structure and a smaller one inside it.
+        regions: see `Regions`.
+        background: the other values that a mask may hold.
+        ignore_label: a value that counts in no loss and no metric; with it the result has one more
+            channel, the last, which is 1 where the mask has that value.
         allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
-        InputError: a mask holds a value that no region has; the message names its file.
+        InputError: a mask holds another value; the message names its file.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
-        regions: Sequence[Sequence[int]],
+        regions: Mapping[str, Sequence[int]],
+        background: Sequence[int] = (0,),
+        ignore_label: int | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.regions = [list(region) for region in regions]
-        self.known = sorted({0, *(value for region in self.regions for value in region)})
+        self.regions = Regions(regions)
+        self.ignore_label = ignore_label
+        ignored = [] if ignore_label is None else [ignore_label]
+        self.known = sorted({*background, *self.regions.known, *ignored})
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         out = dict(data)
@@ -51,59 +187,57 @@ class LabelToRegionsd(MapTransform):
                 held = f"the values {unknown}" if unknown else f"{values.shape[0]} channels"
                 raise InputError(
                     f"label {name} holds {held}; a mask has one channel with the values "
-                    f"{self.known}. `python -m pipeline data check` lists every such file."
+                    f"{self.known}: add others to --regions or --background. "
+                    "`python -m pipeline data check` lists every such file."
                 )
-            region_channels = [
-                torch.isin(values, torch.tensor(region, device=values.device, dtype=values.dtype))
-                for region in self.regions
-            ]
-            channels = torch.cat(region_channels).float()
+            channels = self.regions.from_index(values[0])
+            if self.ignore_label is not None:
+                channels = torch.cat([channels, values == self.ignore_label])
             out[key] = MetaTensor(
-                channels, meta=label.meta, applied_operations=label.applied_operations
+                channels.float(), meta=label.meta, applied_operations=label.applied_operations
             )
         return out
 
 
-class NestRegionsd(MapTransform):
-    """Cut every region (R, *spatial) to the one around it, outermost first; 1 inside, else 0.
+class MarkRegionsd(MapTransform):
+    """Convert probabilities (R, *spatial) to binary channels of the same type, see `Regions.mark`.
 
     Args:
         keys: the predictions.
+        regions: see `Regions`.
+        threshold: probability above which a region is marked.
     """
+
+    def __init__(
+        self, keys: KeysCollection, regions: Mapping[str, Sequence[int]], threshold: float = 0.5
+    ) -> None:
+        super().__init__(keys)
+        self.regions, self.threshold = Regions(regions), threshold
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         out = dict(data)
         for key in self.key_iterator(out):
-            # A product of uint8 would be int64: more than a GiB for a large CT.
-            regions = out[key] > 0
-            out[key] = torch.cumprod(regions, dim=0, dtype=torch.uint8).to(out[key].dtype)
+            out[key] = self.regions.mark(out[key], self.threshold).to(out[key].dtype)
         return out
 
 
 class RegionsToLabeld(MapTransform):
     """Convert region channels (R, *spatial) to an index mask (1, *spatial) of uint8.
 
-    This inverts ``LabelToRegionsd`` for nested regions: region ``r`` writes ``values[r]`` where it
-    and every region around it are set, so that an inner region never leaves the outer one.
-
     Args:
-        keys: the predictions.
-        values: the label value of each region's own part, outermost first, such as ``[1, 2]``.
-        allow_missing_keys: see MONAI's ``MapTransform``.
+        keys: the predictions, marked by `Regions.mark`.
+        regions: see `Regions`.
     """
 
-    def __init__(
-        self, keys: KeysCollection, values: Sequence[int], allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.values = list(values)
+    def __init__(self, keys: KeysCollection, regions: Mapping[str, Sequence[int]]) -> None:
+        super().__init__(keys)
+        self.regions = Regions(regions)
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
-        out = NestRegionsd(self.keys, self.allow_missing_keys)(data)
+        out = dict(data)
         for key in self.key_iterator(out):
-            regions = out[key].bool()
-            label = torch.zeros_like(out[key][:1], dtype=torch.uint8)
-            for region, value in enumerate(self.values):
-                label[regions[region : region + 1]] = value
-            out[key] = label
+            mask = out[key]
+            index = self.regions.to_index(torch.as_tensor(mask))[None]
+            meta = mask.meta if isinstance(mask, MetaTensor) else None
+            out[key] = MetaTensor(index, meta=meta) if meta is not None else index
         return out

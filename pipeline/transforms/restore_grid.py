@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
 from ..errors import InputError
+from .regions import Regions
 from .sampling import along_axes, sample_slabs
 
 
@@ -22,14 +24,16 @@ class RestoreGridd(MapTransform):
     """Convert logits (R, *spatial) on the network's grid to binary uint8 on the grid of the file.
 
     Undoes the orientation, crops, paddings and resampling of the image, like MONAI's ``Invertd``
-    with ``nearest_interp=False``: the logits are interpolated linearly, and the result is 1 where
-    they are above 0. What was cropped away is 0. Unlike ``Invertd``, it works slab by slab, in
-    hardly more memory than the result takes.
+    with ``nearest_interp=False``: the logits are interpolated linearly, and decide the regions, see
+    `Regions.mark`. What was cropped away is 0. Unlike ``Invertd``, it works slab by slab, in hardly
+    more memory than the result takes.
 
     The result carries the image's metadata and its file's own affine, and no operations.
 
     Args:
         keys: the logits.
+        regions: see `Regions`.
+        threshold: probability above which a region is marked.
         orig_keys: the preprocessed image of each, on the grid of the logits, with the operations
             that MONAI's transforms recorded on it.
         allow_missing_keys: see MONAI's ``MapTransform``.
@@ -42,16 +46,19 @@ class RestoreGridd(MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
+        regions: Mapping[str, Sequence[int]],
+        threshold: float = 0.5,
         orig_keys: KeysCollection = "image",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.regions, self.level = Regions(regions), math.log(threshold / (1 - threshold))
         self.orig_keys = ensure_tuple_rep(orig_keys, len(self.keys))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         for key, orig_key in self.key_iterator(out, self.orig_keys):
-            out[key] = restore_grid(out[key], out[orig_key])
+            out[key] = restore_grid(out[key], out[orig_key], self.regions, self.level)
         return out
 
 
@@ -63,7 +70,9 @@ class Line(NamedTuple):
     inside: np.ndarray  # bool: not cropped away
 
 
-def restore_grid(logits: torch.Tensor, image: MetaTensor) -> MetaTensor:
+def restore_grid(
+    logits: torch.Tensor, image: MetaTensor, regions: Regions, level: float = 0.0
+) -> MetaTensor:
     """Convert ``logits`` (R, *spatial) to binary uint8 on the grid that ``image`` was read on."""
     if logits.shape[1:] != image.shape[1:]:
         raise ValueError(f"the logits are {logits.shape[1:]}, their image {image.shape[1:]}.")
@@ -81,7 +90,7 @@ def restore_grid(logits: torch.Tensor, image: MetaTensor) -> MetaTensor:
         places = [line.places[part] for line, part in zip(lines, boxes, strict=True)]
         target = mask[(slice(None), *boxes)]
         for rows, values in sample_slabs(turned, places):
-            target[:, rows] = values > 0
+            target[:, rows] = regions.mark(values, level)
     meta = deepcopy(image.meta)
     affine = meta.get("original_affine", image.affine)
     meta["affine"] = torch.as_tensor(affine, dtype=torch.float64)

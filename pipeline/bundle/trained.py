@@ -14,6 +14,7 @@ FINAL = "model_final.pt"  # weights of the last epoch
 CHECKPOINT = "checkpoint.pt"  # the whole state of the training, to go on from
 CONFIG = "config.json"  # the merged config of the training
 HISTORY = "history.csv"  # a row for each epoch
+CHOSEN = "postprocessing.json"  # the postprocessing that an evaluation chose for its model
 # An evaluation leaves these in a folder of its own, ``evaluation-SECTION``.
 CASES, SUMMARY = "cases.csv", "summary.json"
 
@@ -50,3 +51,22 @@ def read_config(weights: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return upgrade(read_json(path, "move it away, or give another checkpoint."), str(path))
+
+
+def chosen_postprocessing(weights: str | Path) -> dict[str, Any]:
+    """The ids ``threshold`` and ``components`` that an evaluation chose for a checkpoint.
+
+    Returns:
+        their values; empty where nothing was chosen.
+
+    Raises:
+        InputError: the file beside the checkpoint lacks one of them.
+    """
+    path, ids = Path(weights).with_name(CHOSEN), ("threshold", "components")
+    if not path.is_file():
+        return {}
+    fix = "move it away, and choose again by an evaluation with --choose True."
+    content = read_json(path, fix)
+    if lacking := [name for name in ids if name not in content]:
+        raise InputError(f"{path}: it lacks {lacking[0]}; {fix}")
+    return {name: content[name] for name in ids}

@@ -46,13 +46,13 @@ def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, 
     if not content["training"] and not content["testing"]:
         raise InputError(f'datalist {path}: it has no cases; fill "training" or "testing".')
     try:
-        _check_description(content, needs_labels=needs_labels)
+        check_description(content, needs_labels=needs_labels)
     except InputError as error:
         raise InputError(f"datalist {path}: {error}") from None
     return content
 
 
-def _check_description(content: dict[str, Any], *, needs_labels: bool) -> None:
+def check_description(content: dict[str, Any], *, needs_labels: bool) -> None:
     """Check what a datalist says of its dataset, and spell its modality as the table does."""
     labels = content.get("labels")
     named = isinstance(labels, dict) and all(
@@ -78,17 +78,14 @@ def _check_description(content: dict[str, Any], *, needs_labels: bool) -> None:
         )
     if (regions := content.get("regions")) is None:
         return
-    if not (isinstance(regions, dict) and regions and all(map(_is_region, regions.items()))):
-        raise InputError(
-            f'"regions" is {regions!r}; give the label values of each, such as {{"lesion": [1]}}.'
-        )
+    from ..transforms.regions import Regions  # loads MONAI
+
     known = {int(value) for value in labels} - {0, ignored}
-    for name, values in regions.items():
-        if strange := sorted(set(values) - known):
-            raise InputError(
-                f'"regions" gives {name} the value {strange[0]}; use values that "labels" names, '
-                "except for 0 and the ignore_label."
-            )
+    if strange := sorted(set(Regions(regions).known) - known):
+        raise InputError(
+            f'"regions" has the value {strange[0]}; use values that "labels" names, except for 0 '
+            "and the ignore_label."
+        )
 
 
 def _is_text(value: Any) -> bool:
@@ -97,11 +94,6 @@ def _is_text(value: Any) -> bool:
 
 def _is_value(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_region(item: tuple[str, Any]) -> bool:
-    name, values = item
-    return _is_text(name) and isinstance(values, list) and values and all(map(_is_value, values))
 
 
 def files_of(value: str | Sequence[str]) -> list[str]:

@@ -81,6 +81,7 @@ def check_datalist(path: str | Path, dataset_dir: str | Path | None = None) -> l
     present: set[int] = set()  # values that some label of a volume holds
     ct = str(datalist.get("modality", "CT")).upper() == "CT"
     values = {int(value): name for value, name in datalist["labels"].items()}
+    ignored = datalist.get("ignore_label")
     cases = [
         (split, number, case)
         for split in ("training", "testing")
@@ -106,7 +107,7 @@ def check_datalist(path: str | Path, dataset_dir: str | Path | None = None) -> l
                 note(case["image"], (f"same pixels as {first}", "keep one of the two"))
             seen.setdefault(digest, case["image"])
         if label := read.get("label"):
-            held = set(np.unique(label[0]).tolist())
+            held = set(np.unique(label[0]).tolist()) - {ignored}
             note(case["label"], *_check_label(folder / case["label"], *label, held, values))
             if label[1] is not None:
                 present |= held - {0}

@@ -10,15 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-app = typer.Typer(help="Get, prepare, draw and check data.", no_args_is_help=True)
-to_datalist = typer.Typer(help="Turn a dataset's files into a datalist.", no_args_is_help=True)
-app.add_typer(to_datalist, name="prepare")
+from .prepare_cli import Overwrite
+from .prepare_cli import app as prepare
 
-Output = Annotated[Path, typer.Option(help="Folder to make.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what was made there before.")]
-SkipIncomplete = Annotated[
-    bool, typer.Option("--skip-incomplete", help="Leave out cases that lack a file.")
-]
+app = typer.Typer(help="Get, prepare, draw and check data.", no_args_is_help=True)
+app.add_typer(prepare, name="prepare")
 
 
 @app.command()
@@ -78,80 +74,6 @@ def phantom(
         if size or field_of_view:
             raise ValueError("--size and --field-of-view are for CTs: add --kind ct")
         path = write_fundus_phantoms(output, **common)
-    typer.echo(path)
-
-
-@to_datalist.command("drishti-gs")
-def prepare_drishti_gs(
-    folder: Path,
-    output: Output = Path("data/prepared/drishti_gs"),
-    rule: Annotated[
-        Literal["majority", "union"],
-        typer.Option(help="A pixel counts if at least 3 of 4 experts marked it, or any."),
-    ] = "majority",
-    skip_incomplete: SkipIncomplete = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Pair the photographs and soft maps below FOLDER, and write masks and a datalist."""
-    from . import drishti_gs
-
-    options = {"skip_incomplete": skip_incomplete, "overwrite": overwrite}
-    _report(drishti_gs.prepare(folder, output, rule=rule, **options))
-
-
-@to_datalist.command("msd-pancreas")
-def prepare_msd_pancreas(
-    folder: Path,
-    output: Output = Path("data/prepared/msd_pancreas"),
-    skip_incomplete: SkipIncomplete = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Pair the CTs and labels below FOLDER and divide them into five folds."""
-    from . import msd_pancreas
-
-    options = {"skip_incomplete": skip_incomplete, "overwrite": overwrite}
-    _report(msd_pancreas.prepare(folder, output, **options))
-
-
-@to_datalist.command("nih-pancreas")
-def prepare_nih_pancreas(
-    folder: Path,
-    output: Output = Path("data/prepared/nih_pancreas"),
-    skip_incomplete: SkipIncomplete = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Convert the DICOM below FOLDER to NIfTI and turn each label onto its CT."""
-    from .nih_pancreas import prepare as nih_pancreas
-
-    options = {"skip_incomplete": skip_incomplete, "overwrite": overwrite}
-    _report(nih_pancreas.prepare(folder, output, **options))
-
-
-@to_datalist.command("dicom")
-def prepare_dicom(
-    folder: Path,
-    output: Output = Path("data/prepared/dicom"),
-    labels: Annotated[
-        Path | None, typer.Option(help="Folder of NIfTI masks, each named as its CT will be.")
-    ] = None,
-    series: Annotated[str | None, typer.Option(help="Take only the series with this UID.")] = None,
-    skip_refused: Annotated[
-        bool, typer.Option("--skip-refused", help="Leave out CTs that are not valid volumes.")
-    ] = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Convert your own CT series below FOLDER to NIfTI, and list them with their labels."""
-    from .dicom import prepare as dicom
-
-    options = {"skip_refused": skip_refused, "overwrite": overwrite}
-    _report(dicom.prepare(folder, output, labels=labels, uid=series, **options))
-
-
-def _report(prepared: tuple[Path, list[str]]) -> None:
-    """Show the notes on what was made, then its path."""
-    path, notes = prepared
-    for note in notes:
-        typer.secho(note, fg="yellow", err=True)
     typer.echo(path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -172,13 +171,3 @@ def write_datalist(
 def case_paths(name: str, *, suffix: str) -> dict[str, str]:
     """Name the files of a case, and its patient, as every prepared folder does."""
     return {"image": f"images/{name}{suffix}", "label": f"labels/{name}{suffix}", "patient": name}
-
-
-def assign_folds(patients: Iterable[str], *, seed: int = 0) -> dict[str, int]:
-    """Assign patients to five folds whose sizes differ by one at most: ``{patient: fold}``.
-
-    The order of ``patients`` does not matter. `random.Random.shuffle` is the same on every machine.
-    """
-    order = sorted(set(patients))
-    random.Random(seed).shuffle(order)
-    return {patient: place % 5 for place, patient in enumerate(order)}

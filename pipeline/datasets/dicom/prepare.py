@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ...files import some
 from ...folders import new_folder
 from ...transforms.volume_checks import grid_difference
-from ..datalist import assign_folds, case_paths, write_datalist
+from ..datalist import case_paths, write_datalist
+from ..folds import assign_folds
 from ..phantoms.ct import ABOUT
 from . import series as dicom
 

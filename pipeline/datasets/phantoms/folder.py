@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..datalist import assign_folds, case_paths, write_dataset
+from ..datalist import case_paths, write_dataset
+from ..folds import assign_folds
 
 
 def write_phantoms(

@@ -1,0 +1,94 @@
+"""What the datasets of the Decathlon and of nnU-Net have in common: a ``dataset.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import read_json, some
+from ..transforms.modality import shared_modality
+from .describing import Options
+from .importing import Source
+from .label_values import Held, LabelValues, known_values
+
+_FIX = "give the folder of the dataset, which holds dataset.json."
+
+
+def read_description(folder: Path, key: str, other: str) -> tuple[Path, dict[str, Any]]:
+    """Read the only ``dataset.json`` in or below a folder.
+
+    Args:
+        folder: of the dataset, however it is nested.
+        key: what the file has to hold.
+        other: what to do if it holds something else.
+
+    Returns:
+        The folder of the file, and its content.
+
+    Raises:
+        InputError: there is no such file, there are several, or it lacks ``key`` or ``labels``.
+    """
+    if not folder.is_dir():
+        raise InputError(f"no folder {folder}: {_FIX}")
+    found = [folder / "dataset.json"]
+    if not found[0].is_file():
+        found = sorted(folder.glob("**/dataset.json"))
+    if len(found) != 1:
+        places = f" but {some(list(map(str, found)))}" if found else ""
+        raise InputError(f"{folder}: it holds no dataset.json{places}; {_FIX}")
+    content = read_json(found[0], _FIX)
+    for name in (key, "labels"):
+        if not isinstance(content.get(name), dict) or not content[name]:
+            raise InputError(f'{found[0]}: "{name}" is {content.get(name)!r}, not names; {other}.')
+    return found[0].parent, content
+
+
+def name_channels(channels: Mapping[str, str], options: Options, path: Path) -> Options:
+    """Complete what the user says of channels and modality by what a dataset says.
+
+    Raises:
+        InputError: the channels are not numbered ``{"0": name, "1": name}``.
+    """
+    if sorted(channels) != sorted(map(str, range(len(channels)))):
+        raise InputError(f"{path}: the channels {list(channels)} are not 0, 1, ...; number them.")
+    names = [str(channels[str(number)]) for number in range(len(channels))]
+    modality = options.modality or shared_modality(names)
+    return replace(options, modality=modality, channels=options.channels or names)
+
+
+def keep_complete(sources: Sequence[Source], *, skip_incomplete: bool, where: Path) -> list[Source]:
+    """Refuse, or leave out, the cases that lack a file.
+
+    Raises:
+        InputError: a case lacks a file and ``skip_incomplete`` is off, or no case is complete.
+    """
+    lacking = {
+        source.name: gone
+        for source in sources
+        if (gone := [path for path in (*source.images, source.label) if not path.is_file()])
+    }
+    if len(lacking) == len(sources):
+        first = f", such as {next(iter(lacking.values()))[0]}" if lacking else ""
+        raise InputError(f"{where}: no case has all its files{first}; extract the archive again.")
+    if lacking and not skip_incomplete:
+        shown = [f"{name} has no {gone[0]}" for name, gone in lacking.items()]
+        raise InputError(
+            f"{where}: {some(shown, shown=3)}; add the files, or use --skip-incomplete."
+        )
+    return [source for source in sources if source.name not in lacking]
+
+
+def say_values(
+    names: Mapping[int, str], where: Path, ignore_label: int | None = None
+) -> Callable[[Mapping[str, Held]], LabelValues]:
+    """Make what names the values of the label files, as a dataset says them.
+
+    Raises:
+        InputError: two values have one name.
+    """
+    if len(set(names.values())) < len(names):
+        raise InputError(f'{where}: two of "labels", {list(names.values())}, have one name.')
+    return lambda held: known_values(names, held, ignore_label)

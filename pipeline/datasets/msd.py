@@ -1,0 +1,68 @@
+"""Import a task of the Medical Segmentation Decathlon, whatever it segments.
+
+Antonelli et al., "The Medical Segmentation Decathlon", Nature Communications 13, 4128 (2022),
+doi:10.1038/s41467-022-30695-9. The labels of the official test split are secret.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .dataset_json import keep_complete, name_channels, read_description, say_values
+from .describing import Options
+from .images import ending
+from .importing import Dataset, Source, plan_dataset
+
+_ENDINGS = (".nii.gz", ".nii")
+
+
+def plan_msd(folder: Path, options: Options, *, skip_incomplete: bool = False) -> Dataset:
+    """Read ``dataset.json`` and the files that it lists; nothing is written.
+
+    Raises:
+        InputError: see `read_description`, `keep_complete` and `plan_dataset`.
+    """
+    root, content = read_description(folder, "modality", "for nnU-Net use `data prepare nnunet`")
+    where = root / "dataset.json"
+    options = name_channels(content["modality"], options, where)
+    try:
+        names = {int(value): str(name) for value, name in content["labels"].items()}
+        listed = [(entry["image"], entry["label"]) for entry in content["training"]]
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{where}: it is not that of a task of the Decathlon ({error!r}); for nnU-Net use "
+            "`data prepare nnunet`."
+        ) from None
+    sources = [
+        _find_source(root, image, label, channels=len(content["modality"]))
+        for image, label in listed
+    ]
+    sources = keep_complete(sources, skip_incomplete=skip_incomplete, where=where)
+    name_values = say_values({0: "background"} | names, where)
+    title = str(content.get("name") or root.name)
+    dataset = plan_dataset(sources, name_values, options, name=title)
+    if left := len(listed) - len(sources):
+        dataset.notes.append(f"left out {left} cases that lack a file")
+    if tested := content.get("test"):
+        dataset.notes.append(f"left out {len(tested)} images for testing, which have no labels")
+    return dataset
+
+
+def _find_source(root: Path, image: Any, label: Any, *, channels: int) -> Source:
+    """Find the files of an entry, which an extracting program may have unpacked."""
+    path = root / image
+    name = path.name.removesuffix(ending(path))
+    parts = [path.with_name(f"{name}_{number:04d}{ending(path)}") for number in range(channels)]
+    images = tuple(map(_unpacked, [path]))
+    if not images[0].is_file() and all(part.is_file() for part in parts):  # as nnU-Net 1 does
+        images = tuple(parts)
+    return Source(name, images, _unpacked(root / label))
+
+
+def _unpacked(path: Path) -> Path:
+    """The path of a NIfTI, or of the same without or with compression where only that is there."""
+    stem = path.name.removesuffix(ending(path))
+    others = [path, *(path.with_name(stem + each) for each in _ENDINGS)]
+    return next((each for each in others if each.is_file()), path)

@@ -1,0 +1,184 @@
+"""Pair images and labels by their names, by one rule that fits all of them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+
+from ..errors import InputError
+from ..files import some
+from .images import KINDS, ending, is_image
+
+_SAMPLES = 5  # images that propose rules
+_CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What stands around the name of a case in the names of its image and of its label."""
+
+    image: tuple[str, str] = ("", "")
+    label: tuple[str, str] = ("", "")
+
+    def __str__(self) -> str:
+        """Say the rule, such as ``NAME, NAME_mask``."""
+        image, label = (f"{before}NAME{after}" for before, after in (self.image, self.label))
+        return "image and label have the same name" if image == label else f"{image}, {label}"
+
+    def case_of(self, image: str) -> str | None:
+        """The name of the case of an image; None where the rule does not fit."""
+        before, after = self.image
+        fits = image.startswith(before) and image.endswith(after)
+        return image[len(before) : len(image) - len(after)] or None if fits else None
+
+    def label_of(self, case: str) -> str:
+        """The name of the label of a case."""
+        return case.join(self.label)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The cases that were found.
+
+    Attributes:
+        rules: one for each channel.
+        files: the images, one for each channel, and the label of each case, by its name.
+        unpaired: the images and labels that belong to no case.
+    """
+
+    rules: Sequence[Rule]
+    files: Mapping[str, tuple[tuple[Path, ...], Path]]
+    unpaired: Sequence[Path]
+
+
+def pair_images(images: Sequence[str], labels: str, *, skip_incomplete: bool = False) -> Pairs:
+    """Pair the images and labels in folders, or of patterns such as ``cases/*/t1.nii.gz``.
+
+    A name is the path below the folder, or below the part of the pattern without wildcards, and
+    has no ending. One rule for all says what stands before and after the name of a case.
+
+    Args:
+        images: a folder or pattern for each channel; one alone may hold all channels of nnU-Net,
+            which end in ``_0000``, ``_0001``, ....
+        labels: the folder or pattern.
+        skip_incomplete: leave out images and labels that no rule pairs.
+
+    Raises:
+        InputError: there are no files, two have one name, or a file is not paired.
+    """
+    by_label = find_files(labels, option="--labels")
+    channels = [find_files(each, option="--images") for each in images]
+    if len(channels) == 1:
+        channels = _split_channels(channels[0], by_label)
+    rules = [find_rule(list(found), list(by_label)) for found in channels]
+    cases = [
+        {
+            rule.label_of(case): (case, path)
+            for name, path in found.items()
+            if (case := rule.case_of(name))
+        }
+        for rule, found in zip(rules, channels, strict=True)
+    ]
+    paired = [name for name in by_label if all(name in found for found in cases)]
+    files = {
+        cases[0][name][0]: (tuple(found[name][1] for found in cases), by_label[name])
+        for name in paired
+    }
+    used = {path for images, label in files.values() for path in (*images, label)}
+    every = [path for found in (*channels, by_label) for path in found.values()]
+    unpaired = [path for path in every if path not in used]
+    shown = "; ".join(dict.fromkeys(map(str, rules)))
+    if not paired or (unpaired and not skip_incomplete):
+        raise InputError(
+            f"{len(unpaired)} of {len(every)} files have no partner by the best rule ({shown}): "
+            f"{some(list(map(str, unpaired)), shown=3)}; rename them, give patterns such as "
+            f"--images 'FOLDER/*_image.png'{', or add --skip-incomplete' if paired else ''}."
+        )
+    if twice := [str(label) for images, label in files.values() if label in images]:
+        raise InputError(
+            f"{some(twice, shown=2)}: each is both image and label; give a pattern for each, such "
+            "as --images 'FOLDER/*_image.png' --labels 'FOLDER/*_mask.png'."
+        )
+    return Pairs(rules, dict(sorted(files.items())), unpaired)
+
+
+def find_rule(images: Sequence[str], labels: Sequence[str]) -> Rule:
+    """Find the rule that pairs the most images with a label, the plainest of several."""
+    proposed: Counter[Rule] = Counter()
+    for image in images[:: max(1, len(images) // _SAMPLES)][:_SAMPLES]:
+        proposed.update({rule for label in labels for rule in _propose(image, label)})
+    most = [Rule(), *(rule for rule, _ in proposed.most_common(50))]
+    known = set(labels)
+
+    def fitting(rule: Rule) -> tuple[int, int]:
+        named = filter(None, map(rule.case_of, images))
+        extra = sum(map(len, (*rule.image, *rule.label)))
+        return len({rule.label_of(name) for name in named} & known), -extra
+
+    return max(most, key=fitting)
+
+
+def find_files(place: str, *, option: str) -> dict[str, Path]:
+    """Find the images of a folder, at any depth, or of a pattern, by name.
+
+    Raises:
+        InputError: there are none, or two have one name.
+    """
+    parts = Path(place).parts
+    wild = next((n for n, part in enumerate(parts) if re.search(r"[*?\[]", part)), None)
+    root = Path(place) if wild is None else Path(*parts[:wild])
+    pattern = "**/*" if wild is None else str(Path(*parts[wild:]))
+    if not root.is_dir():
+        raise InputError(f"{option} {place}: there is no folder {root}; give one, or a pattern.")
+    found: dict[str, Path] = {}
+    for path in sorted(root.glob(pattern)):
+        if not is_image(path):
+            continue
+        name = path.relative_to(root).as_posix()
+        name = name[: len(name) - len(ending(path))]
+        if (other := found.setdefault(name, path)) != path:
+            raise InputError(f"{option} {place}: {other} and {path} have one name; keep one.")
+    if not found:
+        raise InputError(
+            f"{option} {place}: it holds no {', '.join(KINDS)}; give another folder. For a series "
+            "in DICOM there is `data prepare dicom`."
+        )
+    return found
+
+
+def _split_channels(found: dict[str, Path], labels: Mapping[str, Path]) -> list[dict[str, Path]]:
+    """Take the files of one folder apart by nnU-Net's channels, if only that makes pairs."""
+    rule = find_rule(list(found), list(labels))
+    if all((case := rule.case_of(name)) and rule.label_of(case) in labels for name in found):
+        return [found]
+    groups: dict[str, dict[str, Path]] = {}
+    for name, path in found.items():
+        if not (match := _CHANNEL.fullmatch(name)):
+            return [found]
+        groups.setdefault(match["channel"], {})[name] = path
+    stems = [{name[:-5] for name in group} for group in groups.values()]
+    numbers = [f"{number:04d}" for number in range(len(groups))]
+    if len(groups) < 2 or sorted(groups) != numbers or any(each != stems[0] for each in stems):
+        return [found]
+    return [groups[number] for number in numbers]
+
+
+def _propose(image: str, label: str) -> Iterable[Rule]:
+    """Yield the rules by which an image and a label may be a pair."""
+    if image in label:
+        before, _, after = label.partition(image)
+        yield Rule(label=(before, after))
+    elif label in image:
+        before, _, after = image.partition(label)
+        yield Rule(image=(before, after))
+    same = SequenceMatcher(None, image, label, autojunk=False).find_longest_match()
+    if same.size:
+        start, end = (same.a, same.b), (same.a + same.size, same.b + same.size)
+        yield Rule(
+            (image[: start[0]], image[end[0] :]),
+            (label[: start[1]], label[end[1] :]),
+        )

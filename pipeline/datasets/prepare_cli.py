@@ -1,0 +1,217 @@
+"""``python -m pipeline data prepare``: turn a dataset's files into a datalist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from .describing import Options
+    from .importing import Dataset
+
+app = typer.Typer(help="Turn a dataset's files into a datalist.", no_args_is_help=True)
+
+Output = Annotated[Path, typer.Option(help="Folder to make.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what was made there before.")]
+Values = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VALUE=NAME",
+        help="What a value of the labels means: 255=vessel, 128-255=vessel, '#ff0000=vessel', "
+        "128=ignore. Repeat it for each.",
+    ),
+]
+Region = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=LABEL,LABEL",
+        help="A region of several labels, such as one around another (default: one for each "
+        "label). Repeat it for each.",
+    ),
+]
+Modality = Annotated[
+    str | None,
+    typer.Option(help="CT, MR, PET, ultrasound, X-ray, microscopy or photograph."),
+]
+Patient = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Finds the patient in a case's name by its group, such as '^([^_]+)_' "
+        "(default: each case is a patient).",
+    ),
+]
+Folds = Annotated[int | None, typer.Option(help="Number of folds (default: 5).")]
+Testing = Annotated[
+    float, typer.Option(help="Share of the cases, or their number, that is kept for testing.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and end.")]
+SkipIncomplete = Annotated[
+    bool, typer.Option("--skip-incomplete", help="Leave out cases that lack a file.")
+]
+
+
+@app.command("folder")
+def prepare_folder(
+    images: Annotated[
+        list[str],
+        typer.Option(
+            help="Folder of the images, or a pattern such as 'cases/*/t1.nii.gz'; "
+            "once for each channel."
+        ),
+    ],
+    labels: Annotated[str, typer.Option(help="Folder of the labels, or a pattern.")],
+    output: Output,
+    values: Values = None,
+    region: Region = None,
+    modality: Modality = None,
+    channels: Annotated[str, typer.Option(help="Names of the channels, such as T1,T2.")] = "",
+    patient: Patient = None,
+    folds: Folds = None,
+    testing: Testing = 0,
+    dry_run: DryRun = False,
+    skip_incomplete: SkipIncomplete = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Pair your own images and labels by name, and write a datalist."""
+    from .folder import plan_folder
+    from .showing import show_pairs
+
+    options = _options(modality, channels, region, patient, folds, testing)
+    given = {"values": values or [], "skip_incomplete": skip_incomplete}
+    name = output.resolve().name
+    pairs, dataset = plan_folder(images, labels, options, name=name, **given)
+    show_pairs(pairs)
+    _finish(dataset, output, dry_run=dry_run, overwrite=overwrite)
+
+
+@app.command("msd")
+def prepare_msd(
+    folder: Path,
+    output: Output,
+    region: Region = None,
+    modality: Modality = None,
+    patient: Patient = None,
+    folds: Folds = None,
+    testing: Testing = 0,
+    dry_run: DryRun = False,
+    skip_incomplete: SkipIncomplete = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Import the task of the Medical Segmentation Decathlon in FOLDER."""
+    from .msd import plan_msd
+
+    options = _options(modality, "", region, patient, folds, testing)
+    dataset = plan_msd(folder, options, skip_incomplete=skip_incomplete)
+    _finish(dataset, output, dry_run=dry_run, overwrite=overwrite)
+
+
+@app.command("nnunet")
+def prepare_nnunet(
+    folder: Path,
+    output: Output,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="nnU-Net's splits_final.json (default: that in FOLDER, or new folds)."),
+    ] = None,
+    region: Region = None,
+    modality: Modality = None,
+    patient: Patient = None,
+    folds: Folds = None,
+    testing: Testing = 0,
+    dry_run: DryRun = False,
+    skip_incomplete: SkipIncomplete = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Import the raw dataset of nnU-Net in FOLDER."""
+    from .nnunet import plan_nnunet
+
+    options = _options(modality, "", region, patient, folds, testing)
+    dataset = plan_nnunet(folder, options, splits=splits, skip_incomplete=skip_incomplete)
+    _finish(dataset, output, dry_run=dry_run, overwrite=overwrite)
+
+
+def _options(
+    modality: str | None,
+    channels: str,
+    regions: list[str] | None,
+    patient: str | None,
+    folds: int | None,
+    testing: float,
+) -> Options:
+    from .describing import Options
+
+    names = [name.strip() for name in channels.split(",") if name.strip()]
+    return Options(modality, names, regions or [], patient, testing, folds)
+
+
+def _finish(dataset: Dataset, output: Path, *, dry_run: bool, overwrite: bool) -> None:
+    """Show a dataset, and write it."""
+    from .importing import write_sources
+    from .showing import show_dataset
+
+    show_dataset(dataset)
+    if not dry_run:
+        typer.echo(write_sources(dataset, output, overwrite=overwrite))
+
+
+@app.command("drishti-gs")
+def prepare_drishti_gs(
+    folder: Path,
+    output: Output = Path("data/prepared/drishti_gs"),
+    rule: Annotated[
+        Literal["majority", "union"],
+        typer.Option(help="A pixel counts if at least 3 of 4 experts marked it, or any."),
+    ] = "majority",
+    skip_incomplete: SkipIncomplete = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Pair the photographs and soft maps below FOLDER, and write masks and a datalist."""
+    from . import drishti_gs
+
+    options = {"skip_incomplete": skip_incomplete, "overwrite": overwrite}
+    _report(drishti_gs.prepare(folder, output, rule=rule, **options))
+
+
+@app.command("nih-pancreas")
+def prepare_nih_pancreas(
+    folder: Path,
+    output: Output = Path("data/prepared/nih_pancreas"),
+    skip_incomplete: SkipIncomplete = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Convert the DICOM below FOLDER to NIfTI and turn each label onto its CT."""
+    from .nih_pancreas import prepare as nih_pancreas
+
+    options = {"skip_incomplete": skip_incomplete, "overwrite": overwrite}
+    _report(nih_pancreas.prepare(folder, output, **options))
+
+
+@app.command("dicom")
+def prepare_dicom(
+    folder: Path,
+    output: Output = Path("data/prepared/dicom"),
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of NIfTI masks, each named as its CT will be.")
+    ] = None,
+    series: Annotated[str | None, typer.Option(help="Take only the series with this UID.")] = None,
+    skip_refused: Annotated[
+        bool, typer.Option("--skip-refused", help="Leave out CTs that are not valid volumes.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Convert your own CT series below FOLDER to NIfTI, and list them with their labels."""
+    from .dicom import prepare as dicom
+
+    options = {"skip_refused": skip_refused, "overwrite": overwrite}
+    _report(dicom.prepare(folder, output, labels=labels, uid=series, **options))
+
+
+def _report(prepared: tuple[Path, list[str]]) -> None:
+    """Show the notes on what was made, then its path."""
+    path, notes = prepared
+    for note in notes:
+        typer.secho(note, fg="yellow", err=True)
+    typer.echo(path)

@@ -1,0 +1,251 @@
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.bundle.cases import read_datalist
+from pipeline.cli import main
+from pipeline.datasets.checks import check_datalist
+from pipeline.datasets.describing import Options
+from pipeline.datasets.folder import plan_folder
+from pipeline.datasets.importing import write_sources
+from pipeline.datasets.pairing import pair_images
+from pipeline.errors import InputError
+
+SHAPE = (12, 16)
+
+
+def _touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "cases"),
+    [
+        (["1.png", "11.jpg"], ["1.png", "11.png"], ["1", "11"]),
+        (["a.png", "ab.png"], ["a_mask.png", "ab_mask.png"], ["a", "ab"]),
+        (["a (1).png", "a (2).png"], ["seg-a (1).bmp", "seg-a (2).bmp"], ["a (1)", "a (2)"]),
+        (["img_1.tif", "img_2.tif"], ["gt_1_x.tif", "gt_2_x.tif"], ["_1", "_2"]),
+        (["x_0000.nrrd", "y_0000.nrrd"], ["x.nii.gz", "y.nii.gz"], ["x", "y"]),
+        (["ISIC_0000.jpg", "ISIC_0001.jpg"], ["ISIC_0000_seg.png", "ISIC_0001_seg.png"], None),
+        (["p1/t1.nii", "p2/t1.nii"], ["p1/seg.nii", "p2/seg.nii"], ["p1/", "p2/"]),
+    ],
+)
+def test_one_rule_pairs_all(tmp_path, images, labels, cases):
+    _touch(tmp_path / "i", *images, "Thumbs.db")
+    _touch(tmp_path / "l", *labels, "._a_mask.png")
+    pairs = pair_images([str(tmp_path / "i")], str(tmp_path / "l"))
+    found = [
+        (image.relative_to(tmp_path / "i"), label.relative_to(tmp_path / "l"))
+        for (image,), label in pairs.files.values()
+    ]
+    assert [tuple(map(str, pair)) for pair in found] == [*zip(images, labels, strict=True)]
+    assert pairs.unpaired == []
+    assert cases is None or list(pairs.files) == cases
+
+
+def test_channels_are_files_of_one_folder_or_patterns(tmp_path):
+    _touch(tmp_path / "i", *(f"{case}_{n:04d}.png" for case in "ab" for n in range(2)))
+    _touch(tmp_path / "l", "a.png", "b.png")
+    (first, second), _ = pair_images([str(tmp_path / "i")], str(tmp_path / "l")).files["b"]
+    assert (first.name, second.name) == ("b_0000.png", "b_0001.png")
+    _touch(tmp_path, *(f"c/{case}/{kind}.nii.gz" for case in "ab" for kind in ("t1", "t2", "seg")))
+    places = [str(tmp_path / f"c/*/{kind}.nii.gz") for kind in ("t1", "t2", "seg")]
+    files = pair_images(places[:2], places[2]).files
+    assert [[path.name for path in images] for images, _ in files.values()] == [
+        ["t1.nii.gz", "t2.nii.gz"]
+    ] * 2
+
+
+def test_files_without_a_partner_are_named(tmp_path):
+    _touch(tmp_path, "i/a.png", "i/b.png", "i/c.png", "l/a_m.png", "l/c_m.png", "l/d_m.png")
+    places = [str(tmp_path / "i")], str(tmp_path / "l")
+    with pytest.raises(InputError, match=r"2 of 6 .*NAME_m.*b\.png.*d_m\.png.*--skip-incomplete"):
+        pair_images(*places)
+    pairs = pair_images(*places, skip_incomplete=True)
+    assert list(pairs.files) == ["a", "c"]
+    assert [path.name for path in pairs.unpaired] == ["b.png", "d_m.png"]
+    with pytest.raises(InputError, match="both image and label"):
+        pair_images(places[0], places[0][0])
+    with pytest.raises(InputError, match=r"--images .*nowhere"):
+        pair_images([str(tmp_path / "nowhere")], places[1])
+
+
+def _save(folder, label, *, name="a", kind="png", mode=None):
+    """A grey photograph and its label."""
+    noise = np.random.default_rng(len(name)).integers(0, 255, SHAPE, np.uint8)
+    for part, picture in (("images", Image.fromarray(noise)), ("labels", label)):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        if isinstance(picture, np.ndarray):
+            picture = Image.fromarray(picture)
+        picture.save(folder / part / f"{name}.{kind if part == 'labels' else 'png'}")
+
+
+def _index(*values):
+    """A mask with a row of each value."""
+    mask = np.zeros(SHAPE, np.uint8)
+    for row, value in enumerate(values, start=1):
+        mask[row] = value
+    return mask
+
+
+def _write(folder, *values, **options):
+    places = [str(folder / "images")], str(folder / "labels")
+    _, dataset = plan_folder(*places, Options(**options), name="test", values=values)
+    datalist = write_sources(dataset, folder / "out")
+    assert check_datalist(datalist) == []
+    mask = Image.open(folder / "out/labels/a.png")
+    return read_datalist(datalist), mask
+
+
+def _palette(mask):
+    picture = Image.fromarray(mask).convert("P")
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    picture.putdata(mask.ravel())
+    return picture
+
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+COLOURS = np.zeros((*SHAPE, 3), np.uint8)
+COLOURS[1], COLOURS[2] = RED, BLUE
+MASKS = {
+    "0 and 1": (_index(1), (), "png"),
+    "255": (_index(255), ("255=vessel",), "png"),
+    "grey, saved in RGB": (np.stack([_index(255)] * 3, -1), ("255=vessel",), "png"),
+    "one bit": (Image.fromarray(_index(255)).convert("1"), ("1=vessel",), "png"),
+    "16 bits": (_index(1).astype(np.uint16) * 900, ("900=vessel",), "png"),
+    "palette": (_palette(_index(1)), ("1=vessel",), "png"),
+    "JPEG": (_index(255), ("128-255=vessel", "0-127=background"), "jpg"),
+    "black": (255 - _index(255), ("0=vessel", "255=background"), "png"),
+    "BMP": (_index(1), ("1=vessel",), "bmp"),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_of_any_kind_become_index_masks(tmp_path, name):
+    mask, values, kind = MASKS[name]
+    _save(tmp_path, mask, kind=kind)
+    content, written = _write(tmp_path, *values)
+    expected = "vessel" if values else "label_1"
+    assert (content["regions"], content["channel_names"]) == ({expected: [1]}, ["grey"])
+    assert content["modality"] == "photograph"
+    assert written.mode == "L"
+    assert np.array_equal(written, _index(1))
+
+
+def test_several_values_colours_and_what_is_ignored(tmp_path):
+    _save(tmp_path / "grey", _index(50, 100, 200, 250))
+    given = ("200=cup", "100=rim", "50=ignore", "250=background")
+    content, written = _write(tmp_path / "grey", *given, regions=["disc=rim,cup", "cup=2"])
+    assert content["labels"] == {"0": "background", "1": "rim", "2": "cup"}
+    assert content["regions"] == {"disc": [1, 2], "cup": [2]}
+    assert content["ignore_label"] == 255
+    assert np.array_equal(written, _index(255, 1, 2, 0))
+    _save(tmp_path / "colours", COLOURS)
+    _save(tmp_path / "colours", COLOURS * 0, name="empty")
+    content, written = _write(tmp_path / "colours", "#ff0000=tumour", "#0000FF=cyst")
+    assert content["regions"] == {"tumour": [1], "cyst": [2]}
+    assert np.array_equal(written, _index(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("mask", "values", "reason"),
+    [
+        (_index(255), (), r"255 \(in 1 of 1\); give --values 255=NAME;"),
+        (_index(1, 3), (), "--values 1=NAME --values 3=NAME"),
+        (_index(1, 2), ("1=a",), "give --values 2=NAME"),
+        (COLOURS, (), "--values '#0000ff=NAME' --values '#ff0000=NAME'"),
+        (np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint8).reshape(SHAPE), (), "128-255=NAME"),
+        (_index(), (), "nothing but background"),
+        (_index(1), ("1",), "--values 1: "),
+        (_index(1), ("red=a",), "--values red=a: "),
+        (_index(1), ("1=a", "0-5=b"), "--values 0-5=b: 1=a says so already"),
+        (np.dstack([COLOURS, _index(1)]), (), "transparent"),
+        (_index(1)[1:], (), r"labels/a\.png.*16 x 11 instead of 16 x 12"),
+    ],
+)
+def test_what_cannot_be_read_without_doubt_is_refused(tmp_path, mask, values, reason):
+    _save(tmp_path, mask)
+    with pytest.raises(InputError, match=reason):
+        _write(tmp_path, *values)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"regions": ["disc=cup"]}, "--region disc=cup.*label_1"),
+        ({"patient": "(x)"}, "nothing in a"),
+        ({"patient": "a"}, "no group"),
+        ({"patient": "("}, "regular expression"),
+        ({"modality": "sketch"}, "sketch"),
+        ({"channels": ["T1", "T2"]}, "--channels"),
+        ({"folds": 9}, "--folds 9"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(tmp_path, options, reason):
+    _save(tmp_path, _index(1))
+    _save(tmp_path, _index(1), name="ab")
+    with pytest.raises(InputError, match=reason):
+        _write(tmp_path, **options)
+
+
+def test_volumes_of_other_formats_and_patients(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    affine = np.array([[0, 2, 0, -9], [-1, 0, 0, 5], [0, 0, 3, 7], [0, 0, 0, 1.0]])
+    for name in ("p1 a", "p1 b", "p2 a", "p2 b"):
+        voxels = np.random.default_rng(0).normal(0, 1, (7, 6, 5)).astype(np.float32)
+        label = (voxels > 1).astype(np.int16) * 7
+        for kind, array in (("image", voxels), ("label", label)):
+            path = tmp_path / f"{name} {kind}.nii"
+            nibabel.save(nibabel.Nifti1Image(array, affine), path)
+            sitk.WriteImage(sitk.ReadImage(str(path)), str(path.with_suffix(".mha")))
+    places = [str(tmp_path / "* image.mha")], str(tmp_path / "* label.mha")
+    with pytest.raises(InputError, match="--modality"):
+        plan_folder(*places, Options(), name="x", values=["7=organ"])
+    options = Options(modality="mri", patient=r"^(\w+) ", testing=0.5)
+    _, dataset = plan_folder(*places, options, name="x", values=["7=organ"])
+    content = read_datalist(write_sources(dataset, tmp_path / "out"))
+    assert (content["modality"], content["channel_names"]) == ("MR", ["MR"])
+    patients = [{case["patient"] for case in content[part]} for part in ("training", "testing")]
+    assert sorted(map(list, patients)) == [["p1"], ["p2"]]
+    image, mask = (
+        nibabel.load(tmp_path / f"out/{kind}s/p1_a.nii.gz") for kind in ("image", "label")
+    )
+    assert np.array_equal(image.dataobj, voxels)
+    assert np.allclose(image.affine, affine, atol=1e-5)
+    assert mask.get_data_dtype() == np.uint8
+    assert np.array_equal(mask.dataobj, label // 7)
+
+
+def test_flat_volumes_become_pictures(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for folder, array in (("images", _index(9, 300 % 256)), ("labels", _index(1))):
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / folder / "a.mhd"))
+    content, written = _write(tmp_path, modality="ultrasound")
+    assert content["training"][0]["image"] == "images/a.png"
+    assert content["modality"] == "ultrasound"
+    assert np.array_equal(written, _index(1))
+    assert np.array_equal(Image.open(tmp_path / "out/images/a.png"), _index(9, 300 % 256))
+
+
+def test_the_command_shows_first_and_refuses_in_one_line(tmp_path, capsys):
+    _save(tmp_path, _index(255), name="photo")
+    arguments = ["data", "prepare", "folder", "--output", str(tmp_path / "out"), "--dry-run"]
+    arguments += ["--images", str(tmp_path / "images"), "--labels", str(tmp_path / "labels")]
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: the labels hold values")
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--values", "255=vessel"])
+    assert (end.value.code or 0) == 0
+    shown = capsys.readouterr().err
+    assert "photo.png" in shown
+    assert "vessel" in shown
+    assert not (tmp_path / "out").exists()

@@ -238,6 +238,8 @@ class RegionsToLabeld(MapTransform):
         for key in self.key_iterator(out):
             mask = out[key]
             index = self.regions.to_index(torch.as_tensor(mask))[None]
-            meta = mask.meta if isinstance(mask, MetaTensor) else None
-            out[key] = MetaTensor(index, meta=meta) if meta is not None else index
+            if isinstance(mask, MetaTensor):
+                same = {"meta": mask.meta, "applied_operations": mask.applied_operations}
+                index = MetaTensor(index, **same)
+            out[key] = index
         return out

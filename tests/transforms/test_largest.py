@@ -1,28 +1,63 @@
-"""The largest part of each region is that which MONAI finds in the whole volume."""
+"""The largest parts of each region are those which MONAI finds in the whole image."""
 
 from __future__ import annotations
 
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from monai.data import MetaTensor
-from monai.transforms import KeepLargestConnectedComponentd
+from monai.transforms import KeepLargestConnectedComponent
 
-from pipeline.transforms.largest import KeepLargestInBoxd
+from pipeline.errors import InputError
+from pipeline.transforms.largest import KeepPartsd
+from pipeline.transforms.regions import Regions
 
+TREES = [
+    {"a": [1], "b": [2]},
+    {"inner": [2], "outer": [1, 2]},
+    {"whole": [1, 2, 3], "a": [1], "b": [2, 3], "c": [3]},  # a and b fill it
+]
 grids = st.one_of(hnp.array_shapes(min_dims=n, max_dims=n, max_side=8) for n in (2, 3))
-masks = hnp.arrays(np.uint8, grids.map(lambda grid: (2, *grid)), elements=st.integers(0, 1))
+indices = hnp.arrays(np.uint8, grids, elements=st.integers(0, 3))
+counts = st.dictionaries(
+    st.sampled_from(["a", "b", "c", "inner", "outer", "whole"]), st.integers(1, 2)
+)
 
 
-@given(masks, st.sampled_from([[0], [1], [0, 1]]))
-def test_it_does_what_monai_does(mask, labels):
-    image = MetaTensor(torch.as_tensor(mask.copy()), meta={"filename_or_obj": "ct.nii.gz"})
-    options = {"keys": "pred", "applied_labels": labels, "is_onehot": True}
-    expected = KeepLargestConnectedComponentd(**options)({"pred": image.clone()})["pred"]
-    result = KeepLargestInBoxd(**options)({"pred": image})["pred"]
-    assert torch.equal(result.as_tensor(), expected.as_tensor())
+def keep_by_hand(regions: Regions, masks: torch.Tensor, components: dict[str, int]) -> torch.Tensor:
+    """From the outside in, on whole images; a region that others fill ends with them."""
+    masks = masks.clone()
+    for n in regions.order:
+        if (parent := regions.parents[n]) is not None:
+            masks[n] &= masks[parent]
+        if count := components.get(regions.names[n]):
+            keep = KeepLargestConnectedComponent([0], is_onehot=True, num_components=count)
+            masks[n] = keep(masks[n : n + 1].clone())[0]
+    if regions.names[0] == "whole":
+        masks[0] = masks[1] | masks[2]
+    return masks
+
+
+@given(indices, st.sampled_from(TREES), counts)
+def test_it_keeps_what_monai_keeps(index, tree, counts):
+    regions = Regions(tree)
+    masks = regions.from_index(torch.as_tensor(index)).to(torch.uint8)
+    components = {name: count for name, count in counts.items() if name in tree}
+    expected = keep_by_hand(regions, masks, components)
+    image = MetaTensor(masks.clone(), meta={"filename_or_obj": "ct.nii.gz"})
+    result = KeepPartsd("pred", tree, components)({"pred": image})["pred"]
+    assert torch.equal(result.as_tensor(), expected)
     assert result.dtype == torch.uint8
     assert result.meta["filename_or_obj"] == "ct.nii.gz"
-    np.testing.assert_array_equal(image, mask)  # which MONAI overwrites
+    assert torch.equal(image.as_tensor(), masks)  # which MONAI overwrites
+    consistent = regions.from_index(regions.to_index(result.as_tensor()))
+    assert torch.equal(consistent, result.as_tensor().bool())
+
+
+@pytest.mark.parametrize("components", [{"x": 1}, {"a": 0}])
+def test_parts_of_no_region_are_refused(components):
+    with pytest.raises(InputError, match=r"components .*\['a', 'b'\]"):
+        KeepPartsd("pred", TREES[0], components)

@@ -16,9 +16,11 @@ from PIL import Image
 from pipeline.evaluation.masks import write_mask
 from pipeline.evaluation.metrics import case_metrics, vertical_cdr, vertical_cdr_error
 from pipeline.evaluation.summary import summarise, write_rows, write_summary
+from pipeline.transforms.regions import Regions
 
 REGIONS = ["optic_disc", "optic_cup"]
 VALUES = [[1, 2], [2]]
+TREE = Regions(dict(zip(REGIONS, VALUES, strict=True)))
 WIDTH, HEIGHT = 120, 90
 
 
@@ -56,7 +58,7 @@ class Store:
             picture = picture + rng.normal(0, 6, (HEIGHT, WIDTH, 3))
             image = self.folder / f"{name}.png"
             Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(image)
-            label = write_mask(self.folder / f"{name}_label", truth, VALUES, affine=np.eye(4))
+            label = write_mask(self.folder / f"{name}_label", truth, TREE, affine=np.eye(4))
             self.cases[name] = (shape, truth, str(image), str(label))
 
     def run(self, kind, name, *, tags=(), params=(), metrics=(), parent=None, status="FINISHED"):
@@ -110,7 +112,7 @@ class Store:
             rows.append(row | {"vertical_cdr/absolute_error": vertical_cdr_error(*ratios)})
             if predictions:
                 path = folder / "predictions" / name
-                write_mask(path, predicted, VALUES, affine=np.eye(4))
+                write_mask(path, predicted, TREE, affine=np.eye(4))
         if "attention" in network:
             path = folder / "figures" / "attention.png"
             path.parent.mkdir(parents=True)

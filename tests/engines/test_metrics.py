@@ -14,6 +14,7 @@ from monai.metrics import compute_dice
 from pipeline.engines.metrics import RegionDice
 
 REGIONS = ["optic_disc", "optic_cup"]
+NESTED = {"optic_disc": [1, 2], "optic_cup": [2]}
 
 
 def cases(count: int, seed: int, density: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,7 +25,7 @@ def cases(count: int, seed: int, density: float = 0.5) -> tuple[torch.Tensor, to
 
 
 def value(batches) -> dict[str, float]:
-    metric = RegionDice(REGIONS)
+    metric = RegionDice(NESTED)
     for batch in batches:
         metric.update(batch)
     return metric.compute()
@@ -40,6 +41,7 @@ def test_it_is_monais_dice_however_the_cases_are_batched(sizes, seed, density):
     logits, truth = cases(sum(sizes), seed, density)
     got = value(zip(logits.split(sizes), truth.split(sizes), strict=True))
     prediction = (logits > 0).float()
+    prediction[:, 1] *= prediction[:, 0]  # a cup lies inside its disc
     expected = compute_dice(prediction, truth, ignore_empty=False)  # (cases, regions)
     assert got["dice"] == pytest.approx(expected.mean().item(), abs=1e-6)
     for name, each in zip(REGIONS, expected.mean(dim=0), strict=True):
@@ -52,7 +54,7 @@ def test_it_is_a_validators_key_metric_and_forgets_the_epoch_before():
     logits, truth = cases(4, seed=1)
     epochs = iter([truth * 2 - 1, logits])
     engine = Engine(lambda engine, batch: {"pred": prediction, "label": truth})
-    RegionDice(REGIONS).attach(engine, "dice")
+    RegionDice(NESTED).attach(engine, "dice")
     for prediction in epochs:
         engine.run([0], max_epochs=1)
         assert engine.state.metrics == value([(prediction, truth)])
@@ -63,7 +65,7 @@ def test_it_is_a_validators_key_metric_and_forgets_the_epoch_before():
 
 def test_channels_and_regions_must_agree():
     with pytest.raises(ValueError, match="optic_disc"):
-        RegionDice(["optic_disc"]).update(cases(1, seed=0))
+        RegionDice({"optic_disc": [1]}).update(cases(1, seed=0))
 
 
 def one_of_two(rank: int, address: str, data: tuple, shares: list[int], answers) -> None:

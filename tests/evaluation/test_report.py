@@ -22,10 +22,12 @@ from monai.transforms import (
 )
 from PIL import Image
 
+from pipeline.errors import InputError
 from pipeline.evaluation.metrics import case_metrics, find_units, vertical_cdr
 from pipeline.evaluation.report import CaseReport
 
 REGIONS = ["optic_disc", "optic_cup"]
+NESTED = {"optic_disc": [1, 2], "optic_cup": [2]}
 WIDTH, HEIGHT = 96, 64
 
 
@@ -111,10 +113,9 @@ def test_the_report_of_an_evaluation(datalist, tmp_path, capsys):
             "report": {
                 "_target_": "pipeline.evaluation.CaseReport",
                 "output_dir": str(output_dir),
-                "regions": REGIONS,
+                "regions": NESTED,
                 "vertical_cdr": ["optic_disc", "optic_cup"],
                 "network": "@network",
-                "label_values": [[1, 2], [2]],
                 "predictions": True,
             },
         }
@@ -145,7 +146,7 @@ def test_the_report_of_an_evaluation(datalist, tmp_path, capsys):
 
     summary = json.loads((output_dir / "summary.json").read_text())
     assert (summary["n_cases"], summary["units"]) == (3, {"hd95": "px"})
-    assert summary["label_values"] == {"optic_disc": [1, 2], "optic_cup": [2]}
+    assert summary["label_values"] == NESTED
     for name, column in summary["metrics"].items():
         values = [float(row[name]) for row in rows.values() if row[name]]
         assert column["mean"] == evaluator.state.metrics[name] == pytest.approx(np.mean(values))
@@ -156,7 +157,7 @@ def test_the_report_of_an_evaluation(datalist, tmp_path, capsys):
 
 
 def test_running_again_starts_anew(datalist, tmp_path):
-    report = CaseReport(tmp_path / "evaluation", REGIONS, figures=False)
+    report = CaseReport(tmp_path / "evaluation", NESTED, figures=False)
     evaluator = evaluate(datalist, report)
     before = dict(evaluator.state.metrics)
     evaluator.run()
@@ -171,15 +172,14 @@ def test_a_photograph_that_is_gone_costs_no_number(datalist, tmp_path, caplog):
                 (tmp_path / item["image"]).unlink()
             super().finish(engine)
 
-    evaluate(datalist, Vanish(tmp_path / "evaluation", REGIONS))
+    evaluate(datalist, Vanish(tmp_path / "evaluation", NESTED))
     assert (tmp_path / "evaluation" / "summary.json").exists()
     assert "worst_median_best.png" in caplog.text
 
 
 def test_a_prediction_that_no_mask_can_hold_costs_no_number(datalist, tmp_path, caplog):
-    report = CaseReport(
-        tmp_path, REGIONS, figures=False, label_values=[[1], [2]], predictions=True
-    )  # disjoint, which cup and disc are not
+    exclusive = {"optic_disc": [1], "optic_cup": [2]}  # which cup and disc are not
+    report = CaseReport(tmp_path, exclusive, figures=False, predictions=True)
     evaluate(datalist, report)
     assert (tmp_path / "summary.json").exists()
     assert "good" in caplog.text
@@ -192,7 +192,7 @@ def test_files_of_the_same_name_are_told_apart_by_their_folders(datalist, tmp_pa
         folder = tmp_path / f"patient_{number}" / "scan"
         folder.mkdir(parents=True)
         item["image"] = str(shutil.copy(item["image"], folder / "image.png"))
-    report = CaseReport(tmp_path, REGIONS, figures=False)
+    report = CaseReport(tmp_path, NESTED, figures=False)
     evaluate(datalist, report)
     names = [case.row["case"] for case in report.cases]
     assert names == [f"patient_{number}_scan_image" for number in range(3)]
@@ -225,7 +225,7 @@ def test_the_report_of_volumes(tmp_path, caplog):
             nibabel.save(nibabel.Nifti1Image(array, affine), item[key])
         items.append({key: str(path) for key, path in item.items()})
     network = Bright()
-    report = CaseReport(tmp_path / "out", ["pancreas"], network=network, roi_size=(16, 16, 16))
+    report = CaseReport(tmp_path / "out", {"pancreas": [1]}, network=network, roi_size=(16, 16, 16))
     load = Compose(
         [
             LoadImaged(["image", "label"], ensure_channel_first=True),
@@ -253,7 +253,7 @@ def test_the_report_of_volumes(tmp_path, caplog):
 
 
 def test_volumes_take_their_spacing_from_the_label(tmp_path):
-    report = CaseReport(tmp_path / "evaluation", ["pancreas"], figures=False, nsd_tolerance=5)
+    report = CaseReport(tmp_path / "evaluation", {"pancreas": [1]}, figures=False, nsd_tolerance=5)
     truth = torch.zeros(1, 10, 11, 12)
     truth[0, 5, 5, 5] = 1
     affine = torch.diag(torch.tensor([-0.8, 0.8, 2.5, 1]))
@@ -281,7 +281,7 @@ def test_volumes_take_their_spacing_from_the_label(tmp_path):
     ],
 )
 def test_wrong_predictions_are_named(prediction, message, tmp_path):
-    report = CaseReport(tmp_path, REGIONS, figures=False)
+    report = CaseReport(tmp_path, NESTED, figures=False)
     image = MetaTensor(torch.zeros(3, 8, 8), meta={"filename_or_obj": "folder/good.png"})
     item = {"image": image, "label": torch.zeros(2, WIDTH, HEIGHT), "pred": prediction}
     with pytest.raises(ValueError, match=message):
@@ -289,17 +289,15 @@ def test_wrong_predictions_are_named(prediction, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "error", "message"),
     [
-        ({"regions": []}, r"regions is \[\]"),
-        ({"regions": ["a", "a"]}, "regions is"),
-        ({"regions": REGIONS, "vertical_cdr": True}, "vertical_cdr is True"),
-        ({"regions": ["pancreas"], "vertical_cdr": REGIONS}, "vertical_cdr is"),
-        ({"regions": REGIONS, "vertical_cdr": ["optic_disc"]}, "vertical_cdr is"),
-        ({"regions": REGIONS, "predictions": True}, "label_values is None"),
-        ({"regions": REGIONS, "label_values": [[1, 2]]}, "label_values is"),
+        ({"regions": {}}, InputError, "regions is {}"),
+        ({"regions": {"a": [1, 2], "b": [2, 3]}}, InputError, "a and b overlap"),
+        ({"regions": NESTED, "vertical_cdr": True}, ValueError, "vertical_cdr is True"),
+        ({"regions": {"a": [1]}, "vertical_cdr": REGIONS}, ValueError, "vertical_cdr is"),
+        ({"regions": NESTED, "vertical_cdr": ["optic_disc"]}, ValueError, "vertical_cdr is"),
     ],
 )
-def test_wrong_options_fail_before_the_evaluation(options, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_options_fail_before_the_evaluation(options, error, message, tmp_path):
+    with pytest.raises(error, match=message):
         CaseReport(tmp_path, **options)

@@ -11,8 +11,8 @@ from ..errors import InputError
 from ..files import read_json, some
 from ..transforms.modality import shared_modality
 from .describing import Options
-from .importing import Source
 from .label_values import Held, LabelValues, known_values
+from .sources import Source
 
 _FIX = "give the folder of the dataset, which holds dataset.json."
 
@@ -82,13 +82,18 @@ def keep_complete(sources: Sequence[Source], *, skip_incomplete: bool, where: Pa
 
 
 def say_values(
-    names: Mapping[int, str], where: Path, ignore_label: int | None = None
+    names: Mapping[int, str], where: Path, **said: Any
 ) -> Callable[[Mapping[str, Held]], LabelValues]:
     """Make what names the values of the label files, as a dataset says them.
+
+    Args:
+        names: of the values.
+        where: the file that says so.
+        said: ``ignore_label`` and ``regions`` of `known_values`.
 
     Raises:
         InputError: two values have one name.
     """
     if len(set(names.values())) < len(names):
         raise InputError(f'{where}: two of "labels", {list(names.values())}, have one name.')
-    return lambda held: known_values(names, held, ignore_label)
+    return lambda held: known_values(names, held, **said)

@@ -113,18 +113,16 @@ def make_regions(
     return safe
 
 
-def find_patients(keys: Mapping[str, str], pattern: str | None) -> dict[str, str]:
+def find_patients(keys: Mapping[str, str], pattern: str) -> dict[str, str]:
     """Find the patient of each case, ``{name: patient}``.
 
     Args:
         keys: what the pattern looks at, by the case's name.
-        pattern: a regular expression with one group; None for a patient for each case.
+        pattern: a regular expression with one group.
 
     Raises:
         InputError: the pattern is wrong, or does not find a patient in each case.
     """
-    if pattern is None:
-        return {name: name for name in keys}
     try:
         found = {name: re.search(pattern, key) for name, key in keys.items()}
         return {name: match[1] for name, match in found.items()}

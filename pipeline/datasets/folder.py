@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from ..errors import InputError
 from .describing import Options
-from .importing import Dataset, Source, plan_dataset
+from .importing import Dataset, plan_dataset
 from .label_values import name_values, read_spans
 from .pairing import Pairs, pair_images
+from .sources import Source
 
 
 def plan_folder(

@@ -11,33 +11,11 @@ from typing import Any
 from ..bundle.cases import check_description
 from ..errors import InputError
 from ..folders import new_folder
-from ..transforms.volume_checks import grid_difference
 from .datalist import write_datalist
 from .describing import Options, describe_images, find_patients, make_regions
 from .folds import divide
-from .images import Grid, ending, link, place_image, read_grid, write_picture, write_volume
-from .label_values import Held, LabelValues, find_held, read_label
-
-TESTING = "testing"
-
-
-@dataclass(frozen=True)
-class Source:
-    """The files of a case.
-
-    Attributes:
-        name: of the case, and of its files in the prepared folder.
-        images: one file, or one for each channel.
-        label: the file of its label.
-        part: its fold, or ``TESTING``, where the dataset says so.
-        key: what a pattern finds the patient in; the name where it is empty.
-    """
-
-    name: str
-    images: tuple[Path, ...]
-    label: Path
-    part: int | str | None = None
-    key: str = ""
+from .label_values import Held, LabelValues, find_held
+from .sources import TESTING, Source
 
 
 @dataclass(frozen=True)
@@ -68,7 +46,6 @@ def plan_dataset(
     options: Options,
     *,
     name: str,
-    regions: Mapping[str, Sequence[int]] | None = None,
 ) -> Dataset:
     """Read every header and every label, and decide what becomes of them.
 
@@ -77,7 +54,6 @@ def plan_dataset(
         name_values: gives a meaning to the values in the label files, by the files' paths.
         options: of the user.
         name: of the dataset.
-        regions: where the dataset says them; the user may say others.
 
     Raises:
         InputError: a file cannot be read or does not fit the others, a value has no meaning, or an
@@ -88,16 +64,19 @@ def plan_dataset(
         raise InputError(f"two cases are called {twice}; rename one.")
     held, grids = {}, {}
     for source in _progress(sources, "Reading labels"):
-        grids[source.name] = _check_grids(source)
-        held[source.name] = find_held(read_label(source.label))
+        grids[source.name] = source.read_grids()
+        held[source.name] = find_held(source.read_label())
     values = name_values({str(source.label): held[source.name] for source in sources})
     about, notes = describe_images(grids, options)
     about["name"] = name
     about["labels"] = {str(value): name for value, name in sorted(values.names.items())}
-    about["regions"] = make_regions(values.names, options.regions, regions)
+    about["regions"] = make_regions(values.names, options.regions, values.regions)
     about["ignore_label"] = values.ignore_label
     check_description(dict(about), needs_labels=True)
-    patients = find_patients({s.name: s.key or s.name for s in sources}, options.patient)
+    patients = {source.name: source.patient or source.name for source in sources}
+    if options.patient is not None:
+        keys = {source.name: source.key or source.name for source in sources}
+        patients = find_patients(keys, options.patient)
     holds: dict[str, list[str]] = {}
     for source in sources:
         found = values.names_in(held[source.name])
@@ -120,26 +99,18 @@ def write_sources(dataset: Dataset, output: Path, *, overwrite: bool = False) ->
         FileExistsError: ``output`` has content and ``overwrite`` is off.
         InputError: an image has no place in the folder.
     """
-    files = [path for source in dataset.sources for path in (*source.images, source.label)]
+    files = [path for source in dataset.sources for path in source.files]
     lists: dict[str, list[dict[str, Any]]] = {"training": [], "testing": []}
     with new_folder(output, sources=files, overwrite=overwrite) as stage:
         for folder in ("images", "labels"):
             (stage / folder).mkdir()
         for source in _progress(dataset.sources, "Writing"):
-            several = len(source.images) > 1
-            names = [
-                each
-                for number, path in enumerate(source.images)
-                for each in place_image(
-                    path,
-                    stage / "images",
-                    f"{source.name}_{number:04d}" if several else source.name,
-                )
-            ]
-            images = [f"images/{each}" for each in names]
+            images = [f"images/{name}" for name in source.write_images(stage / "images")]
+            held = dataset.held[source.name]
+            label = source.write_label(stage / "labels", dataset.values, held)
             case = {
                 "image": images if len(images) > 1 else images[0],
-                "label": f"labels/{_write_label(source, dataset, stage / 'labels')}",
+                "label": f"labels/{label}",
                 "patient": dataset.patients[source.name],
             }
             if (part := dataset.parts[source.name]) == TESTING:
@@ -148,24 +119,6 @@ def write_sources(dataset: Dataset, output: Path, *, overwrite: bool = False) ->
                 lists["training"].append(case | {"fold": part})
         write_datalist(stage / "datalist.json", **dataset.about, **lists)
     return Path(output) / "datalist.json"
-
-
-def _check_grids(source: Source) -> list[Grid]:
-    """Read the grids of a case's images, and refuse files that are on others."""
-    grids = [read_grid(path) for path in source.images]
-    first = grids[0]
-    others = [*zip(source.images[1:], grids[1:], strict=True)]
-    for path, grid in [*others, (source.label, read_grid(source.label))]:
-        if (grid.affine is None) != (first.affine is None):
-            how = "one is a picture and the other a volume"
-        else:
-            how = grid_difference(grid.shape, grid.affine, first.shape, first.affine)
-        if how:
-            raise InputError(
-                f"{path}: it is not on the grid of {source.images[0]} ({how}); resample it to the "
-                "image, a label without interpolation of its values."
-            )
-    return grids
 
 
 def _assign(
@@ -186,32 +139,6 @@ def _assign(
         if source.name not in said
     }
     return said | drawn
-
-
-def _write_label(source: Source, dataset: Dataset, folder: Path) -> str:
-    """Write the index mask of a case, or link it where the file is one; the file's name."""
-    grid, kind = read_grid(source.label), ending(source.label)
-    suffix = ".png" if grid.affine is None else ".nii.gz"
-    target = folder / f"{source.name}{suffix}"
-    if dataset.values.keeps(dataset.held[source.name]) and _is_index(source.label, kind):
-        link(source.label, target, pack=kind == ".nii")
-        return target.name
-    index = dataset.values.to_index(read_label(source.label))
-    if grid.affine is None:
-        write_picture(target, index, source.label)
-    else:
-        write_volume(target, index.reshape(grid.shape), grid.affine)
-    return target.name
-
-
-def _is_index(path: Path, kind: str) -> bool:
-    """Tell whether a label file can stay as it is."""
-    if kind == ".png":
-        from PIL import Image
-
-        with Image.open(path) as picture:
-            return picture.mode == "L"
-    return kind in (".nii", ".nii.gz") and read_grid(path).affine is not None
 
 
 def _progress(items: Sequence[Source], description: str) -> Iterable[Source]:

@@ -62,12 +62,14 @@ class LabelValues:
         spans: what becomes of the values of the files, the first that fits.
         coloured: whether files with three channels hold colours, rather than grey.
         ignore_label: the value of an index mask that is not counted, or None.
+        regions: what is segmented, where the labels say it.
     """
 
     names: Mapping[int, str]
     spans: Sequence[tuple[Span, int]]
     coloured: bool = False
     ignore_label: int | None = None
+    regions: Mapping[str, Sequence[int]] | None = None
 
     def find_value(self, value: float, *, coloured: bool) -> int | None:
         """The value of an index mask for one of a file; None if it has no meaning."""
@@ -215,7 +217,11 @@ def name_values(spans: Sequence[Span], held: Mapping[str, Held]) -> LabelValues:
 
 
 def known_values(
-    names: Mapping[int, str], held: Mapping[str, Held], ignore_label: int | None = None
+    names: Mapping[int, str],
+    held: Mapping[str, Held],
+    *,
+    ignore_label: int | None = None,
+    regions: Mapping[str, Sequence[int]] | None = None,
 ) -> LabelValues:
     """The same where a dataset says what the values mean, and files stay as they are.
 
@@ -227,7 +233,7 @@ def known_values(
         (Span(value, value, False, names.get(value, IGNORE)), value)
         for value in sorted({0, *names, *ignored})
     ]
-    known = LabelValues(names, spans, ignore_label=ignore_label)
+    known = LabelValues(names, spans, ignore_label=ignore_label, regions=regions)
     for where, each in held.items():
         strange = [v for v in sorted(each.values) if known.find_value(v, coloured=False) is None]
         if each.coloured or strange:

@@ -13,7 +13,8 @@ from ..errors import InputError
 from .dataset_json import keep_complete, name_channels, read_description, say_values
 from .describing import Options
 from .images import ending
-from .importing import Dataset, Source, plan_dataset
+from .importing import Dataset, plan_dataset
+from .sources import Source
 
 _ENDINGS = (".nii.gz", ".nii")
 

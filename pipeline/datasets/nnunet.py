@@ -17,7 +17,8 @@ from ..files import some
 from .dataset_json import keep_complete, name_channels, read_description, say_values
 from .describing import Options
 from .images import KINDS
-from .importing import TESTING, Dataset, Source, plan_dataset
+from .importing import Dataset, plan_dataset
+from .sources import TESTING, Source
 
 SPLITS = "splits_final.json"
 
@@ -55,8 +56,8 @@ def plan_nnunet(
         if source.label.is_file() and all(path.is_file() for path in source.images)
     ]
     cases = [*complete, *(replace(source, part=TESTING) for source in tested)]
-    name_values = say_values(names, where, ignored)
-    dataset = plan_dataset(cases, name_values, options, name=root.name, regions=regions)
+    name_values = say_values(names, where, ignore_label=ignored, regions=regions)
+    dataset = plan_dataset(cases, name_values, options, name=root.name)
     if left := len(sources) - len(complete):
         dataset.notes.append(f"left out {left} cases that lack a file")
     left = len({source.name for source in _in_folders(root, "Ts", kind)}) - len(tested)

@@ -194,24 +194,50 @@ def prepare_dicom(
     folder: Path,
     output: Output = Path("data/prepared/dicom"),
     labels: Annotated[
-        Path | None, typer.Option(help="Folder of NIfTI masks, each named as its CT will be.")
+        Path | None,
+        typer.Option(
+            help="Folder of NIfTI masks, each named as its series will be, or of DICOM SEG "
+            "(default: DICOM SEG in FOLDER)."
+        ),
     ] = None,
+    values: Values = None,
+    region: Region = None,
+    modality: Modality = None,
     series: Annotated[str | None, typer.Option(help="Take only the series with this UID.")] = None,
+    patient: Patient = None,
+    folds: Folds = None,
+    testing: Testing = 0,
+    dry_run: DryRun = False,
     skip_refused: Annotated[
-        bool, typer.Option("--skip-refused", help="Leave out CTs that are not valid volumes.")
+        bool,
+        typer.Option(
+            "--skip-refused", help="Leave out series that are not valid volumes or have no SEG."
+        ),
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert your own CT series below FOLDER to NIfTI, and list them with their labels."""
-    from .dicom import prepare as dicom
+    """Convert your own DICOM series below FOLDER to NIfTI, and list them with their labels."""
+    from .dicom.prepare import plan_dicom, write_images
 
-    options = {"skip_refused": skip_refused, "overwrite": overwrite}
-    _report(dicom.prepare(folder, output, labels=labels, uid=series, **options))
+    options = _options(modality, "", region, patient, folds, testing)
+    given = {"labels": labels, "values": values or [], "uid": series, "skip_refused": skip_refused}
+    found, dataset, notes = plan_dicom(folder, options, name=folder.resolve().name, **given)
+    _note(notes)
+    if dataset is not None:
+        _finish(dataset, output, dry_run=dry_run, overwrite=overwrite)
+    elif dry_run:
+        typer.echo("\n".join(f"images/{name}.nii.gz: {each}" for name, each in found.items()))
+    else:
+        typer.echo(write_images(found, output, source=folder, overwrite=overwrite))
 
 
 def _report(prepared: tuple[Path, list[str]]) -> None:
     """Show the notes on what was made, then its path."""
     path, notes = prepared
+    _note(notes)
+    typer.echo(path)
+
+
+def _note(notes: list[str]) -> None:
     for note in notes:
         typer.secho(note, fg="yellow", err=True)
-    typer.echo(path)

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .importing import TESTING, Dataset
+from .importing import Dataset
 from .pairing import Pairs
+from .sources import TESTING
 
 _SHOWN = 5  # pairs
 

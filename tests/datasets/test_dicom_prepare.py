@@ -7,7 +7,12 @@ from ct_dicom import write_dicom_series
 from pipeline.bundle.cases import read_datalist
 from pipeline.cli import main
 from pipeline.datasets.checks import check_datalist
-from pipeline.datasets.dicom.prepare import prepare
+from pipeline.datasets.describing import Options
+from pipeline.datasets.dicom.prepare import plan_dicom, write_images
+from pipeline.datasets.dicom.series import find_series
+from pipeline.datasets.importing import write_sources
+from pipeline.errors import InputError
+from pipeline.prediction.dicom_seg import Meaning, write_dicom_seg
 
 nibabel = pytest.importorskip("nibabel")
 pytest.importorskip("SimpleITK")
@@ -34,9 +39,21 @@ def clinic(tmp_path):
 
 
 NAMES = {"A_1_2": 1, "A_1_3": 2, "Müller_7": 3}
+CT = Options(modality="CT")
+VALUES = ["1=organ", "2=tumour"]
+
+
+def prepare(folder, output, *, options=CT, **given):
+    """Write the images, or with labels the dataset; its path and the notes."""
+    found, dataset, notes = plan_dicom(folder, options, name="clinic", **given)
+    if dataset is None:
+        return write_images(found, output, source=folder), notes
+    return write_sources(dataset, output), notes
 
 
 def test_cts_without_labels_are_converted(clinic, tmp_path):
+    with pytest.raises(InputError, match="CT, PET; give --modality"):
+        prepare(clinic, tmp_path / "out", options=Options())
     path, notes = prepare(clinic, tmp_path / "out")
     assert path == tmp_path / "out/images"
     assert sorted(item.name for item in path.iterdir()) == [f"{name}.nii.gz" for name in NAMES]
@@ -56,7 +73,7 @@ def test_labels_in_any_order_of_axes_make_a_sound_dataset(clinic, tmp_path):
         affine = nibabel.load(path / f"{name}.nii.gz").affine
         drawn = nibabel.as_closest_canonical(nibabel.Nifti1Image(mask, affine))
         nibabel.save(drawn, tmp_path / f"labels/{name}.nii.gz")
-    datalist, _ = prepare(clinic, tmp_path / "out", labels=tmp_path / "labels")
+    datalist, _ = prepare(clinic, tmp_path / "out", labels=tmp_path / "labels", values=VALUES)
     assert check_datalist(datalist) == []
     cases = read_datalist(datalist)["training"]
     assert [case["patient"] for case in cases] == ["A_1", "A_1", "Müller_7"]
@@ -67,17 +84,55 @@ def test_labels_in_any_order_of_axes_make_a_sound_dataset(clinic, tmp_path):
     label = tmp_path / "labels/A_1_3.nii.gz"
     drawn = nibabel.load(label)
     faults = {
-        r".*7 x 9 x 6 instead": drawn.slicer[1:],
-        "holds 0, 7, 14": nibabel.Nifti1Image(np.asarray(drawn.dataobj) * 7, drawn.affine),
+        r"A_1_3\.nii\.gz.*7 x 9 x 6 instead": drawn.slicer[1:],
+        ".*7 .in 1 of 3., 14": nibabel.Nifti1Image(np.asarray(drawn.dataobj) * 7, drawn.affine),
     }
     for reason, fault in faults.items():
         nibabel.save(fault, label)
-        with pytest.raises(ValueError, match=rf"A_1_3\.nii\.gz {reason}"):
-            prepare(clinic, tmp_path / "again", labels=tmp_path / "labels")
+        with pytest.raises(InputError, match=reason):
+            prepare(clinic, tmp_path / "again", labels=tmp_path / "labels", values=VALUES)
     label.unlink()
-    with pytest.raises(FileNotFoundError, match=r"for A_1_3: .* such as A_1_3\.nii\.gz"):
-        prepare(clinic, tmp_path / "again", labels=tmp_path / "labels")
+    with pytest.raises(InputError, match=r"for A_1_3; .* such as A_1_3\.nii\.gz"):
+        prepare(clinic, tmp_path / "again", labels=tmp_path / "labels", values=VALUES)
     assert not (tmp_path / "again").exists()
+
+
+def _segment(series, masks, path):
+    """Write a DICOM SEG, with the masks as its segments."""
+    meaning = Meaning("AnatomicalStructure", "Liver", (255, 0, 0))
+    index = sum(mask.astype(np.uint8) * value for value, mask in enumerate(masks.values(), 1))
+    labels = dict(enumerate(masks, 1))
+    about = {"algorithm": "hand", "version": "1", "meanings": dict.fromkeys(masks, meaning)}
+    write_dicom_seg(path, index, labels, series, **about)
+
+
+def test_segmentations_beside_the_series_name_their_regions(tmp_path):
+    pytest.importorskip("highdicom")
+    outer, inner = np.zeros((2, 8, 9, 6), bool)
+    outer[2:6, 3:7, 1:5] = inner[3, 4, 2] = True
+    for number in (1, 2):
+        folder = tmp_path / f"in/{number}"
+        tags = {"Modality": "MR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.4"}
+        write_dicom_series(folder, _ct(number), AFFINE, PatientID=f"p{number}", **tags)
+    for series in find_series(tmp_path / "in", modality="MR"):
+        _segment(series, {"organ": outer}, series.folder / "organ.dcm")
+        if series.patient == "p1":  # drawn apart, and inside the organ
+            _segment(series, {"lesion": inner}, series.folder / "lesion.dcm")
+    datalist, notes = prepare(tmp_path / "in", tmp_path / "out", options=Options())
+    assert notes == []
+    assert check_datalist(datalist) == []
+    content = read_datalist(datalist)
+    assert content["modality"] == "MR"
+    assert content["regions"] == {"Lesion": [2], "Organ": [1, 2]}
+    for name, lesion in (("p1", 1), ("p2", 0)):
+        mask = np.asarray(nibabel.load(tmp_path / f"out/labels/{name}.nii.gz").dataobj)
+        assert np.array_equal(mask, outer + np.uint8(lesion) * inner)
+    (tmp_path / "in/2/organ.dcm").unlink()
+    with pytest.raises(InputError, match=r"no segmentation of p2.*--skip-refused"):
+        prepare(tmp_path / "in", tmp_path / "again", options=Options())
+    _, dataset, notes = plan_dicom(tmp_path / "in", Options(), name="x", skip_refused=True)
+    assert [source.name for source in dataset.sources] == ["p1"]
+    assert len(notes) == 1
 
 
 def test_a_broken_ct_stops_all_unless_it_is_left_out(clinic, tmp_path):
@@ -92,7 +147,18 @@ def test_a_broken_ct_stops_all_unless_it_is_left_out(clinic, tmp_path):
 
 def test_the_command_refuses_in_one_line(clinic, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(["data", "prepare", "dicom", str(clinic / "4"), "--output", str(tmp_path / "out")])
+        main(
+            [
+                "data",
+                "prepare",
+                "dicom",
+                str(clinic / "4"),
+                "--modality",
+                "CT",
+                "--output",
+                str(tmp_path / "out"),
+            ]
+        )
     assert stopped.value.code == 1
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: no CT below")
@@ -105,7 +171,10 @@ def test_a_real_series_and_its_label_make_a_sound_dataset(tmp_path):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels/example_ct_dicom.nii.gz").symlink_to(label)
     datalist, notes = prepare(
-        REAL / "example_ct_dicom", tmp_path / "out", labels=tmp_path / "labels"
+        REAL / "example_ct_dicom",
+        tmp_path / "out",
+        labels=tmp_path / "labels",
+        values=["1=pancreas"],
     )
     assert notes == []
     assert check_datalist(datalist) == []

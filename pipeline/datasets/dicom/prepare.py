@@ -1,102 +1,173 @@
-"""Convert a user's own CTs in DICOM, with or without labels, to a dataset of NIfTI volumes."""
+"""Convert a user's own DICOM series, with or without labels, to a dataset of NIfTI volumes."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ...errors import InputError
 from ...files import some
 from ...folders import new_folder
-from ...transforms.volume_checks import grid_difference
-from ..datalist import case_paths, write_datalist
-from ..folds import assign_folds
-from ..phantoms.ct import ABOUT
+from ...transforms.modality import find_modality, read_modality
+from ..describing import Options
+from ..importing import Dataset, plan_dataset
+from ..label_values import name_values, read_spans
+from ..sources import Source
 from . import series as dicom
+from .labelled import LabelledSeries, SegmentedSeries
+from .segmentation import SEG, Combinations, find_segmentations
 
-if TYPE_CHECKING:
-    import numpy as np
 
-
-def prepare(
+def find_images(
     folder: str | Path,
-    output: str | Path,
     *,
-    labels: str | Path | None = None,
+    modality: str | None = None,
     uid: str | None = None,
     skip_refused: bool = False,
-    overwrite: bool = False,
-) -> tuple[Path, list[str]]:
-    """Write each CT series below ``folder`` as ``images/NAME.nii.gz``, in Hounsfield units.
+) -> tuple[dict[str, dicom.Series], list[dicom.Series], list[str]]:
+    """Find the series of one modality below a folder, and name each.
 
-    NAME is the patient's ID, followed by the series number where a patient has several. With
-    ``labels``, it also writes ``labels/NAME.nii.gz`` and a datalist with five folds.
+    A name is the patient's ID, followed by the series number where a patient has several.
 
     Args:
         folder: DICOM files in any arrangement of folders.
-        output: folder to make.
-        labels: folder of ``NAME.nii.gz`` masks on the grids of the CTs, their axes in any order.
+        modality: that is wanted, in any spelling; None where there is only one.
         uid: only the series of this UID.
-        skip_refused: leave out CTs that are not valid volumes instead of refusing all.
-        overwrite: replace what was made in ``output`` before.
+        skip_refused: leave out series that are not valid volumes instead of refusing all.
 
     Returns:
-        The datalist, or without labels the folder of images; and notes on what was left out.
+        The series by name, all that was found, and notes on what was left out.
+
+    Raises:
+        InputError: there is no series of the modality, there are several modalities and none is
+            given, or a series is not a valid volume.
+        FileNotFoundError: there is no DICOM file, or no series with that UID.
+    """
+    wanted = read_modality(modality) if modality else None
+    found = dicom.find_series(folder, modality=wanted)
+    kinds = sorted({str(find_modality(series.code)) for series in found if series.is_wanted})
+    if uid is not None:
+        code = dicom.select_series(folder, uid=uid, modality=wanted).code
+        kinds = [str(find_modality(code))]
+    elif len(kinds) > 1:
+        raise InputError(f"{folder}: it holds series of {', '.join(kinds)}; give --modality.")
+    usable = [
+        series
+        for series in found
+        if series.is_wanted and not series.problem and uid in (None, series.uid)
+    ]
+    broken = [f"{s}: {s.problem}" for s in found if s.is_wanted and s.problem and uid is None]
+    if broken and not (skip_refused and usable):
+        hint = "; choose one with --series, or add --skip-refused" if usable else ""
+        raise InputError(some(broken) + hint)
+    notes = [
+        f"left out {series}: {series.problem}"
+        for series in found
+        if not series.is_wanted and series.code != SEG and uid is None
+    ]
+    if not usable:
+        raise InputError(f"no {wanted or 'image'} below {folder}: {some(notes) or 'no series'}.")
+    return _name_series(usable), found, notes + [f"left out {line}" for line in broken]
+
+
+def write_images(
+    series_of: dict[str, dicom.Series],
+    output: str | Path,
+    *,
+    source: str | Path,
+    overwrite: bool = False,
+) -> Path:
+    """Write each series as ``images/NAME.nii.gz``, a CT in Hounsfield units; the folder of these.
 
     Raises:
         FileExistsError: ``output`` has content and ``overwrite`` is off.
-        FileNotFoundError: there is no DICOM file or no CT, or a CT has no label.
-        ValueError: a CT is not a valid volume, or its label is on another grid.
+        ValueError: a file cannot be decoded.
     """
     from rich.progress import track
 
-    found = dicom.find_series(folder)
-    if uid is not None:
-        found = [dicom.select_series(folder, uid=uid)]
-    broken = [
-        f"{series}: {series.problem}" for series in found if series.is_wanted and series.problem
-    ]
-    notes = [f"left out {series}: {series.problem}" for series in found if not series.is_wanted]
-    usable = [series for series in found if not series.problem]
-    if broken and not (skip_refused and usable):
-        hint = ": choose one with --series, or add --skip-refused" if usable else ""
-        raise ValueError(some(broken) + hint)
-    if not usable:
-        raise FileNotFoundError(f"no CT below {folder}: {some(notes)}")
-    notes += [f"left out {line}" for line in broken]
-    series_of = _name_series(usable)
-    masks = _find_labels(Path(labels), series_of) if labels is not None else {}
-    highest = 1  # label value, since the labels may be without tumours
-
-    sources = [folder] if labels is None else [folder, labels]
-    with new_folder(output, sources=sources, overwrite=overwrite) as stage:
+    with new_folder(output, sources=[source], overwrite=overwrite) as stage:
         (stage / "images").mkdir()
         for name, series in track(series_of.items(), description="Converting DICOM"):
-            ct, affine = dicom.read_series(series)
-            dicom.write_nifti(stage / f"images/{name}.nii.gz", ct, affine)
-            if masks:
-                (stage / "labels").mkdir(exist_ok=True)
-                mask = _read_label(masks[name], ct.shape, affine)
-                dicom.write_nifti(stage / f"labels/{name}.nii.gz", mask, affine)
-                highest = max(highest, int(mask.max()))
-        if masks:
-            folds = assign_folds([patient_of(series) for series in series_of.values()])
-            training = [
-                case_paths(name, suffix=".nii.gz")
-                | {"patient": patient_of(series), "fold": folds[patient_of(series)]}
-                for name, series in series_of.items()
-            ]
-            write_datalist(
-                stage / "datalist.json",
-                name=Path(folder).resolve().name,
-                modality="CT",
-                channel_names=["CT"],
-                labels={k: v for k, v in ABOUT["labels"].items() if int(k) <= highest},
-                regions={"pancreas": list(range(1, highest + 1))},
-                training=training,
-                testing=[],
+            dicom.write_nifti(stage / f"images/{name}.nii.gz", *dicom.read_series(series))
+    return Path(output) / "images"
+
+
+def plan_dicom(
+    folder: str | Path,
+    options: Options,
+    *,
+    name: str,
+    labels: str | Path | None = None,
+    values: Sequence[str] = (),
+    uid: str | None = None,
+    skip_refused: bool = False,
+) -> tuple[dict[str, dicom.Series], Dataset | None, list[str]]:
+    """Find the series and their labels, and decide what becomes of them; nothing is written.
+
+    Args:
+        folder: see `find_images`.
+        options: of the user.
+        name: of the dataset.
+        labels: folder of NIfTI masks on the voxels of the series, their axes in any order, each
+            named as its series will be; or of DICOM segmentations. None looks for segmentations in
+            ``folder``.
+        values: what the values of NIfTI masks mean, see `read_spans` and `name_values`.
+        uid, skip_refused: see `find_images`.
+
+    Returns:
+        The series by name, the dataset or None if there are no labels, and notes.
+
+    Raises:
+        InputError: see `find_images` and `plan_dataset`; also for a series without a label.
+    """
+    spans = read_spans(values)
+    series_of, found, notes = find_images(
+        folder, modality=options.modality, uid=uid, skip_refused=skip_refused
+    )
+    kind = find_modality(next(iter(series_of.values())).code)
+    options = replace(options, modality=kind)
+    if labels is not None:
+        found = [] if _has_nifti(Path(labels)) else dicom.find_series(labels, modality=None)
+    segmentations = find_segmentations(found, list(series_of.values()))
+    if segmentations:
+        lacking = [name for name, series in series_of.items() if series.uid not in segmentations]
+        if spans:
+            raise InputError("--values is for NIfTI masks; a DICOM SEG names its segments itself.")
+        combinations = Combinations()
+        sources: list[Source] = [
+            SegmentedSeries(
+                name,
+                series.files,
+                segmentations[series.uid][0],
+                patient=patient_of(series),
+                series=series,
+                segmentations=segmentations[series.uid],
+                combinations=combinations,
             )
-    return Path(output) / ("datalist.json" if masks else "images"), notes
+            for name, series in series_of.items()
+            if name not in lacking
+        ]
+        if lacking and not skip_refused:
+            raise InputError(
+                f"no segmentation of {some(lacking)}; add it, or leave these series out by "
+                "--skip-refused."
+            )
+        notes += [f"left out {name}, which has no segmentation" for name in lacking]
+        return series_of, plan_dataset(sources, combinations.name_values, options, name=name), notes
+    if labels is None:
+        return series_of, None, notes
+    paths = _find_labels(Path(labels), series_of)
+    sources = [
+        LabelledSeries(name, series.files, paths[name], patient=patient_of(series), series=series)
+        for name, series in series_of.items()
+    ]
+    return (
+        series_of,
+        plan_dataset(sources, lambda held: name_values(spans, held), options, name=name),
+        notes,
+    )
 
 
 def patient_of(series: dicom.Series) -> str:
@@ -105,8 +176,8 @@ def patient_of(series: dicom.Series) -> str:
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "patient"
 
 
-def _name_series(found: list[dicom.Series]) -> dict[str, dicom.Series]:
-    """Give each series a file name."""
+def _name_series(found: Sequence[dicom.Series]) -> dict[str, dicom.Series]:
+    """Give each series its own name."""
     names: dict[str, dicom.Series] = {}
     for series in found:
         alone = sum(patient_of(other) == patient_of(series) for other in found) == 1
@@ -119,6 +190,12 @@ def _name_series(found: list[dicom.Series]) -> dict[str, dicom.Series]:
     return names
 
 
+def _has_nifti(folder: Path) -> bool:
+    if not folder.is_dir():
+        raise InputError(f"--labels {folder}: there is no such folder; give that of the labels.")
+    return any(path.name.endswith((".nii", ".nii.gz")) for path in folder.iterdir())
+
+
 def _find_labels(folder: Path, series_of: dict[str, dicom.Series]) -> dict[str, Path]:
     paths = {
         name: path
@@ -127,34 +204,8 @@ def _find_labels(folder: Path, series_of: dict[str, dicom.Series]) -> dict[str, 
         if (path := folder / f"{name}{suffix}").is_file()
     }
     if lacking := sorted(series_of.keys() - paths.keys()):
-        raise FileNotFoundError(
-            f"no label in {folder} for {some(lacking)}: name each label as its CT, "
-            f"such as {lacking[0]}.nii.gz"
+        raise InputError(
+            f"no label in {folder} for {some(lacking)}; name each label as its series, "
+            f"such as {lacking[0]}.nii.gz, or give a folder of DICOM SEG."
         )
     return paths
-
-
-def _read_label(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    """Read a mask and put its axes in the order of the CT's."""
-    import nibabel
-    import numpy as np
-    from nibabel import orientations
-
-    try:
-        file = nibabel.load(path)
-        turn = orientations.ornt_transform(
-            orientations.io_orientation(file.affine), orientations.io_orientation(affine)
-        )
-        turned = file.as_reoriented(turn)
-        mask = np.asanyarray(turned.dataobj)
-    except Exception as error:  # nibabel raises about anything on a broken file
-        raise ValueError(f"{path} cannot be read: {error}: save it again") from error
-    if how := grid_difference(mask.shape, turned.affine, shape, affine):
-        raise ValueError(
-            f"{path} is not on the grid of its CT ({how}): "
-            "resample it to the CT, without interpolation of its values"
-        )
-    if not np.isin(mask, [int(value) for value in ABOUT["labels"]]).all():
-        held = ", ".join(f"{value:g}" for value in np.unique(mask)[:5])
-        raise ValueError(f"{path} holds {held}: use {ABOUT['labels']}")
-    return mask.astype(np.uint8)

@@ -30,6 +30,7 @@ class Series:
     problem: str | None = None  # why it is not a volume of the modality
     is_wanted: bool = True  # slices of the modality, valid or not; not a scout or a screen capture
     affine: np.ndarray | None = field(default=None, compare=False, repr=False)  # (4, 4), mm, RAS
+    shape: tuple[int, ...] = ()  # voxels: columns, rows, slices
 
     def __str__(self) -> str:
         """Name the series in a message."""
@@ -201,7 +202,8 @@ def _describe(slices: list[SliceFile], broken: dict[Path, str], modality: str | 
     except Exception as error:  # an element may have any type or length
         problem = f"its headers are malformed ({_clean(error)}): export it again"
         return Series(**about, files=files, problem=problem)
-    return Series(**about, files=tuple(ordered), affine=affine)
+    shape = (int(header.Columns), int(header.Rows), len(ordered))
+    return Series(**about, files=tuple(ordered), affine=affine, shape=shape)
 
 
 def _find_undecodable(series: Series) -> tuple[Path, str]:

@@ -1,0 +1,76 @@
+"""DICOM series with labels, as cases that are imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError, one_line
+from ...transforms.volume_checks import grid_difference
+from ..images import Grid
+from ..label_values import Held, Label, LabelValues
+from ..sources import Source
+from . import series as dicom
+from .segmentation import Combinations, read_segments
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSeries(Source):
+    """A series with a NIfTI mask."""
+
+    series: dicom.Series
+
+    def read_grids(self) -> list[Grid]:
+        """The grid of the series; that of the label is compared when it is read."""
+        return [Grid(self.series.shape, self.series.affine, 1)]
+
+    def read_label(self) -> Label:
+        """Read the mask, and put its axes in the order of the series'."""
+        import nibabel
+        import numpy as np
+        from nibabel import orientations
+
+        try:
+            file = nibabel.load(self.label)
+            turn = orientations.ornt_transform(
+                orientations.io_orientation(file.affine),
+                orientations.io_orientation(self.series.affine),
+            )
+            turned = file.as_reoriented(turn)
+            pixels = np.asanyarray(turned.dataobj)
+        except Exception as error:  # nibabel raises about anything on a broken file
+            raise InputError(
+                f"{self.label}: it cannot be read ({one_line(error)}); save it again."
+            ) from error
+        how = grid_difference(pixels.shape, turned.affine, self.series.shape, self.series.affine)
+        if how:
+            raise InputError(
+                f"{self.label}: it is not on the grid of its series ({how}); resample it to that, "
+                "without interpolation of its values."
+            )
+        return Label(pixels, False)
+
+    def write_images(self, folder: Path) -> list[str]:
+        """Write the series as NIfTI."""
+        dicom.write_nifti(folder / f"{self.name}.nii.gz", *dicom.read_series(self.series))
+        return [f"{self.name}.nii.gz"]
+
+    def write_label(self, folder: Path, values: LabelValues, held: Held) -> str:
+        """Write the index mask as NIfTI."""
+        index = values.to_index(self.read_label())
+        dicom.write_nifti(folder / f"{self.name}.nii.gz", index, self.series.affine)
+        return f"{self.name}.nii.gz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentedSeries(LabelledSeries):
+    """A series with one or more DICOM segmentations."""
+
+    segmentations: Sequence[Path]
+    combinations: Combinations
+
+    def read_label(self) -> Label:
+        """Read the combination of segments that each voxel lies in."""
+        segments = read_segments(self.segmentations, self.series)
+        return Label(self.combinations.to_numbers(segments), False)

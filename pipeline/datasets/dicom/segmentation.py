@@ -1,0 +1,168 @@
+"""Read DICOM segmentations (SEG) as labels on the slices of their series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import InputError, one_line
+from ...files import some
+from ..label_values import Held, LabelValues, Span
+from .series import Series
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SEG = "SEG"  # the modality of a segmentation in DICOM
+_SAME = 1e-3  # mm, and cosine: headers are rounded
+
+
+def find_segmentations(found: Iterable[Series], wanted: Sequence[Series]) -> dict[str, list[Path]]:
+    """Find the segmentations of each series, by its UID.
+
+    Args:
+        found: all that was found in DICOM.
+        wanted: the series of images.
+
+    Raises:
+        InputError: a segmentation refers to several of the series.
+    """
+    import pydicom
+
+    uids = {series.uid for series in wanted if series.uid}
+    paths: dict[str, list[Path]] = {}
+    for path in (path for series in found if series.code == SEG for path in series.files):
+        header = pydicom.dcmread(path, specific_tags=["ReferencedSeriesSequence"])
+        referred = {
+            str(item.get("SeriesInstanceUID"))
+            for item in header.get("ReferencedSeriesSequence") or ()
+        }
+        if len(here := referred & uids) > 1:
+            raise InputError(
+                f"{path}: it is a segmentation of {len(here)} series; export it again."
+            )
+        for uid in here:
+            paths.setdefault(uid, []).append(path)
+    return paths
+
+
+def read_segments(paths: Sequence[Path], series: Series) -> dict[str, np.ndarray]:
+    """Read the segments of one or more segmentations of a series.
+
+    Returns:
+        ``{segment's label: mask}``, each ``(X, Y, Z)`` bool on the grid of `read_series`.
+
+    Raises:
+        InputError: a file is not on the slices of the series, or two segments have one label.
+        ModuleNotFoundError: highdicom is not installed.
+    """
+    import pydicom
+
+    try:
+        import highdicom
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "DICOM SEG needs highdicom: pip install 'attention-unet-pipeline[data]'",
+            name="highdicom",
+        ) from error
+    headers = [
+        pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS) for path in series.files
+    ]
+    uids = [str(header.SOPInstanceUID) for header in headers]
+    segments: dict[str, np.ndarray] = {}
+    for path in paths:
+        try:
+            seg = highdicom.seg.segread(path)
+            _refuse_other_grid(seg, headers[0], uids)
+            pixels = seg.get_pixels_by_source_instance(
+                uids,
+                assert_missing_frames_are_empty=True,
+                ignore_spatial_locations=True,  # compared above
+            )
+            names = [seg.get_segment_description(n).segment_label for n in seg.segment_numbers]
+        except Exception as error:  # highdicom raises about anything
+            raise InputError(
+                f"{path}: it cannot be read on the slices of {series} ({one_line(error)}); export "
+                "it again, or give its masks as NIfTI."
+            ) from error
+        for number, name in enumerate(map(str.strip, names)):
+            if name in segments:
+                raise InputError(f"{path}: {series} has two segments {name}; keep one.")
+            segments[name] = pixels[..., number].T >= 0.5  # (X, Y, Z); a fraction counts from half
+    return segments
+
+
+class Combinations:
+    """The combinations of segments that voxels of a dataset lie in, as numbers from 1.
+
+    A segment may lie inside another, so a voxel may lie in both. 0 is a voxel in none.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: dict[frozenset[str], int] = {frozenset(): 0}
+
+    def to_numbers(self, segments: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Number the voxels of one case, int32 ``(X, Y, Z)``, by their combination."""
+        import numpy as np
+
+        shape = next(iter(segments.values())).shape
+        numbers = np.zeros(shape, np.int32)
+        here = [frozenset[str]()]  # the combination of each number, in this case
+        for name, mask in segments.items():
+            for number in np.unique(numbers[mask]):
+                here.append(here[number] | {name})
+                numbers[mask & (numbers == number)] = len(here) - 1
+        table = [self.numbers.setdefault(each, len(self.numbers)) for each in here]
+        return np.array(table, np.int32)[numbers]
+
+    def name_values(self, held: Mapping[str, Held]) -> LabelValues:
+        """Give each combination that a voxel lies in a value, and each segment its values."""
+        found = {value for each in held.values() for value in each.values} - {0}
+        sets = {value: names for names, value in self.numbers.items() if value in found}
+        if not sets or len(sets) > 254:
+            raise InputError(
+                f"the segmentations have {len(sets)} combinations of segments; a mask takes 1 to "
+                f"254, of {some(sorted({name for names in sets.values() for name in names}))}."
+            )
+        order = sorted(sets, key=lambda value: (len(sets[value]), sorted(sets[value])))
+        names = {0: "background"} | {
+            index: " and ".join(sorted(sets[value])) for index, value in enumerate(order, start=1)
+        }
+        spans = [(Span(0, 0, False, names[0]), 0)]
+        spans += [
+            (Span(value, value, False, names[index]), index)
+            for index, value in enumerate(order, start=1)
+        ]
+        segments = sorted({name for each in sets.values() for name in each})
+        regions = {
+            name: [index for index, value in enumerate(order, start=1) if name in sets[value]]
+            for name in segments
+        }
+        return LabelValues(names, spans, regions=regions)
+
+
+_TAGS = ["SOPInstanceUID", "Rows", "Columns", "ImageOrientationPatient", "PixelSpacing"]
+
+
+def _refuse_other_grid(seg, header, uids: Sequence[str]) -> None:  # types of pydicom
+    """Refuse a segmentation whose frames do not lie on the slices of the series."""
+    import numpy as np
+
+    strange = {str(uid) for _, _, uid in seg.get_source_image_uids()} - set(uids)
+    if strange:
+        raise ValueError(f"it refers to {len(strange)} images that are not in the series")
+    if (seg.Rows, seg.Columns) != (header.Rows, header.Columns):
+        raise ValueError(
+            f"it is {seg.Columns} x {seg.Rows} px, and the slices {header.Columns} x {header.Rows}"
+        )
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    for group, name in (
+        ("PlaneOrientationSequence", "ImageOrientationPatient"),
+        ("PixelMeasuresSequence", "PixelSpacing"),
+    ):
+        own = [item for items in [shared.get(group) or ()] for item in items]
+        own = own or [seg.PerFrameFunctionalGroupsSequence[0].get(group)[0]]
+        apart = np.abs(np.subtract(own[0][name].value, header[name].value)).max()
+        if apart > _SAME:
+            raise ValueError(f"its {name} is {list(own[0][name].value)}, not {header[name].value}")

@@ -1,0 +1,99 @@
+"""A case before it is imported: its files, and how they are read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..transforms.volume_checks import grid_difference
+from .images import Grid, ending, link, place_image, read_grid, write_picture, write_volume
+from .label_values import Held, Label, LabelValues, read_label
+
+TESTING = "testing"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A case in files of images and labels.
+
+    Attributes:
+        name: of the case, and of its files in the prepared folder.
+        images: one file, or one for each channel.
+        label: the file of its label.
+        part: its fold, or ``TESTING``, where the dataset says so.
+        key: what a pattern finds the patient in; the name where it is empty.
+        patient: where the dataset says it; the name where it is empty.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path
+    part: int | str | None = None
+    key: str = ""
+    patient: str = ""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """All files that are read."""
+        return [*self.images, self.label]
+
+    def read_grids(self) -> list[Grid]:
+        """Read the grids of the images, and refuse files that are on others.
+
+        Raises:
+            InputError: names the file, and says how its grid differs.
+        """
+        grids = [read_grid(path) for path in self.images]
+        first = grids[0]
+        others = [*zip(self.images[1:], grids[1:], strict=True)]
+        for path, grid in [*others, (self.label, read_grid(self.label))]:
+            if (grid.affine is None) != (first.affine is None):
+                how = "one is a picture and the other a volume"
+            else:
+                how = grid_difference(grid.shape, grid.affine, first.shape, first.affine)
+            if how:
+                raise InputError(
+                    f"{path}: it is not on the grid of {self.images[0]} ({how}); resample it to "
+                    "the image, a label without interpolation of its values."
+                )
+        return grids
+
+    def read_label(self) -> Label:
+        """Read all pixels of the label."""
+        return read_label(self.label)
+
+    def write_images(self, folder: Path) -> list[str]:
+        """Put the images into a folder; the names of the files."""
+        if len(self.images) == 1:
+            return place_image(self.images[0], folder, self.name)
+        return [
+            name
+            for number, path in enumerate(self.images)
+            for name in place_image(path, folder, f"{self.name}_{number:04d}")
+        ]
+
+    def write_label(self, folder: Path, values: LabelValues, held: Held) -> str:
+        """Write the index mask, or link the file where it is one; the name of the file."""
+        grid, kind = read_grid(self.label), ending(self.label)
+        target = folder / f"{self.name}{'.png' if grid.affine is None else '.nii.gz'}"
+        if values.keeps(held) and _is_index(self.label, grid, kind):
+            link(self.label, target, pack=kind == ".nii")
+            return target.name
+        index = values.to_index(self.read_label())
+        if grid.affine is None:
+            write_picture(target, index, self.label)
+        else:
+            write_volume(target, index.reshape(grid.shape), grid.affine)
+        return target.name
+
+
+def _is_index(path: Path, grid: Grid, kind: str) -> bool:
+    """Tell whether an index mask can stay as it is."""
+    if kind == ".png":
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            return picture.mode == "L"
+    return kind in (".nii", ".nii.gz") and grid.affine is not None

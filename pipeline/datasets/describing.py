@@ -21,7 +21,7 @@ class Options:
     Attributes:
         modality: any spelling; None for what the dataset says.
         channels: names of the channels; empty for what the dataset says.
-        regions: ``NAME=LABEL,LABEL``, each a region; empty for one region for each label.
+        regions: ``NAME=LABEL,LABEL`` or ``NAME=``, see `make_regions`.
         patient: a pattern with one group, the patient in a case's name; None for the whole name.
         testing: share of the cases, or their number, that becomes the test split.
         folds: their number; None for five, or fewer where there are fewer patients.
@@ -84,31 +84,37 @@ def make_regions(
     options: Sequence[str] = (),
     given: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, list[int]]:
-    """Make the regions: those of the options, else those given, else one for each label.
+    """Make the regions: those of the options, and of the other labels one each.
+
+    Args:
+        names: of the label values.
+        options: ``NAME=LABEL,LABEL``; ``NAME=`` leaves a region out.
+        given: where the dataset says the regions; these then stand for the other labels.
 
     Raises:
         InputError: an option is not ``NAME=LABEL,LABEL``, or names a label that is not there, or
             two regions get one name.
     """
     known = {name: value for value, name in names.items() if value}
-    regions = [(name, list(values)) for name, values in (given or {}).items()]
-    regions = regions or [(name, [value]) for name, value in known.items()]
-    if options:
-        by_text = known | {str(value): value for value in known.values()}
-        regions = []
-        for text in options:
-            name, _, labels = text.partition("=")
-            parts = [part.strip() for part in labels.split(",")]
-            if not name.strip() or not set(parts) <= by_text.keys():
-                raise InputError(
-                    f"--region {text}: give NAME=LABEL,LABEL; the labels are {', '.join(known)}."
-                )
-            regions.append((name.strip(), sorted(by_text[part] for part in parts)))
-    safe = {_region_name(name): values for name, values in regions}
+    by_text = known | {str(value): value for value in known.values()}
+    said: dict[str, list[int]] = {}
+    for text in options:
+        name, equals, labels = text.partition("=")
+        parts = [part.strip() for part in labels.split(",") if part.strip()]
+        if not name.strip() or not equals or not set(parts) <= by_text.keys():
+            raise InputError(
+                f"--region {text}: give NAME=LABEL,LABEL, or NAME= to leave a region out; the "
+                f"labels are {', '.join(known)}."
+            )
+        said[name.strip()] = sorted(by_text[part] for part in parts)
+    defaults = given or {name: [value] for name, value in known.items()}
+    regions = said | {name: list(v) for name, v in defaults.items() if name not in said}
+    regions = {name: values for name, values in regions.items() if values}
+    safe = {_region_name(name): values for name, values in regions.items()}
     if len(safe) < len(regions):
         raise InputError(
-            f"the regions {', '.join(name for name, _ in regions)} would be {', '.join(safe)}, "
-            "with one name for two; give --region NAME=LABEL for each."
+            f"the labels {', '.join(regions)} would be the regions {', '.join(safe)}, with one "
+            "name for two; rename one, such as --values 1=NAME."
         )
     return safe
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 BACKGROUND, IGNORE = "background", "ignore"
 IGNORED = 255  # the value that ``ignore`` gets in an index mask
-_MOST = 254  # of the names, since index masks are uint8
 _FEW = 20  # values; labels with more of them are probably not index masks
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
@@ -178,9 +177,9 @@ def read_spans(options: Iterable[str]) -> list[Span]:
 def name_values(spans: Sequence[Span], held: Mapping[str, Held]) -> LabelValues:
     """Decide what becomes of the values of all label files.
 
-    Names get the values 1, 2, ... in the order of the values that they stand for, colours last and
-    in the order given. What is called ``background`` becomes 0, as 0 and black do if they have no
-    other name, and what is called ``ignore`` 255. Without names, the values have to be 0 to n.
+    A whole number from 1 to 254 with a name of its own stays as it is; other names get the smallest
+    free numbers. What is called ``background`` becomes 0, as 0 and black do if they have no other
+    name, and what is called ``ignore`` 255. Without names, the values have to be 0 to n.
 
     Args:
         spans: what the user says of the values.
@@ -198,9 +197,7 @@ def name_values(spans: Sequence[Span], held: Mapping[str, Held]) -> LabelValues:
     plain = not spans and not coloured and len(found) <= _FEW
     if plain and sorted(found | {0}) == list(range(len(found | {0}))):
         spans = [Span(value, value, False, f"label_{value:g}") for value in sorted(found - {0})]
-    spans = sorted(spans, key=lambda span: (span.coloured, 0 if span.coloured else span.low))
-    names = [span.name for span in spans if span.name.lower() not in (BACKGROUND, IGNORE)]
-    index = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
+    index = _number_names(spans)
     values = {BACKGROUND: 0, IGNORE: IGNORED} | index
     ends = [(span, values.get(span.name, values.get(span.name.lower(), 0))) for span in spans]
     ends += [(Span(0, 0, kind, BACKGROUND), 0) for kind in (False, True)]
@@ -208,12 +205,28 @@ def name_values(spans: Sequence[Span], held: Mapping[str, Held]) -> LabelValues:
     named = LabelValues(
         {0: BACKGROUND} | {number: name for name, number in index.items()}, ends, coloured, ignored
     )
-    if len(index) > _MOST:
-        raise InputError(f"--values has {len(index)} names; give {_MOST} at most.")
     _refuse_unnamed(named, held)
     if not index:
         raise InputError("the labels hold nothing but background; give --values VALUE=NAME.")
     return named
+
+
+def _number_names(spans: Sequence[Span]) -> dict[str, int]:
+    """Give each name the value that it has in index masks."""
+    named: dict[str, list[Span]] = {}
+    for span in spans:
+        if span.name.lower() not in (BACKGROUND, IGNORE):
+            named.setdefault(span.name, []).append(span)
+    kept = {
+        name: int(span.low)
+        for name, (span, *others) in named.items()
+        if not others and not span.coloured and span.low == span.high
+        if span.low in range(1, IGNORED)
+    }
+    free = iter(sorted(set(range(1, IGNORED)) - set(kept.values())))
+    if len(named) >= IGNORED:
+        raise InputError(f"--values has {len(named)} names; give {IGNORED - 1} at most.")
+    return {name: kept[name] if name in kept else next(free) for name in named}
 
 
 def known_values(

@@ -27,8 +27,8 @@ Region = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=LABEL,LABEL",
-        help="A region of several labels, such as one around another (default: one for each "
-        "label). Repeat it for each.",
+        help="A region of several labels, such as one around another; every other label is a "
+        "region by itself, unless NAME= leaves it out. Repeat it for each.",
     ),
 ]
 Modality = Annotated[

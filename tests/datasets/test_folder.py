@@ -139,11 +139,11 @@ def test_masks_of_any_kind_become_index_masks(tmp_path, name):
 def test_several_values_colours_and_what_is_ignored(tmp_path):
     _save(tmp_path / "grey", _index(50, 100, 200, 250))
     given = ("200=cup", "100=rim", "50=ignore", "250=background")
-    content, written = _write(tmp_path / "grey", *given, regions=["disc=rim,cup", "cup=2"])
-    assert content["labels"] == {"0": "background", "1": "rim", "2": "cup"}
-    assert content["regions"] == {"disc": [1, 2], "cup": [2]}
+    content, written = _write(tmp_path / "grey", *given, regions=["disc=rim,cup", "rim="])
+    assert content["labels"] == {"0": "background", "100": "rim", "200": "cup"}
+    assert content["regions"] == {"disc": [100, 200], "cup": [200]}
     assert content["ignore_label"] == 255
-    assert np.array_equal(written, _index(255, 1, 2, 0))
+    assert np.array_equal(written, _index(255, 100, 200, 0))
     _save(tmp_path / "colours", COLOURS)
     _save(tmp_path / "colours", COLOURS * 0, name="empty")
     content, written = _write(tmp_path / "colours", "#ff0000=tumour", "#0000FF=cyst")
@@ -176,7 +176,8 @@ def test_what_cannot_be_read_without_doubt_is_refused(tmp_path, mask, values, re
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"regions": ["disc=cup"]}, "--region disc=cup.*label_1"),
+        ({"regions": ["disc=cup"]}, r"--region disc=cup.*label_1"),
+        ({"regions": ["label_1="]}, "regions"),
         ({"patient": "(x)"}, "nothing in a"),
         ({"patient": "a"}, "no group"),
         ({"patient": "("}, "regular expression"),
@@ -197,16 +198,16 @@ def test_volumes_of_other_formats_and_patients(tmp_path):
     affine = np.array([[0, 2, 0, -9], [-1, 0, 0, 5], [0, 0, 3, 7], [0, 0, 0, 1.0]])
     for name in ("p1 a", "p1 b", "p2 a", "p2 b"):
         voxels = np.random.default_rng(0).normal(0, 1, (7, 6, 5)).astype(np.float32)
-        label = (voxels > 1).astype(np.int16) * 7
+        label = (voxels > 1).astype(np.int16) * 700
         for kind, array in (("image", voxels), ("label", label)):
             path = tmp_path / f"{name} {kind}.nii"
             nibabel.save(nibabel.Nifti1Image(array, affine), path)
             sitk.WriteImage(sitk.ReadImage(str(path)), str(path.with_suffix(".mha")))
     places = [str(tmp_path / "* image.mha")], str(tmp_path / "* label.mha")
     with pytest.raises(InputError, match="--modality"):
-        plan_folder(*places, Options(), name="x", values=["7=organ"])
+        plan_folder(*places, Options(), name="x", values=["700=organ"])
     options = Options(modality="mri", patient=r"^(\w+) ", testing=0.5)
-    _, dataset = plan_folder(*places, options, name="x", values=["7=organ"])
+    _, dataset = plan_folder(*places, options, name="x", values=["700=organ"])
     content = read_datalist(write_sources(dataset, tmp_path / "out"))
     assert (content["modality"], content["channel_names"]) == ("MR", ["MR"])
     patients = [{case["patient"] for case in content[part]} for part in ("training", "testing")]
@@ -217,7 +218,7 @@ def test_volumes_of_other_formats_and_patients(tmp_path):
     assert np.array_equal(image.dataobj, voxels)
     assert np.allclose(image.affine, affine, atol=1e-5)
     assert mask.get_data_dtype() == np.uint8
-    assert np.array_equal(mask.dataobj, label // 7)
+    assert np.array_equal(mask.dataobj, label // 700)
 
 
 def test_flat_volumes_become_pictures(tmp_path):

@@ -41,14 +41,14 @@ def _task(root, numbers, *, modality=None, suffix=".nii.gz", **changes):
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
 def test_a_task_becomes_a_sound_dataset(tmp_path, suffix):
     source = _task(tmp_path / "in/Task99/Task99", range(1, 13), suffix=suffix)
-    dataset = plan_msd(tmp_path / "in", Options(regions=["organ=organ,2", "tumour=2"]))
+    dataset = plan_msd(tmp_path / "in", Options(regions=["organ=organ,2"]))
     assert dataset.notes == ["left out 1 images for testing, which have no labels"]
     datalist = write_sources(dataset, tmp_path / "out")
     assert check_datalist(datalist) == []
     content = read_datalist(datalist)
     assert content["name"] == "Organ"
     assert (content["modality"], content["channel_names"]) == ("CT", ["CT"])
-    assert content["regions"] == {"organ": [1, 2], "tumour": [2]}
+    assert content["regions"] == {"organ": [1, 2], "tumour_any": [2]}
     assert [case["patient"] for case in content["training"]][:2] == ["organ_001", "organ_002"]
     folds = [case["fold"] for case in content["training"]]
     assert sorted(map(folds.count, range(5))) == [2, 2, 2, 3, 3]

@@ -12,9 +12,11 @@ from typing import Any
 from ..errors import InputError
 from ..files import read_json
 from ..transforms.modality import read_modality
+from .channels import ChannelFiles, group_channels
 
 FILES = ("image", "label")  # of a case
-PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+ALL = "all"  # the fold of a training on every case
+PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _DRAW = "draw phantoms with `python -m pipeline data phantom`"
 
 
@@ -146,9 +148,9 @@ def select_cases(
                 f"datalist {datalist}: the case {case} has {len(image)} images; give one for each "
                 f"of channel_names, {', '.join(channels)}."
             )
-    if fold == "all" and section == "validation":
+    if fold == ALL and section == "validation":
         return []
-    if fold != "all" and section != "testing":
+    if fold != ALL and section != "testing":
         folds = sorted({case.get("fold") for case in cases}, key=str)
         if fold not in folds:
             raise InputError(
@@ -176,16 +178,21 @@ def select_cases(
     return located
 
 
-def find_images(folder: str, *, suffixes: Sequence[str] = PHOTOGRAPHS) -> list[dict[str, str]]:
+def find_images(
+    folder: str, *, suffixes: Sequence[str] = PHOTOGRAPHS, channel_names: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """List the images of a folder by name, as ``[{"image": path}, ...]``.
+
+    An image of several files, one for each channel, gives a list of paths; see `group_channels`.
 
     Args:
         folder: where the images are; folders inside it are not searched.
         suffixes: how their names end.
+        channel_names: of the channels of an image.
 
     Raises:
-        InputError: there is no such folder, it holds no image, or two images have one name, so
-            that their masks would be one file.
+        InputError: there is no such folder, it holds no image, an image lacks a channel, or two
+            images have one name, so that their masks would be one file.
     """
     if not Path(folder).is_dir():
         raise InputError(f"dataset_dir {folder}: there is no such folder; give --dataset_dir.")
@@ -197,16 +204,20 @@ def find_images(folder: str, *, suffixes: Sequence[str] = PHOTOGRAPHS) -> list[d
     )
     if not paths:
         raise InputError(f"dataset_dir {folder}: no image in it ends with {', '.join(kinds)}.")
-    names: dict[str, Path] = {}
-    for path in paths:
-        ending = max((kind for kind in kinds if path.name.lower().endswith(kind)), key=len)
-        other = names.setdefault(path.name.lower().removesuffix(ending), path)
-        if other != path:
+    images = group_channels(paths, channel_names, suffixes=kinds)
+    names: dict[str, ChannelFiles] = {}
+    for image in images:
+        if image.problem:
+            raise InputError(f"dataset_dir {folder}: image {image.path.name}: {image.problem}.")
+        other = names.setdefault(image.path.name.lower(), image)
+        if other != image:
             raise InputError(
-                f"dataset_dir {folder}: the masks of {other.name} and {path.name} would be one "
-                "file; rename one, or use `python -m pipeline predict`."
+                f"dataset_dir {folder}: the masks of {other.files[0].name} and "
+                f"{image.files[0].name} would be one file; rename one, or use "
+                "`python -m pipeline predict`."
             )
-    return [{"image": str(path)} for path in paths]
+    found = [[str(path) for path in image.files] for image in images]
+    return [{"image": files if len(files) > 1 else files[0]} for files in found]
 
 
 def cases_digest(datalist: str) -> str:

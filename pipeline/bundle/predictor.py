@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from functools import partial
 from pathlib import Path
@@ -60,13 +60,15 @@ class Predictor:
         self.network.eval()
         self.regions = Regions(self._build("regions"))
 
-    def __call__(self, path: str, read: Callable[[], Nifti1Image] | None = None) -> np.ndarray:
+    def __call__(
+        self, path: str | Sequence[str], read: Callable[[], Nifti1Image] | None = None
+    ) -> np.ndarray:
         """Segment an image.
 
         Args:
-            path: of the image.
-            read: gives the volume, for a caller that has read it already; called once. With no
-                other reference to the volume, its memory is free as soon as it is resampled.
+            path: of the image, or several with a channel each.
+            read: gives the next volume, for a caller that has read them already; called once for
+                each path. With no other reference to it, its memory is free once it is resampled.
 
         Returns:
             The index mask, uint8, on the grid of the image: ``(rows, columns)`` of a photograph,

@@ -38,6 +38,8 @@ def overrides() -> dict[str, Any]:
     for frame in _stack():
         if frame.f_code in names:
             given = frame.f_locals[names[frame.f_code]]
+            dropped = frame.f_locals.get("kwargs", {}).items()  # MONAI ignores what is None
+            given = {name: None for name, value in dropped if value is None} | given
             return {name: value for name, value in given.items() if name not in own}
     return {}
 
@@ -57,8 +59,10 @@ def running_bundle() -> dict[str, Any]:
     if (inference := root / "inference.json") in there:
         bundle["inference"] = Config.read(inference).as_trained(config).content
     bundle["files"] = [str(path.resolve()) for path in there]
+    folder = (root.parent if root.name == "configs" else root).resolve()
+    bundle["folder"] = str(folder)
     bundle["tags"] = {
-        "pipeline.bundle": (root.parent if root.name == "configs" else root).resolve().name,
+        "pipeline.bundle": folder.name,
         "pipeline.bundle_version": version,
         "pipeline.network": network,
     }

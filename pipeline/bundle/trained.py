@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import read_json
+from ..files import read_json, sha256
 from .upgrade import upgrade
+
+logger = logging.getLogger(__name__)
 
 BEST = "model.pt"  # weights of the epoch with the best key metric
 FINAL = "model_final.pt"  # weights of the last epoch
 CHECKPOINT = "checkpoint.pt"  # the whole state of the training, to go on from
 CONFIG = "config.json"  # the merged config of the training
+BUNDLE = "bundle_folder"  # in it, the folder of the bundle
 HISTORY = "history.csv"  # a row for each epoch
 CHOSEN = "postprocessing.json"  # the postprocessing that an evaluation chose for its model
 # An evaluation leaves these in a folder of its own, ``evaluation-SECTION``.
@@ -35,14 +39,14 @@ def check_file(path: str | Path, *, option: str, fix: str) -> Path:
     return Path(path)
 
 
-def find_weights(path: str | Path, *, fix: str) -> Path:
+def find_weights(path: str | Path, *, fix: str, option: str = "checkpoint") -> Path:
     """The checkpoint at ``path``, which may be the folder of a training.
 
     Raises:
         InputError: there is no such file.
     """
     path = Path(path)
-    return check_file(path / BEST if path.is_dir() else path, option="checkpoint", fix=fix)
+    return check_file(path / BEST if path.is_dir() else path, option=option, fix=fix)
 
 
 def read_config(weights: Path) -> dict[str, Any]:
@@ -57,7 +61,7 @@ def chosen_postprocessing(weights: str | Path) -> dict[str, Any]:
     """The ids ``threshold`` and ``components`` that an evaluation chose for a checkpoint.
 
     Returns:
-        their values; empty where nothing was chosen.
+        their values; empty where nothing was chosen, or for other weights than these.
 
     Raises:
         InputError: the file beside the checkpoint lacks one of them.
@@ -69,4 +73,7 @@ def chosen_postprocessing(weights: str | Path) -> dict[str, Any]:
     content = read_json(path, fix)
     if lacking := [name for name in ids if name not in content]:
         raise InputError(f"{path}: it lacks {lacking[0]}; {fix}")
+    if content.get("checkpoint_sha256") not in (None, sha256(weights)):
+        logger.warning(f"{path} was chosen for other weights than {weights}: it is not used.")
+        return {}
     return {name: content[name] for name in ids}

@@ -14,7 +14,14 @@ from typing import Any
 from ..bundle.configs import Config, read_overlay, top_level, without_notes
 from ..bundle.ids import Role, of_role, row
 from ..bundle.settings import check_settings
-from ..bundle.trained import BEST, CONFIG, find_weights, read_config
+from ..bundle.trained import (
+    BEST,
+    BUNDLE,
+    CONFIG,
+    chosen_postprocessing,
+    find_weights,
+    read_config,
+)
 from ..errors import InputError, suggestion
 from ..files import read_json, sha256
 
@@ -27,7 +34,9 @@ class Model:
         config: the ``inference.json`` that fits the checkpoint.
         weights: the file of the checkpoint.
         volumes: whether it takes volumes, else photographs.
-        regions: names of the network's channels.
+        regions: names of what it finds, in the order of the network's channels.
+        channels: names of the channels of an image.
+        modality: of an image; None if the bundle does not say it.
         segments: DICOM's codes and a colour for each region that has them, see `Meaning`.
         about: what a report says of it: bundle, checkpoint and settings.
         digest: the same for two commands whose masks are the same.
@@ -37,6 +46,8 @@ class Model:
     weights: Path
     volumes: bool
     regions: tuple[str, ...]
+    channels: tuple[str, ...]
+    modality: str | None
     segments: dict[str, dict[str, Any]]
     about: dict[str, Any]
     digest: str
@@ -52,7 +63,7 @@ class Model:
 
 
 def read_model(
-    bundle: Path,
+    bundle: Path | None = None,
     *,
     checkpoint: Path | None = None,
     overlays: Sequence[str] = (),
@@ -61,24 +72,28 @@ def read_model(
     """Put a bundle's ``inference.json`` together for a checkpoint.
 
     What it shares with a training is as it was there, if the training left its ``config.json``
-    beside the checkpoint. Overlays come after that, and overrides last.
+    beside the checkpoint. The postprocessing that an evaluation chose comes after that, then
+    overlays, and overrides last.
 
     Args:
-        bundle: folder of the bundle.
+        bundle: folder of the bundle; None for that of the training.
         checkpoint: ``model.pt``, or the folder of a training; by default the bundle's own.
         overlays: config files, also by their names in the bundle's ``configs``.
         overrides: texts such as ``roi_size=[224,224]`` or ``inferer#overlap=0.5``.
 
     Raises:
-        InputError: a file is absent or malformed, or an id is unknown.
+        InputError: a file is absent or malformed, an id is unknown, or nothing says the bundle.
     """
+    if bundle is None:
+        bundle = _find_bundle(checkpoint)
     configs = bundle / "configs"
     config = Config.read(configs / "inference.json", fix="give --bundle, the folder of a bundle.")
     metadata = read_json(configs / "metadata.json", "the bundle needs its metadata.")
     fix = "give --checkpoint, the model.pt that a training wrote, or the training's folder."
     weights = find_weights(checkpoint or bundle / "models" / BEST, fix=fix)
     trained_with = read_config(weights)
-    config = config.as_trained(trained_with)
+    chosen = chosen_postprocessing(weights)
+    config = config.as_trained(trained_with).with_changes(chosen)
     for overlay in overlays:
         path = _find_overlay(overlay, configs)
         config = config.with_changes(
@@ -117,6 +132,7 @@ def read_model(
         "checkpoint": {"path": str(weights.resolve()), "sha256": digest},
         "settings": {
             "training": str(weights.resolve().with_name(CONFIG)) if trained_with else None,
+            "chosen": chosen,
             "config": list(overlays),
             "set": list(overrides),
         },
@@ -130,10 +146,32 @@ def read_model(
         weights=weights,
         volumes=dimensions == 3,
         regions=tuple(config["regions"]),
+        channels=tuple(config.get("channel_names", ("image",))),
+        modality=config.get("modality"),
         segments=metadata.get("dicom_segments", {}),
         about=about,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
+
+
+def _find_bundle(checkpoint: Path | None) -> Path:
+    """The folder of the bundle that a training ran, as its ``config.json`` says."""
+    fix = "give --bundle, the folder of the bundle that it was trained with."
+    if checkpoint is None:
+        raise InputError(
+            "--checkpoint is not given, nor --bundle: give the folder of a training, or that of a "
+            "bundle with weights."
+        )
+    weights = find_weights(checkpoint, fix="give a model.pt, or the folder of a training.")
+    folder = read_config(weights).get(BUNDLE)
+    if not folder:
+        raise InputError(f"checkpoint {weights}: no {CONFIG} beside it says its bundle; {fix}")
+    if not (Path(folder) / "configs/inference.json").is_file():
+        raise InputError(
+            f"checkpoint {weights}: its bundle {folder} has no configs/inference.json any more; "
+            f"{fix}"
+        )
+    return Path(folder)
 
 
 def _find_overlay(name: str, configs: Path) -> Path:

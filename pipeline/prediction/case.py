@@ -18,7 +18,7 @@ from ..transforms.volume_checks import (
 )
 from .bundle import Model
 from .cohort import writing
-from .inputs import InputCase
+from .inputs import InputCase, make_printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,14 +51,15 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
         raise InputError(case.problem)
     read = affine = None
     if model.volumes:
-        image = _read_image(case)
-        shape, affine = image.shape, image.affine
-        # Only the predictor holds the volume, which may be a gigabyte, and drops it early.
-        read = [image].pop
-        del image
+        images = _read_volumes(case, len(model.channels))
+        shape, affine = images[0].shape[:3], images[0].affine
+        # Only the predictor holds the volumes, which may be gigabytes, and drops them early.
+        read = images[::-1].pop
+        del images
     else:
-        shape = _read_shape(case.path)
-    mask = predictor(str(case.path), read)
+        shape = [_read_shape(path) for path in case.files][0]
+    paths = [str(each) for each in case.files or (series.folder for series in case.series)]
+    mask = predictor(paths if len(paths) > 1 else paths[0], read)
     if mask.shape != shape:
         raise InputError(
             f"{case}: its mask is {mask.shape} and the image {shape}: the bundle's postprocessing "
@@ -68,25 +69,33 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
     return measured | _write(mask, affine, case, model, predictor.regions, folder)
 
 
-def _read_image(case: InputCase) -> Nifti1Image:
-    """Read a volume as float32, and check what its preprocessing does not."""
+def _read_volumes(case: InputCase, channels: int) -> list[Nifti1Image]:
+    """Read the volumes of a case as float32, and check what their preprocessing does not."""
     import nibabel
     import numpy as np
 
-    try:
-        volume = Volume(*read_series(case.series)) if case.series else read_volume(case.path)
-    except UnfitVolume as error:
-        raise InputError(f"{case}: {': '.join(error.args)}") from None
-    except Exception as error:  # nibabel raises about anything on a broken file
-        if case.series:
-            raise
-        raise InputError(f"{case}: cannot be read ({one_line(error)}): copy it again") from None
-    problems = [] if case.series else list(grid_problems(case.path, volume))
-    # Whether the values have to be Hounsfield units, the preprocessing knows.
-    problems = problems or list(value_problems(volume.voxels, ct=False))
-    if problems:
-        raise InputError(f"{case}: {'; '.join(': '.join(each) for each in problems)}")
-    return nibabel.Nifti1Image(np.asarray(volume.voxels, np.float32, order="C"), volume.affine)
+    images = []
+    for part in case.series or case.files:
+        is_file, name = isinstance(part, Path), make_printable(str(part))
+        try:
+            if is_file:
+                volume = read_volume(part, channels=channels if len(case.files) == 1 else 1)
+            else:
+                volume = Volume(*read_series(part))
+        except UnfitVolume as error:
+            raise InputError(f"{name}: {': '.join(error.args)}") from None
+        except Exception as error:  # nibabel raises about anything on a broken file
+            if not is_file:
+                raise
+            raise InputError(f"{name}: cannot be read ({one_line(error)}): copy it again") from None
+        problems = list(grid_problems(part, volume)) if is_file else []
+        # Whether the values have to be Hounsfield units, the preprocessing knows.
+        problems = problems or list(value_problems(volume.voxels, ct=False))
+        if problems:
+            raise InputError(f"{name}: {'; '.join(': '.join(each) for each in problems)}")
+        voxels = np.asarray(volume.voxels, np.float32, order="C")
+        images.append(nibabel.Nifti1Image(voxels, volume.affine))
+    return images
 
 
 def _read_shape(path: Path) -> tuple[int, int]:
@@ -144,7 +153,7 @@ def _write(
 
             Image.fromarray(mask).save(temporary, format="PNG")
         else:
-            image = as_nifti(mask, affine) if case.series else _as_nifti_like(case.path, mask)
+            image = as_nifti(mask, affine) if case.series else _as_nifti_like(case.files[0], mask)
             # nibabel.save would leave the file open on a full disk.
             temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
         if case.series:
@@ -155,7 +164,7 @@ def _write(
             about = {"algorithm": model.name, "version": model.version}
             about["meanings"] = {name: Meaning(**each) for name, each in model.segments.items()}
             try:
-                write_dicom_seg(folder / names[1], mask, labels, case.series, **about)
+                write_dicom_seg(folder / names[1], mask, labels, case.series[0], **about)
             except InputError as error:
                 del names[1]
                 note = {"note": f"no DICOM SEG: {error}"}

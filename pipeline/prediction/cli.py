@@ -18,8 +18,11 @@ def predict(
             show_default=False,
         ),
     ],
-    bundle: Annotated[Path, typer.Option(help="Folder of the bundle.")],
     output: Annotated[Path, typer.Option(help="Folder of the masks and the report.")],
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the bundle (default: that of the checkpoint's training)."),
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -38,7 +41,7 @@ def predict(
         bool, typer.Option("--overwrite", help="Do again what the output holds already.")
     ] = False,
 ) -> None:
-    """Segment images: masks on their own grids, with volumes or cup-to-disc ratios in a report."""
+    """Segment images: masks on their own grids, with volumes or areas in a report."""
     from .predict import predict as run
 
     # What Slurm and torchrun send ends a case as Ctrl-C does.

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..bundle.cases import PHOTOGRAPHS
+from ..bundle.channels import cut_ending, find_channel, group_channels, is_split
 from ..datasets.dicom.prepare import patient_of
 from ..datasets.dicom.series import Series, find_series
 from ..errors import InputError
 
 VOLUMES = (".nii.gz", ".nii")
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -23,44 +24,63 @@ class InputCase:
     """One image to segment.
 
     Attributes:
-        path: the file, or the folder of the series.
-        series: the DICOM series, if the case is one.
+        path: the file, without channel and ending where there are several; or the folder of the
+            series.
+        files: of the image, one for each channel where there are several.
+        series: the DICOM series, one for each channel, if the case is of DICOM.
         problem: why it cannot be segmented, as far as its path and headers show.
         name: the stem of its outputs, different for each case of a command.
     """
 
     path: Path
-    series: Series | None = None
+    files: tuple[Path, ...] = ()
+    series: tuple[Series, ...] = ()
     problem: str = ""
     name: str = ""
 
     def __str__(self) -> str:
         """The name of the case in a message."""
-        return make_printable(str(self.series or self.path))
+        return make_printable(str(self.series[0] if self.series else self.path))
 
     @property
     def source(self) -> str:
-        """The file, or the folder and the UID of the series."""
-        uid = self.series.uid if self.series else ""
-        return f"{self.path}#{uid}" if uid else str(self.path)
+        """The file, or the folder and the UID of the series; several with a comma between them."""
+        parts = self.series or self.files or (self.path,)
+        return ", ".join(map(_source_of, parts))
 
     def stamp(self) -> list[int]:
         """Number of files, bytes, latest change in ns: the same on all machines."""
-        files = self.series.files if self.series else [self.path]
+        files = [file for each in self.series for file in each.files]
+        files = files or list(self.files) or [self.path]
         states = [os.stat(file) for file in files if os.path.exists(file)]
         latest = max((state.st_mtime_ns for state in states), default=0)
         return [len(states), sum(state.st_size for state in states), latest]
 
 
-def find_inputs(inputs: Sequence[Path], *, volumes: bool, output: Path) -> list[InputCase]:
+def _source_of(part: Series | Path) -> str:
+    if isinstance(part, Path):
+        return str(part)
+    return f"{part.folder}#{part.uid}" if part.uid else str(part.folder)
+
+
+def find_inputs(
+    inputs: Sequence[Path],
+    *,
+    volumes: bool,
+    output: Path,
+    modality: str | None = "CT",
+    channel_names: Sequence[str] = (),
+) -> list[InputCase]:
     """Find the cases in files and folders, in the order of the inputs.
 
     What cannot be segmented becomes a case with a problem, so that the others go on.
 
     Args:
         inputs: files and folders.
-        volumes: look for NIfTI and CT series in DICOM, else for PNG, JPEG and TIFF.
+        volumes: look for NIfTI and series in DICOM, else for PNG, JPEG, TIFF and BMP.
         output: the folder of the masks, which are not inputs.
+        modality: of the series; None for any.
+        channel_names: of the channels of an image, see `group_channels`.
 
     Raises:
         InputError: an input does not exist.
@@ -71,13 +91,53 @@ def find_inputs(inputs: Sequence[Path], *, volumes: bool, output: Path) -> list[
             raise InputError(f"{path}: it does not exist; give a file or folder to segment.")
         if path.resolve() == output:
             raise InputError(f"--output {path}: it is also an input; give another folder.")
-    kinds = VOLUMES if volumes else PICTURES
+    kinds = VOLUMES if volumes else PHOTOGRAPHS
     found: dict[str, InputCase] = {}
     for path in (Path(os.path.abspath(path)) for path in inputs):
-        cases = _below(path, kinds, output) if path.is_dir() else [_file(path, kinds)]
+        cases = _below(path, kinds, output, modality) if path.is_dir() else [_file(path, kinds)]
         for case in cases:
             found.setdefault(case.source, case)
-    return name_cases(list(found.values()))
+    return name_cases(list(_join_channels(list(found.values()), channel_names, kinds)))
+
+
+def _join_channels(
+    cases: Sequence[InputCase], names: Sequence[str], kinds: Sequence[str]
+) -> Iterator[InputCase]:
+    """Make one case of the files or the series that are the channels of one image."""
+    files = [case.path for case in cases if not (case.series or case.problem)]
+    for image in group_channels(files, names, suffixes=kinds):
+        problem = f"{image.path}: {image.problem}" if image.problem else ""
+        alone = len(image.files) == 1 and not problem
+        yield InputCase(image.files[0] if alone else image.path, image.files, problem=problem)
+    others = [case for case in cases if case.series or case.problem]
+    if not is_split(names):
+        yield from others
+        return
+    yield from (case for case in others if case.problem)
+    images: dict[tuple[str, Path], list[Series]] = {}
+    for case in others:
+        if not case.problem:
+            (series,) = case.series
+            images.setdefault((series.patient, case.path.parent), []).append(series)
+    for several in images.values():
+        yield _join_series(several, names)
+
+
+def _join_series(several: Sequence[Series], names: Sequence[str]) -> InputCase:
+    """Choose the series of each channel, which has its name in its description or its folder's."""
+    channels = [find_channel(f"{each.description} {each.folder.name}", names) for each in several]
+    chosen = []
+    for name in names:
+        found = [each for each, has in zip(several, channels, strict=True) if has == name]
+        if len(found) != 1:
+            listing = "; ".join(map(str, found or several))
+            problem = (
+                f"{several[0].folder.parent}: {len(found) or 'none'} of its series are of the "
+                f"channel {name}, by description or folder: keep one and name it so: {listing}"
+            )
+            return InputCase(several[0].folder, series=tuple(several), problem=problem)
+        chosen += found
+    return InputCase(chosen[0].folder, series=tuple(chosen))
 
 
 def _file(path: Path, kinds: Sequence[str]) -> InputCase:
@@ -92,8 +152,10 @@ def _is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _below(folder: Path, kinds: Sequence[str], output: Path) -> Iterator[InputCase]:
-    """Find the files of these kinds, and for volumes the CT series too.
+def _below(
+    folder: Path, kinds: Sequence[str], output: Path, modality: str | None
+) -> Iterator[InputCase]:
+    """Find the files of these kinds, and for volumes the series of the modality too.
 
     Hidden files, and files that an earlier run wrote below the same folder, are left out.
     """
@@ -114,16 +176,17 @@ def _below(folder: Path, kinds: Sequence[str], output: Path) -> Iterator[InputCa
     problem = f"{folder}: it holds no {', '.join(kinds)}: give another folder"
     if kinds == VOLUMES:
         try:
-            series = [s for s in find_series(folder) if not is_output(s.files[0].resolve())]
+            found = find_series(folder, modality=modality)
+            series = [each for each in found if not is_output(each.files[0].resolve())]
         except (FileNotFoundError, ModuleNotFoundError) as error:
             if not paths:
                 problem = f"{error}, or of NIfTI files"
     # Nobody means the scout or the report beside a CT.
-    cts = [each for each in series if each.is_wanted] or ([] if paths else series)
-    for each in cts:
+    wanted = [each for each in series if each.is_wanted] or ([] if paths else series)
+    for each in wanted:
         refused = f"{each}: {each.problem}" if each.problem else ""
-        yield InputCase(each.folder, each, refused)
-    if not paths and not cts:
+        yield InputCase(each.folder, series=(each,), problem=refused)
+    if not paths and not wanted:
         yield InputCase(folder, problem=problem)
 
 
@@ -151,7 +214,7 @@ def _possible_names(case: InputCase, places: Counter[str]) -> list[str]:
     stem = _stem(case)
     names = [stem]
     if case.series:
-        stem = f"{stem}_{case.series.number or 0}"
+        stem = f"{stem}_{case.series[0].number or 0}"
         names.append(stem)
     elif places[normalize_name(f"{case.path.parent}/{stem}")] > 1:
         names = [stem := make_printable(case.path.name).replace(".", "_")]  # a.png beside a.jpg
@@ -160,16 +223,14 @@ def _possible_names(case: InputCase, places: Counter[str]) -> list[str]:
     for depth in range(1, len(folders) + 1):
         names.append("_".join([*folders[-depth:], stem]))
     if case.series:
-        names.append(f"{names[-1]}_{case.series.uid}")
+        names.append(f"{names[-1]}_{case.series[0].uid}")
     return names
 
 
 def _stem(case: InputCase) -> str:
     if case.series:
-        return patient_of(case.series)
-    name = make_printable(case.path.name)
-    ending = next((kind for kind in VOLUMES + PICTURES if name.lower().endswith(kind)), "")
-    return name[: len(name) - len(ending)] or name
+        return patient_of(case.series[0])
+    return cut_ending(make_printable(case.path.name), VOLUMES + PHOTOGRAPHS)
 
 
 def make_printable(text: str) -> str:

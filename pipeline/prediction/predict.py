@@ -23,13 +23,14 @@ from .inputs import InputCase, find_inputs, make_printable
 
 _POLL = 0.5  # s between looks at what other processes hold
 _ATTEMPTS = 2  # processes that may die over a case in one run
+_SHOWN = 4  # regions in the line of a case
 
 
 def predict(
     inputs: Sequence[Path],
     *,
     output: Path,
-    bundle: Path,
+    bundle: Path | None = None,
     checkpoint: Path | None = None,
     overlays: Sequence[str] = (),
     overrides: Sequence[str] = (),
@@ -52,7 +53,13 @@ def predict(
         FailedCases: some images could not be segmented; all others are done.
     """
     model = read_model(bundle, checkpoint=checkpoint, overlays=overlays, overrides=overrides)
-    cases = find_inputs(inputs, volumes=model.volumes, output=output)
+    cases = find_inputs(
+        inputs,
+        volumes=model.volumes,
+        output=output,
+        modality=model.modality,
+        channel_names=model.channels,
+    )
     from ..tracking.provenance import describe_environment
 
     about = {**model.about, "environment": describe_environment()}
@@ -267,10 +274,14 @@ def explain(error: Exception, case: InputCase) -> str:
 
 def describe_sizes(measured: CaseRecord) -> str:
     """Describe what was measured, for the line of a case."""
-    if "volume_ml" in measured:
-        return "".join(f"  {name} {ml:.1f} ml" for name, ml in measured["volume_ml"].items())
-    ratio = measured.get("vertical_cdr")
-    return f"  vertical cup-to-disc ratio {ratio:.2f}" if ratio is not None else ""
+    sizes = measured.get("volume_ml", measured.get("area_px", {}))
+    unit = "ml" if "volume_ml" in measured else "px"
+    words = [f"  {name} {size:.4g} {unit}" for name, size in list(sizes.items())[:_SHOWN]]
+    if len(sizes) > _SHOWN:
+        words.append(f"  and {len(sizes) - _SHOWN} more")
+    if (ratio := measured.get("vertical_cdr")) is not None:
+        words.append(f"  vertical cup-to-disc ratio {ratio:.2f}")
+    return "".join(words)
 
 
 def _refuse_other_models(model: Model, cohort: Cohort) -> None:

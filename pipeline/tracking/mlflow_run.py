@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 
 from ..bundle.cases import cases_digest
 from ..bundle.configs import is_plain
-from ..bundle.trained import BEST, CONFIG
+from ..bundle.trained import BEST, BUNDLE, CONFIG
 from ..errors import one_line
 from ..files import write_json
 from .delivery import RUN_KEY
@@ -113,7 +113,8 @@ class MlflowRun:
         self.validator = validator
         self.checkpoint = checkpoint
         self.datalist = datalist if datalist and Path(datalist).is_file() else None
-        self.datasets = dict(datasets or {})
+        # A training on all cases has none for validation.
+        self.datasets = {name: each for name, each in (datasets or {}).items() if len(each.data)}
         self.bundle = {"config": {}, "overrides": {}, **(bundle or {})}
         self.cost = dict(cost or {})
         self.register = str(register)
@@ -138,8 +139,10 @@ class MlflowRun:
         write_json(self.output_dir / CONFIG, self.kept_config(), alone=True)
 
     def kept_config(self) -> dict[str, Any]:
-        """The config, with a digest of the cases and their folds if this is a training."""
+        """The config; of a training, with its bundle, and a digest of the cases and their folds."""
         config = without_passwords(self.bundle["config"])
+        if "folder" in self.bundle and not self.checkpoint:
+            config[BUNDLE] = self.bundle["folder"]
         if self.datalist and not self.checkpoint:
             config["datalist_digest"] = cases_digest(self.datalist)
         return config

@@ -59,7 +59,9 @@ class ReadImaged(LoadImaged):
         out: dict[Hashable, Any] = dict(data)
         for key in self.key_iterator(out):
             paths = out[key] if isinstance(out[key], list | tuple) else [out[key]]
-            parts = [self._read(path, reader) for path in paths]
+            grey = self.spatial_dims == 2 and len(paths) > 1  # a file for each channel
+            chosen = PILReader(converter=as_grey) if grey else reader
+            parts = [self._read(path, chosen) for path in paths]
             for path, part in zip(paths[1:], parts[1:], strict=True):
                 one, other = (each.meta.get("original_affine") for each in (part, parts[0]))
                 if how := grid_difference(part.shape[1:], one, parts[0].shape[1:], other):

@@ -28,8 +28,12 @@ class UnfitVolume(ValueError):
     """An intact file that is not a volume of one number per voxel: the problem and its fix."""
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, *, channels: int = 1) -> Volume:
     """Read a NIfTI with three dimensions and one number per voxel.
+
+    Args:
+        path: of the file.
+        channels: with more than one, a fourth axis may hold as many.
 
     Raises:
         UnfitVolume: it is something else.
@@ -41,6 +45,8 @@ def read_volume(path: Path) -> Volume:
     if file.get_data_dtype().names:
         raise UnfitVolume("holds colours (RGB), not numbers", "save it in grey")
     shape = file.shape
+    if len(shape) == 4 and shape[3] == channels > 1:
+        return Volume(np.asanyarray(file.dataobj), file.affine)
     if len(shape) == 4 and shape[3] == 1:
         raise UnfitVolume(f"is 4D: {_times(shape)}", "remove the last axis, which has one entry")
     if len(shape) != 3:
@@ -52,7 +58,7 @@ def grid_problems(path: Path, volume: Volume) -> Iterator[tuple[str, str]]:
     """Yield the problems of the grid, each with a fix."""
     import nibabel
 
-    shape, affine = volume.voxels.shape, volume.affine
+    shape, affine = volume.voxels.shape[:3], volume.affine
     if min(shape) < 2:
         yield f"has {min(shape)} slice: {_times(shape)}", "give the whole volume"
     spacing = np.linalg.norm(affine[:3, :3], axis=0)

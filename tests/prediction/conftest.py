@@ -14,4 +14,5 @@ def eye(tmp_path_factory):
 def pancreas(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pancreas") / "training"
     ids = {"roi_size": [16, 16, 16], "spacing": [6.0, 6.0, 6.0]}
-    return training(folder, dimensions=3, regions=["pancreas", "tumour"], **ids)
+    regions = {"pancreas": [1, 2], "tumour": [2]}
+    return training(folder, dimensions=3, regions=regions, **ids)

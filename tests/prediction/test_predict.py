@@ -94,8 +94,8 @@ def test_the_preprocessing_says_whether_the_values_are_hounsfield_units(pancreas
     nibabel.save(image, tmp_path / "mr.nii.gz")
     options = ("--bundle", PANCREAS, "--checkpoint", pancreas, "--output", tmp_path / "out")
     predict(tmp_path / "mr.nii.gz", *options, code=1)
-    assert "preprocessing#transforms#0#ct" in capsys.readouterr().out
-    predict(tmp_path / "mr.nii.gz", *options, "--set", "preprocessing#transforms#0#ct=False")
+    assert "--modality" in capsys.readouterr().out
+    predict(tmp_path / "mr.nii.gz", *options, "--set", "modality=MR")
     assert statuses(tmp_path / "out") == {"mr": "done"}
 
 

@@ -18,19 +18,20 @@ EYE, PANCREAS = BUNDLES / "fundus_disc_cup_segmentation", BUNDLES / "pancreas_ct
 SMALL = {"channels": [4, 8], "strides": [2], "deep_supervision": False, "device": "cpu"}
 
 
-def training(folder: Path, *, dimensions: int, **ids) -> Path:
+def training(folder: Path, *, dimensions: int, channels: int = 0, **ids) -> Path:
     """The folder of a training whose random network marks about half of an image."""
     torch.manual_seed(1)
+    channels = channels or (3 if dimensions == 2 else 1)
     network = AttentionUnet(
         spatial_dims=dimensions,
-        in_channels=3 if dimensions == 2 else 1,
-        out_channels=2,
+        in_channels=channels,
+        out_channels=len(ids.get("regions", (1, 2))),
         channels=[4, 8],
         strides=[2],
         gates=1,
     )
     with torch.no_grad():
-        image = torch.rand(1, 3 if dimensions == 2 else 1, *[16] * dimensions)
+        image = torch.rand(1, channels, *[16] * dimensions)
         network.final.bias -= network.eval()(image).flatten(2).median(dim=2).values[0]
     folder.mkdir()
     torch.save(network.state_dict(), folder / "model.pt")

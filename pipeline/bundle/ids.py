@@ -84,6 +84,7 @@ IDS: Mapping[str, Id] = {
     "compile": Id(SWITCH, role=CHOICE),
     "figures": Id(SWITCH, role=CHOICE),
     "predictions": Id(SWITCH, role=CHOICE),
+    "choose": Id(SWITCH, role=CHOICE),
     **dict.fromkeys(("_meta_", "imports", "initialize", "run", "finalize"), Id(role=ASSEMBLY)),
     **dict.fromkeys(("is_not_rank0", "distributed", "network"), Id(role=ASSEMBLY)),
     **dict.fromkeys(("train", "validate"), Id(role=ASSEMBLY)),

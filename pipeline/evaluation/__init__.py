@@ -5,6 +5,7 @@ from ..lazy import lazy
 __getattr__, __all__ = lazy(
     __name__,
     {
+        "postprocessing": ["ChosenPostprocessing"],
         "footprint": ["Footprint"],
         "report": ["CaseReport"],
     },

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os.path import abspath, commonpath, dirname, relpath
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import ignite.distributed as idist
 import numpy as np
 from monai.data import MetaTensor
+from monai.utils.enums import CommonKeys
 
 
 @dataclass
@@ -21,7 +23,7 @@ class MeasuredCase:
     """The row of a case, and what is needed to draw it later without keeping its image."""
 
     row: dict[str, Any]
-    path: str | None
+    path: str | None  # of the image; of its first channel where each has a file
     spacing: tuple[float, ...]
     affine: np.ndarray
     shape: tuple[int, ...]
@@ -34,14 +36,18 @@ class MeasuredCase:
 
     def unpack_masks(self) -> np.ndarray:
         """Prediction and truth, boolean ``(2, R, *spatial)``."""
-        bits = np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8)
-        flat = np.unpackbits(bits, count=int(np.prod(self.shape)))
-        return flat.reshape(self.shape).astype(bool)
+        return unpack_masks(self.packed, self.shape)
 
 
 def pack_masks(masks: np.ndarray) -> bytes:
     """Compress boolean masks, one bit per pixel, to a few kB."""
     return zlib.compress(np.packbits(masks).tobytes(), level=1)
+
+
+def unpack_masks(packed: bytes, shape: Sequence[int]) -> np.ndarray:
+    """The boolean masks of this shape that `pack_masks` compressed."""
+    bits = np.frombuffer(zlib.decompress(packed), dtype=np.uint8)
+    return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
 
 
 def gather_cases(cases: list[MeasuredCase]) -> list[MeasuredCase]:
@@ -60,21 +66,36 @@ def gather_cases(cases: list[MeasuredCase]) -> list[MeasuredCase]:
         taken: Counter[str] = Counter()
         for case in sorted(cases, key=lambda case: (case.path, case.row["label"])):
             parts = relpath(dirname(abspath(case.path)), root).split(os.sep)
-            name = "_".join([*(part for part in parts if part != "."), name_case(case.path)])
+            name = "_".join([*(part for part in parts if part != "."), case.row["case"]])
             taken[name] += 1
             case.row["case"] = name if taken[name] == 1 else f"{name}_{taken[name]}"
     return sorted(cases, key=lambda case: (case.row["case"], case.row["image"]))
 
 
-def name_case(path: str) -> str:
-    """``scans/eye.png`` and ``scans/eye.nii.gz`` to ``eye``."""
-    return Path(path.removesuffix(".gz")).stem
+def name_case(files: Sequence[str]) -> str:
+    """``scans/eye.png`` and ``scans/eye.nii.gz`` to ``eye``.
+
+    Several files, one for each channel, are named by what stands before the last ``_``, ``-`` or
+    ``.`` that they share: ``head_T1.nii.gz`` and ``head_T2.nii.gz`` give ``head``.
+    """
+    first, *others = (Path(file.removesuffix(".gz")).stem for file in files)
+    for match in reversed(list(re.finditer(r"(?<!^)[_.-]", first)) if others else []):
+        if all(stem.startswith(first[: match.end()]) for stem in others):
+            return first[: match.start()]
+    return first
 
 
 def find_file(image: Any) -> str | None:
-    """Path of the file that an image was loaded from, if its metadata has one."""
+    """Path of the (first) file that an image was loaded from, if its metadata has one."""
     name = image.meta.get("filename_or_obj") if isinstance(image, MetaTensor) else None
     return str(name) if name else None
+
+
+def list_files(item: Mapping[str, Any]) -> list[str]:
+    """The paths of an image in a dataset's list of cases, as its metadata says them."""
+    image = item.get(CommonKeys.IMAGE)
+    each = image if isinstance(image, list | tuple) else [image]
+    return [str(Path(str(path)).expanduser()) for path in each]
 
 
 def pick_examples(cases: Sequence[Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from monai.utils.enums import CommonKeys
 
 from ..bundle.trained import CASES, SUMMARY
 from ..transforms.regions import Regions
-from .cases import MeasuredCase, find_file, gather_cases, name_case, pack_masks
+from .cases import MeasuredCase, find_file, gather_cases, list_files, name_case, pack_masks
 from .masks import write_mask
 from .metrics import case_metrics, find_units, vertical_cdr, vertical_cdr_error
 from .summary import print_summary, summarise, write_rows, write_summary
@@ -36,7 +36,9 @@ class CaseReport:
     of an earlier evaluation. It prints the summary and puts the means into
     ``engine.state.metrics`` (``dice/REGION``, ``pooled_iou``, ...), where handlers of that event
     that are attached later find them. With several processes the first one writes for all. A
-    case is named after its file; if two files have the same name, after their folders too.
+    case is named after its file, see ``name_case``; if two have the same name, after their folders
+    too. Of an image with a file for each channel the first file stands for it, in the table and in
+    the figures.
 
     Args:
         output_dir: folder of the report; made if needed.
@@ -53,6 +55,9 @@ class CaseReport:
         nsd_tolerance: largest distance that the normalised surface Dice of a volume accepts,
             in mm.
         roi_size: window of a volume whose attention maps are drawn, in voxels, as in inference.
+        window: the values that are black and white in the figures of volumes, such as HU; by
+            default the percentiles of each. It is kept in the summary.
+        settings: of the postprocessing, to be kept in the summary.
 
     Raises:
         ValueError: the arguments do not fit each other.
@@ -72,11 +77,13 @@ class CaseReport:
         predictions: bool = False,
         nsd_tolerance: float = NSD_TOLERANCE,
         roi_size: Sequence[int] | None = None,
+        window: Sequence[float] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.tree = Regions(regions)
         self.output_dir, self.regions = Path(output_dir), self.tree.names
         self.spacing, self.network, self.figures = spacing, network, figures
-        self.predictions = predictions
+        self.predictions, self.window, self.settings = predictions, window, settings
         self.nsd_tolerance, self.roi_size = nsd_tolerance, roi_size
         pair = vertical_cdr or ()
         if pair and (pair is True or len(pair) != 2 or not set(pair) <= set(self.regions)):
@@ -93,12 +100,19 @@ class CaseReport:
             )
         self.disc_and_cup = [self.regions.index(name) for name in pair]
         self.cases: list[MeasuredCase] = []
+        self.files: dict[str, list[str]] = {}
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda: self.cases.clear())
+        engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
+
+    def start(self, engine: Engine) -> None:
+        """Forget an earlier evaluation, and note which files belong together."""
+        self.cases.clear()
+        items = getattr(engine.state.dataloader.dataset, "data", ())
+        self.files = {files[0]: files for files in map(list_files, items)}
 
     def add(self, engine: Engine) -> None:
         """Measure the cases of one batch."""
@@ -118,6 +132,7 @@ class CaseReport:
         units = find_units([case.spacing for case in cases], self.nsd_tolerance)
         summary = {"units": units, **summary}
         summary["label_values"] = dict(zip(self.regions, self.tree.values, strict=True))
+        summary |= {"window": self.window, **(self.settings or {})}
         write_rows(self.output_dir / CASES, [case.row for case in cases])
         write_summary(self.output_dir / SUMMARY, summary)
         print_summary(summary)
@@ -133,12 +148,13 @@ class CaseReport:
                 network=self.network,
                 dataset=engine.state.dataloader.dataset,
                 roi_size=self.roi_size,
+                window=self.window,
             )
 
     def _measure(self, item: Mapping[str, Any]) -> MeasuredCase:
         prediction, truth = item[CommonKeys.PRED], item[CommonKeys.LABEL]
         path = find_file(item.get(CommonKeys.IMAGE)) or find_file(truth)
-        name = name_case(path) if path else f"case_{len(self.cases):04d}"
+        name = name_case(self.files.get(path, [path])) if path else f"case_{len(self.cases):04d}"
         given = {"prediction": prediction, "label": truth[: len(self.regions)]}
         masks = np.stack([self._check_mask(*each, name, truth) for each in given.items()])
         if len(truth) > len(self.regions):  # what does not count is in no region

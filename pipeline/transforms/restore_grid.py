@@ -52,13 +52,13 @@ class RestoreGridd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.regions, self.level = Regions(regions), math.log(threshold / (1 - threshold))
+        self.regions, self.threshold = Regions(regions), threshold
         self.orig_keys = ensure_tuple_rep(orig_keys, len(self.keys))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        out = dict(data)
+        out, level = dict(data), math.log(self.threshold / (1 - self.threshold))
         for key, orig_key in self.key_iterator(out, self.orig_keys):
-            out[key] = restore_grid(out[key], out[orig_key], self.regions, self.level)
+            out[key] = restore_grid(out[key], out[orig_key], self.regions, level)
         return out
 
 

@@ -15,7 +15,7 @@ from monai.networks.utils import eval_mode
 from monai.transforms import Orientation, ResampleToMatch, SpatialCrop, SpatialPad
 from monai.utils.enums import CommonKeys
 
-from ..cases import MeasuredCase, pick_examples
+from ..cases import MeasuredCase, list_files, pick_examples
 from .display import as_picture, view_case
 from .panels import save_figure
 from .photographs import draw_overlays
@@ -33,6 +33,7 @@ def draw_cases(
     network: torch.nn.Module | None = None,
     dataset: Any = None,
     roi_size: Sequence[int] | None = None,
+    window: Sequence[float] | None = None,
 ) -> None:
     """Write ``worst_median_best.png`` and ``attention.png``; log figures that cannot be drawn.
 
@@ -44,11 +45,12 @@ def draw_cases(
         dataset: makes the network's input for a case again.
         roi_size: window of a volume that the network sees at once, in voxels; without it a
             volume has no attention maps.
+        window: the values of black and white in a volume; None for its percentiles.
     """
     examples = pick_examples(sorted(cases, key=lambda case: case.score))
     median = examples.get("Median", examples["Worst"])
     network = getattr(network, "module", network)  # out of a parallel wrapper
-    figures = {"worst_median_best": lambda: draw_examples(examples, regions)}
+    figures = {"worst_median_best": lambda: draw_examples(examples, regions, window)}
     if hasattr(network, "attention_maps") and (len(median.spacing) == 2 or roi_size):
         figures["attention"] = lambda: draw_case_attention(network, dataset, median, roi_size)
     for name, draw in figures.items():
@@ -59,7 +61,11 @@ def draw_cases(
             log.warning("the figure %s.png could not be drawn: %s", name, error)
 
 
-def draw_examples(examples: Mapping[str, MeasuredCase], regions: Sequence[str]) -> Figure:
+def draw_examples(
+    examples: Mapping[str, MeasuredCase],
+    regions: Sequence[str],
+    window: Sequence[float] | None = None,
+) -> Figure:
     """Draw cases, by their rank, below each other."""
     for case in examples.values():
         if case.path is None:
@@ -68,7 +74,8 @@ def draw_examples(examples: Mapping[str, MeasuredCase], regions: Sequence[str]) 
     solid = all(len(case.spacing) == 3 for case in examples.values())
     view = view_volume if solid else view_case
     views = [
-        view(case.path, *case.unpack_masks(), affine=case.affine) for case in examples.values()
+        view(case.path, *case.unpack_masks(), affine=case.affine, window=window)
+        for case in examples.values()
     ]
     if solid:
         scores = [describe_scores(case.row, regions) for case in examples.values()]
@@ -99,7 +106,7 @@ def draw_case_attention(
 def load_input(dataset: Any, case: MeasuredCase) -> torch.Tensor:
     """The preprocessed image ``(C, *spatial)`` of a case, from the evaluator's dataset."""
     for index, item in enumerate(getattr(dataset, "data", ())):
-        if str(Path(str(item.get(CommonKeys.IMAGE))).expanduser()) == case.path:
+        if list_files(item)[0] == case.path:
             return dataset[index][CommonKeys.IMAGE]
     raise ValueError(f"the evaluator's dataset has no item with the image {case.path}")
 

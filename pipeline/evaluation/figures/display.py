@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
+from monai.data import MetaTensor, PILReader
 from monai.transforms import LoadImage, Orientation
 
-CT_WINDOW = (-160.0, 240.0)  # HU, the usual window for soft tissue: level 40, width 400
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def view_case(
-    path: str | Path | None, prediction: np.ndarray, truth: np.ndarray, *, affine: np.ndarray
+    path: str | Path | None,
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    *,
+    affine: np.ndarray,
+    window: Sequence[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read an image again and bring it and its masks into display order.
 
@@ -25,6 +33,7 @@ def view_case(
         prediction: boolean masks ``(R, *spatial)`` in MONAI's order: ``(R, W, H)`` for a PNG.
         truth: boolean masks on the same grid.
         affine: of the masks; only the orientation of a volume matters.
+        window: the values of black and white in a volume; None for its percentiles.
 
     Returns:
         The picture ``(H, W, 3)`` in [0, 1] and the two masks as ``(R, H, W)``.
@@ -38,8 +47,9 @@ def view_case(
     if truth.ndim == 4:
         marked = true if true.any() else predicted
         slice_ = int(marked.any(axis=0).sum(axis=(0, 1)).argmax())
-        picture, predicted, true = (x[..., slice_] for x in (picture, predicted, true))
-    return as_picture(picture), predicted.swapaxes(1, 2), true.swapaxes(1, 2)
+        picture, predicted, true = (x[..., slice_] for x in (picture[:1], predicted, true))
+    shown = as_picture(picture, window)
+    return shown, predicted.swapaxes(1, 2), true.swapaxes(1, 2)
 
 
 def read_layers(
@@ -49,7 +59,9 @@ def read_layers(
     if path is None:
         image = MetaTensor(torch.zeros(1, *truth.shape[1:]), affine=affine)
     else:
-        image = LoadImage(image_only=True, ensure_channel_first=True)(path)
+        load = LoadImage(image_only=True, ensure_channel_first=True)
+        load.register(PILReader(converter=_keep_colours))
+        image = load(path)
     found = [image, *(MetaTensor(torch.from_numpy(m), affine=affine) for m in (prediction, truth))]
     if truth.ndim == 4:
         turn = Orientation("LPS", labels=None)
@@ -63,26 +75,29 @@ def read_layers(
     return found
 
 
-def as_picture(image: np.ndarray) -> np.ndarray:
+def as_picture(image: np.ndarray, window: Sequence[float] | None = None) -> np.ndarray:
     """Image ``(C, W, H)`` of any scale to a picture ``(H, W, 3)`` in [0, 1].
 
     Three channels in 0..255 are a photograph and keep their colours; others are scaled by
-    `grey_window`.
+    `grey_window`, or by the window that is given. Of other numbers of channels the first is shown.
     """
     image = np.asarray(image, dtype=np.float32)
-    channels = image[:3] if len(image) >= 3 else np.repeat(image[:1], 3, axis=0)
+    channels = image[:3] if len(image) in (3, 4) else np.repeat(image[:1], 3, axis=0)
     low, high = float(channels.min()), float(channels.max())
-    if len(image) >= 3 and low >= 0 and 1 < high <= 255:
+    if len(image) in (3, 4) and low >= 0 and 1 < high <= 255:
         low, high = 0.0, 255.0
     else:
-        low, high = grey_window(channels)
+        low, high = window or grey_window(channels)
     scaled = np.clip((channels - low) / max(float(high - low), 1e-6), 0, 1)
     return scaled.transpose(2, 1, 0)
 
 
 def grey_window(image: np.ndarray) -> tuple[float, float]:
-    """The values of black and white: soft tissue in HU, else the 1st and 99th percentile."""
-    if float(image.min()) < -200:
-        return CT_WINDOW
+    """The values of black and white without a known window: the 1st and 99th percentile."""
     low, high = np.percentile(image, (1, 99))
     return float(low), float(high)
+
+
+def _keep_colours(picture: Image.Image) -> Image.Image:
+    """Convert a picture with a palette to the colours that it stands for."""
+    return picture.convert("RGB") if picture.mode == "P" else picture

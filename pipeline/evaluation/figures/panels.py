@@ -18,21 +18,38 @@ from ...files import replacing
 from ..metrics import as_words
 
 RED, YELLOW = "#ff2d2d", "#ffe119"
-# By the order of the regions.
-COLOURS = (RED, YELLOW, "#37c6ff", "#5fe36b", "#ff7de9", "#ff9b3d")
+# By the order of the regions; after the sixth chosen to differ most from those before, black and
+# grey in CIELAB.
+COLOURS = (
+    *(RED, YELLOW, "#37c6ff", "#5fe36b", "#ff7de9", "#ff9b3d"),
+    *("#3d5cff", "#ffffff", "#99993d", "#a6ffe1", "#ff00ff", "#bf4d60"),
+)
+FEW = 4  # regions that a figure describes one by one
 FILL = 0.16  # opacity: the vessels stay visible
 SOLID, DASHED = "solid", (0, (3.2, 2.2))
 INK, GROUND = "#262626", "#2b1a15"
 
 
 def make_panels(
-    aspects: Sequence[float], columns: int, *, width: float, below: float = 0.42
+    aspects: Sequence[float],
+    columns: int,
+    *,
+    width: float,
+    regions: Sequence[str] = (),
+    lines: int = 0,
 ) -> tuple[Figure, np.ndarray]:
     """Make a row of panels per aspect (height over width), each ``width`` inches wide.
 
-    ``below`` is the space for a legend, in inches.
+    Args:
+        aspects: of the rows.
+        columns: number of panels in a row.
+        width: of a panel.
+        regions: for which there is space for a legend.
+        lines: of text below the panels of a row.
     """
-    heights = [width * aspect + 0.34 for aspect in aspects]  # with a title
+    heights = [width * aspect + 0.34 + 0.17 * lines for aspect in aspects]  # with a title
+    below = 0.2 + 0.22 * -(-len(list_keys(regions)) // fit_columns(regions, columns * width))
+    below = below if regions else 0
     size = (columns * width, sum(heights) + below)
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     figure.get_layout_engine().set(rect=(0, below / size[1], 1, 1 - (below + 0.06) / size[1]))
@@ -77,15 +94,13 @@ def frame(panel: Axes, window: tuple[float, float, float, float]) -> None:
 
 def add_legend(figure: Figure, regions: Sequence[str]) -> None:
     """Explain colours and line styles below all panels."""
-    lines = [
-        Line2D([], [], color=colour, linestyle=style, linewidth=2.4, label=f"{name}, {who}")
-        for name, colour in zip(map(as_words, regions), cycle(COLOURS), strict=False)
-        for style, who in ((SOLID, "predicted"), (DASHED, "expert"))
-    ]
     box = figure.legend(
-        handles=lines,
+        handles=[
+            Line2D([], [], color=colour, linestyle=style, linewidth=2.4, label=text)
+            for colour, style, text in list_keys(regions)
+        ],
         loc="lower center",
-        ncols=len(lines),
+        ncols=fit_columns(regions, figure.get_figwidth()),
         fontsize=9.5,
         handlelength=2.6,
         columnspacing=1.6,
@@ -96,6 +111,25 @@ def add_legend(figure: Figure, regions: Sequence[str]) -> None:
         framealpha=1,
     )
     box.set_in_layout(False)
+
+
+def list_keys(regions: Sequence[str]) -> list[tuple[str, object, str]]:
+    """Colour, line style and text of each entry of a legend; of many regions each has only one."""
+    whose = ((SOLID, "predicted"), (DASHED, "expert"))
+    named = list(zip(map(as_words, regions), cycle(COLOURS), strict=False))
+    if len(named) <= FEW:
+        return [(colour, style, f"{name}, {who}") for name, colour in named for style, who in whose]
+    return [
+        *((colour, SOLID, name) for name, colour in named),
+        *(("#b0b0b0", style, who) for style, who in whose),
+    ]
+
+
+def fit_columns(regions: Sequence[str], width: float) -> int:
+    """How many entries of a legend fit beside each other into a figure, ``width`` in inches."""
+    keys = list_keys(regions)
+    longest = max((len(text) for *_, text in keys), default=0)
+    return max(1, min(len(keys), int(width / (0.6 + 0.075 * longest))))
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 130) -> None:

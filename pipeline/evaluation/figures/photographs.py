@@ -18,6 +18,7 @@ from ..metrics import MaskPair, as_words, dice
 from ..surface import find_spans
 from .panels import (
     DASHED,
+    FEW,
     INK,
     SOLID,
     add_legend,
@@ -40,7 +41,7 @@ def draw_overlays(
         regions: the R names of the mask channels.
     """
     height, width = cases[0][1].shape[:2]
-    figure, axes = make_panels([height / width] * len(cases), 2, width=4.2)
+    figure, axes = make_panels([height / width] * len(cases), 2, width=4.2, regions=regions)
     for (whole, crop), (title, photograph, prediction, truth) in zip(axes, cases, strict=True):
         window = _find_window(truth, prediction)
         for panel, width in ((whole, 1.2), (crop, 2.2)):
@@ -75,7 +76,9 @@ def draw_comparison(examples: Sequence[Example], *, regions: Sequence[str]) -> F
     """
     names = list(examples[0].predictions)
     height, width = examples[0].photograph.shape[:2]
-    figure, axes = make_panels([height / width] * len(examples), 2 + len(names), width=2.5)
+    figure, axes = make_panels(
+        [height / width] * len(examples), 2 + len(names), width=2.5, regions=regions, lines=1
+    )
     for panel, head in zip(axes[0], ["Image", "Expert", *names], strict=True):
         panel.set_title(head, fontsize=12, fontweight="bold", color=INK)
     for (image, expert, *panels), example in zip(axes, examples, strict=True):
@@ -122,9 +125,17 @@ def _find_window(truth: np.ndarray, *predictions: np.ndarray) -> tuple[int, int,
 
 
 def _format_dice(scores: Sequence[float], regions: Sequence[str]) -> str:
-    """Such as ``Dice: disc 0.970, cup 0.891``, without the word that all names start with."""
+    """Such as ``Dice: disc 0.970, cup 0.891``, without the word that all names start with.
+
+    Of many regions it gives the mean and the lowest.
+    """
     names = [as_words(name) for name in regions]
     first = {name.partition(" ")[0] for name in names}
     shared = f"{first.pop()} " if len(names) > 1 and len(first) == 1 else ""
-    pairs = zip(names, scores, strict=True)
-    return "Dice: " + ", ".join(f"{name.removeprefix(shared)} {score:.3f}" for name, score in pairs)
+    pairs = [
+        (score, f"{name.removeprefix(shared)} {score:.3f}")
+        for name, score in zip(names, scores, strict=True)
+    ]
+    if len(pairs) > FEW:
+        return f"Dice: mean {np.mean(scores):.3f}, lowest {min(pairs)[1]}"
+    return "Dice: " + ", ".join(text for _, text in pairs)

@@ -7,6 +7,7 @@ has the head at the top, and a sagittal one the front on its left side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,12 @@ class VolumeView:
 
 
 def view_volume(
-    path: str | Path | None, prediction: np.ndarray, truth: np.ndarray, *, affine: np.ndarray
+    path: str | Path | None,
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    *,
+    affine: np.ndarray,
+    window: Sequence[float] | None = None,
 ) -> VolumeView:
     """Read a volume again and look at its masks.
 
@@ -58,6 +64,7 @@ def view_volume(
         prediction: boolean masks ``(R, X, Y, Z)`` in the order of the file.
         truth: boolean masks on the same grid.
         affine: ``(4, 4)`` of the masks, voxels to mm, RAS.
+        window: the values of black and white; None for percentiles of the volume.
 
     Returns:
         Three planes with windows of one size around the structure, and its surfaces in this cube.
@@ -80,7 +87,8 @@ def view_volume(
     ]
     union = predicted.any(axis=0)
     lost = np.count_nonzero(union) - np.count_nonzero(union[box])
-    planes = cut_planes(image, predicted, true, step=step, middle=middle, side=side)
+    where = {"step": step, "middle": middle, "side": side}
+    planes = cut_planes(image, predicted, true, window=window, **where)
     return VolumeView(planes, *surfaces, side, lost * float(np.prod(step)) / 1000)
 
 
@@ -99,6 +107,7 @@ def cut_planes(
     step: np.ndarray,
     middle: np.ndarray,
     side: float,
+    window: Sequence[float] | None = None,
 ) -> dict[int, Plane]:
     """In each direction, cut the slice with the largest truth or, without one, prediction.
 
@@ -106,10 +115,11 @@ def cut_planes(
         image: ``(X, Y, Z)`` in LPS.
         prediction, truth: ``(R, X, Y, Z)`` on its grid.
         step: mm per voxel.
-        middle, side: of the cube that the windows of the planes show, in voxels and in mm.
+        middle, side: of the cube that the planes show around the structure, in voxels and in mm.
+        window: the values of black and white; None for percentiles.
     """
     marked = (truth if truth.any() else prediction).any(axis=0)
-    black, white = grey_window(image)
+    black, white = window or grey_window(image)
     planes = {}
     for axis in (AXIAL, CORONAL, SAGITTAL):
         across, down = others = tuple(other for other in range(3) if other != axis)
@@ -138,7 +148,7 @@ def _find_cube(marked: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, float]
         return (np.array(marked.shape) - 1) / 2, float((marked.shape * step).max())
     spans = find_spans(marked)
     extents = (spans[:, 1] - spans[:, 0] + 1) * step
-    return spans.mean(axis=1), float(extents.max()) + 2 * MARGIN
+    return spans.mean(axis=1), min(extents.max() + 2 * MARGIN, (marked.shape * step).max())
 
 
 def upright(plane: np.ndarray, axis: int) -> np.ndarray:

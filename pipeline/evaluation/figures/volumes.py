@@ -20,6 +20,7 @@ from ..metrics import as_words
 from .panels import (
     COLOURS,
     DASHED,
+    FEW,
     INK,
     SOLID,
     add_legend,
@@ -41,7 +42,9 @@ def draw_volumes(cases: Sequence[tuple[str, str, VolumeView]], *, regions: Seque
         cases: ``(title, scores, view)`` each.
         regions: the R names of the mask channels.
     """
-    figure, axes = make_panels([1.14] * len(cases), 6, width=2.9)
+    figure, axes = make_panels(
+        [1.06] * len(cases), 6, width=2.9, regions=regions, lines=min(len(regions), FEW + 1)
+    )
     for row, (title, scores, view) in zip(axes, cases, strict=True):
         whole, *planes, expert, predicted = row
         axial = view.planes[AXIAL]
@@ -93,7 +96,7 @@ def draw_attention(
     """
     sizes = [(plane.picture.shape * np.array(plane.step[::-1])).tolist() for plane in planes]
     aspects = [height / width for height, width in sizes]
-    figure, axes = make_panels(aspects, 1 + len(alphas), width=3.2, below=0)
+    figure, axes = make_panels(aspects, 1 + len(alphas), width=3.2)
     for row, plane, *maps in zip(axes, planes, *alphas, strict=True):
         height, width = plane.picture.shape
         for panel in row:
@@ -180,9 +183,13 @@ def _blend_surfaces(shades: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def describe_scores(row: Mapping[str, float], regions: Sequence[str]) -> str:
-    """Dice, HD95 and volume of a case, a line per region."""
-    lines = []
-    for name in regions:
+    """Dice, HD95 and volume of a case, a line per region; of many regions those of lowest Dice."""
+    lines, shown = [], list(regions)
+    if len(regions) > FEW:
+        dice = [row[f"dice/{name}"] for name in regions]
+        shown = [regions[n] for n in np.argsort(dice, kind="stable")[:FEW]]
+        lines = [f"mean Dice {np.mean(dice):.3f}; the lowest {FEW} of {len(regions)}:"]
+    for name in shown:
         true = row[f"volume/{name}"]
         found = true + row[f"volume_error/{name}"]
         if true and found:

@@ -11,7 +11,8 @@ from ..errors import InputError
 from ..files import read_json, some
 from ..transforms.modality import shared_modality
 from .describing import Options
-from .label_values import Held, LabelValues, known_values
+from .label_values import Held, LabelValues
+from .naming import known_values
 from .sources import Source
 
 _FIX = "give the folder of the dataset, which holds dataset.json."

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..errors import InputError
 from .describing import Options
 from .importing import Dataset, plan_dataset
-from .label_values import name_values, read_spans
+from .naming import name_values, read_spans
 from .pairing import Pairs, pair_images
 from .sources import Source
 

@@ -20,7 +20,7 @@ Values = Annotated[
     typer.Option(
         metavar="VALUE=NAME",
         help="What a value of the labels means: 255=vessel, 128-255=vessel, '#ff0000=vessel', "
-        "128=ignore. Repeat it for each.",
+        "128=ignore, other=background. Repeat it for each.",
     ),
 ]
 Region = Annotated[

@@ -120,6 +120,7 @@ MASKS = {
     "palette": (_palette(_index(1)), ("1=vessel",), "png"),
     "JPEG": (_index(255), ("128-255=vessel", "0-127=background"), "jpg"),
     "black": (255 - _index(255), ("0=vessel", "255=background"), "png"),
+    "other": (_index(7, 9)[:, ::-1], ("7=vessel", "other=background"), "png"),
     "BMP": (_index(1), ("1=vessel",), "bmp"),
 }
 
@@ -130,10 +131,14 @@ def test_masks_of_any_kind_become_index_masks(tmp_path, name):
     _save(tmp_path, mask, kind=kind)
     content, written = _write(tmp_path, *values)
     expected = "vessel" if values else "label_1"
-    assert (content["regions"], content["channel_names"]) == ({expected: [1]}, ["grey"])
+    assert (content["regions"], content["channel_names"]) == (
+        {expected: [7 if name == "other" else 1]},
+        ["grey"],
+    )
     assert content["modality"] == "photograph"
     assert written.mode == "L"
-    assert np.array_equal(written, _index(1))
+    value = content["regions"][expected][0]
+    assert np.array_equal(written, _index(value))
 
 
 def test_several_values_colours_and_what_is_ignored(tmp_path):

@@ -13,7 +13,7 @@ from ...folders import new_folder
 from ...transforms.modality import find_modality, read_modality
 from ..describing import Options
 from ..importing import Dataset, plan_dataset
-from ..label_values import name_values, read_spans
+from ..naming import name_values, read_spans
 from ..sources import Source
 from . import series as dicom
 from .labelled import LabelledSeries, SegmentedSeries

@@ -50,7 +50,7 @@ def find_difference(now: Any, before: Any, name: str) -> tuple[str, Any, Any] | 
 
 
 def check_as_trained(
-    weights: Path, config: Mapping[str, Any], *, fold: int | None = None, datalist: str = ""
+    weights: Path, config: Mapping[str, Any], *, fold: int | str | None = None, datalist: str = ""
 ) -> None:
     """Refuse an evaluation or inference with other settings than the training had.
 

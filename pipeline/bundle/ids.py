@@ -123,7 +123,7 @@ IDS: Mapping[str, Id] = {
     "patches": Id(same=RESUMED),
     "augment": Id(same=RESUMED),
     "loss_function": Id(same=RESUMED),
-    "fold": Id(whole(0), RESUMED, in_plan="give the plan's folds"),
+    "fold": Id(rules.FOLD, RESUMED, in_plan="give the plan's folds"),
     "seed": Id(whole(0), RESUMED, in_plan="give the plan's seeds"),
     "epochs": Id(whole(1)),
     "warmup_epochs": Id(whole(0), RESUMED),

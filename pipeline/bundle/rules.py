@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..transforms.modality import MODALITIES
+from .cases import ALL
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,10 @@ PATH = of_type(str | os.PathLike, "give a path, such as ./2024")
 SWITCH = of_type(bool, "give True or False")
 TEXT = Rule(is_text, "give a text")
 TAGS = of_type(Mapping, "give names and values: {'team': 'eyes'}")
+FOLD = Rule(
+    lambda value: whole(0).holds(value) or value == ALL,
+    "give a fold of the datalist, such as 0, or all to train on every case",
+)
 SIZE = Rule(is_size, "give [512, 512], a square, or three numbers of voxels such as [96, 96, 96]")
 WINDOW = Rule(is_window, "give the lowest and the highest HU, such as [-100, 240]")
 PERCENTILES = Rule(

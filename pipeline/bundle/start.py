@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -14,12 +15,15 @@ from typing import Any
 import torch
 
 from ..errors import InputError, one_line
-from ..networks.weights import load_weights
+from ..networks.weights import load_fitting_weights, load_weights
 from .as_trained import check_as_trained
-from .configs import Config, is_plain
+from .cases import ALL
+from .configs import Config, as_json, is_plain
 from .running import overrides, running_config
 from .settings import check_settings
-from .trained import CHECKPOINT, HISTORY, check_file
+from .trained import CHECKPOINT, HISTORY, check_file, find_weights, read_config
+
+logger = logging.getLogger(__name__)
 
 
 def check_run() -> None:
@@ -29,8 +33,8 @@ def check_run() -> None:
     is printed as one line instead of a traceback.
 
     Raises:
-        InputError: an override is not read by anything, such as ``--epohcs 1``, or is a word of
-            JSON that the command line does not know; a value is out of range, see
+        InputError: an override is not read by anything, such as ``--epohcs 1``, is None, or is a
+            word of JSON that the command line does not know; a value is out of range, see
             ``check_settings``; or several processes would not work together.
     """
     show_input_errors_as_one_line()
@@ -38,6 +42,10 @@ def check_run() -> None:
     given = overrides()
     Config(config).check_ids(given)
     for name, value in given.items():
+        if value is None:
+            raise InputError(
+                f"--{name} None: MONAI ignores it; leave it out, or write --{name} '$None'."
+            )
         if value in ("true", "false", "null"):
             # The command line passes them on as texts, and any text counts as true.
             as_python = {"true": "True", "false": "False", "null": "'$None'"}[value]
@@ -90,16 +98,30 @@ def show_input_errors_as_one_line() -> None:
 
 
 def load_pretrained(network: torch.nn.Module, path: str) -> None:
-    """Load the weights that a training starts from; an empty path loads nothing.
+    """Load the weights that a training starts from, as far as they fit, and log what does not.
+
+    Args:
+        network: of the running bundle.
+        path: a training's folder, or its ``model.pt``; empty to load nothing.
 
     Raises:
-        InputError: there is no such file, or it holds another network's weights.
+        InputError: there is no such file, or none of its weights fits.
     """
-    if path:
-        missing = "give --pretrained, the model.pt of an earlier training."
-        weights = check_file(path, option="pretrained", fix=missing)
-        fix = "give the overlays and the channels, strides and gates that it was trained with"
-        load_weights(network, weights, option="pretrained", fix=fix)
+    if not path:
+        return
+    missing = "give --pretrained, the folder of an earlier training, or its model.pt."
+    weights = find_weights(path, option="pretrained", fix=missing)
+    before, now = read_config(weights), as_json(running_config())
+    other = [
+        f"{name} {before[name]} (now {now[name]})"
+        for name in ("channels", "strides", "gates")
+        if name in before and name in now and before[name] != now[name]
+    ]
+    trained = f" It was trained with {', '.join(other)}." if other else ""
+    fix = "give the overlays and the channels, strides and gates that it was trained with"
+    left = load_fitting_weights(network, weights, option="pretrained", fix=fix + trained)
+    if left or other:
+        logger.warning(f"pretrained {weights}: {left or 'all weights fit'}.{trained}")
 
 
 def load_trained(
@@ -107,7 +129,7 @@ def load_trained(
     ckpt_path: str,
     *,
     section: str = "",
-    fold: int | None = None,
+    fold: int | str | None = None,
     datalist: str = "",
 ) -> None:
     """Load a trained network for an evaluation or inference with the settings of its training.
@@ -126,6 +148,11 @@ def load_trained(
     """
     missing = "give --ckpt_path, the model.pt that a training wrote into its output_dir."
     weights = check_file(ckpt_path, option="ckpt_path", fix=missing)
+    if section == "validation" and ALL in (fold, read_config(weights).get("fold")):
+        raise InputError(
+            f"section validation: {weights} may have been trained on every case (fold {ALL}); give "
+            "--section testing, or --section training to measure those cases."
+        )
     same_cases = {"fold": fold, "datalist": datalist} if section == "validation" else {}
     check_as_trained(weights, running_config(), **same_cases)
     fix = "give the overlays and options that it was trained with"

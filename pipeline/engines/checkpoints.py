@@ -21,6 +21,7 @@ from ..bundle.as_trained import find_difference, shorten
 from ..bundle.trained import BEST, CHECKPOINT, FINAL
 from ..errors import InputError, one_line
 from ..files import replacing
+from .handlers import has_cases
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +30,11 @@ class Checkpoints:
     """Ignite handler that writes a training's files, and resumes it from them.
 
     ``model.pt`` holds the weights of the epoch with the best key metric, ``model_final.pt`` those
-    of the last epoch. ``checkpoint.pt``, written after every epoch, holds all that it takes to go
-    on as if nothing had happened: the states of the parts, the random generators, the best metric
-    and the epoch. A kill at any moment leaves the last good files. In a distributed training the
-    first process writes, and every process goes on with its own random generators. This handler
-    has to be the last in the list.
+    of the last epoch; without a validation case both hold the latter. ``checkpoint.pt``, written
+    after every epoch, holds all that it takes to go on as if nothing had happened: the states of
+    the parts, the random generators, the best metric and the epoch. A kill at any moment leaves the
+    last good files. In a distributed training the first process writes, and every process goes on
+    with its own random generators. This handler has to be the last in the list.
 
     Args:
         output_dir: folder of these files.
@@ -154,7 +155,8 @@ class Checkpoints:
 
     def save_final(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
-            write_checkpoint(self.folder / FINAL, self.weights())
+            for name in [FINAL] if has_cases(self.validator) else [BEST, FINAL]:
+                write_checkpoint(self.folder / name, self.weights())
 
     def weights(self) -> dict[str, torch.Tensor]:
         model = self.model

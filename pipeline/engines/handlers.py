@@ -66,7 +66,7 @@ class PeriodicValidation(ValidationHandler):
     """MONAI's ``ValidationHandler``, which always validates the last epoch too.
 
     So the end of a schedule is measured, and a short training has a best epoch. The random draws
-    of the training do not depend on when it validates.
+    of the training do not depend on when it validates. Without a validation case it does nothing.
 
     Args:
         validator: the evaluator.
@@ -77,6 +77,10 @@ class PeriodicValidation(ValidationHandler):
         super().__init__(interval=interval, validator=validator)
 
     def attach(self, engine: Engine) -> None:
+        if not has_cases(self.validator):
+            logger.info("no case is for validation: the last epoch gives the model")
+            return
+
         def is_due(engine: Engine, epoch: int) -> bool:
             return epoch % self.interval == 0 or epoch == engine.state.max_epochs
 
@@ -85,6 +89,11 @@ class PeriodicValidation(ValidationHandler):
     def __call__(self, engine: Engine) -> None:
         with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed, used or not
             super().__call__(engine)
+
+
+def has_cases(validator: Engine) -> bool:
+    """Whether an evaluator has anything to measure; a training on all cases leaves it nothing."""
+    return len(validator.data_loader) > 0
 
 
 class EpochSummary:

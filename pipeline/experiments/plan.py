@@ -6,7 +6,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from ..errors import InputError, suggestion
 from ..files import read_json
@@ -15,6 +22,16 @@ from ..files import read_json
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.+-]*$", max_length=80)]
 Seed = Annotated[int, Field(ge=0)]
 Ids = dict[str, Any]
+
+
+def check_fold(value: Any) -> Any:
+    """Take a number, or the word for all cases."""
+    if value != "all" and (type(value) is not int or value < 0):
+        raise ValueError('give folds, such as 0 and 1, or "all"')
+    return value
+
+
+Fold = Annotated[Any, AfterValidator(check_fold)]
 
 
 class Part(BaseModel):
@@ -72,7 +89,7 @@ class Search(Part):
     ]
     trials: Annotated[int, Field(ge=1)] = 20
     network: str | None = None
-    fold: int | None = None
+    fold: Seed | None = None
     metric: str = "dice"
     direction: Literal["maximize", "minimize"] = "maximize"
     prune: bool = True
@@ -87,7 +104,7 @@ class Plan(Part):
     configs: list[str] = []
     networks: Annotated[dict[Name, Variation], Field(min_length=1)]
     variants: dict[Name, Ids] = {}
-    folds: Annotated[list[int], Field(min_length=1)] = [0]
+    folds: Annotated[list[Fold], Field(min_length=1)] = [0]
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     overrides: Ids = {}
     evaluate: Evaluate = Evaluate()
@@ -120,6 +137,11 @@ def read_plan(path: Path) -> Plan:
     for part, values in {"folds": plan.folds, "seeds": plan.seeds}.items():
         if len(set(values)) < len(values):
             raise InputError(f"plan {path}: {part} {values}: give each one once.")
+    if "all" in plan.folds and plan.evaluate.section != "testing":
+        raise InputError(
+            f"plan {path}: folds {plan.folds}: a network that is trained on all cases can only be "
+            'evaluated on others; set evaluate.section to "testing".'
+        )
     for name, space in (plan.search.space if plan.search else {}).items():
         where = f"plan {path}: search.space.{name}: low {getattr(space, 'low', '')}"
         if not isinstance(space, Categorical) and space.low >= space.high:
@@ -142,4 +164,5 @@ def describe_fault(error: ValidationError) -> str:
     if first["type"] == "string_pattern_mismatch":
         return f"{place}: {first['input']!r} becomes a folder; use letters, digits and _ . + -"
     received = json.dumps(first["input"], default=str)[:80]
-    return f"{place or 'the file'}: {first['msg']}, received {received}"
+    message = first["msg"].removeprefix("Value error, ")  # of pydantic, before our own
+    return f"{place or 'the file'}: {message}, received {received}"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..bundle.cases import ALL
 from ..bundle.configs import Config
 from ..errors import InputError
 from ..files import write_json
@@ -75,6 +76,8 @@ def select_cell(plan: Plan, path: Path) -> Cell:
     cells = make_cells(plan)
     network = search.network or cells[0].network
     fold = plan.folds[0] if search.fold is None else search.fold
+    if fold == ALL:
+        raise InputError(f"plan {path}: search: fold {ALL} has no validation; give search.fold.")
     chosen = [cell for cell in cells if (cell.network, cell.ids["fold"]) == (network, fold)]
     if not chosen:
         networks = ", ".join(dict.fromkeys(cell.network for cell in cells))
@@ -96,7 +99,7 @@ def check_metric(search: Search, cell: Cell) -> None:
     regions = cell.config.get("regions")
     metrics = cell.config.get("validate", {}).get("key_metric", {})
     targets = [metric.get("_target_") for metric in metrics.values()]
-    if targets != ["pipeline.engines.RegionDice"] or not isinstance(regions, list):
+    if targets != ["pipeline.engines.RegionDice"] or not isinstance(regions, dict):
         return  # the names of the user's own metrics are not known before
     known = ["loss", "dice", *(f"dice/{region}" for region in regions), "pooled_iou"]
     if search.metric not in known:

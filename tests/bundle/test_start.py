@@ -64,6 +64,7 @@ def input_error(error: BaseException) -> str:
         ({"zzz": 1}, ["--zzz 1", "epochs", "lr"]),
         ({"rests": 1}, ["--rests 1"]),  # in the file, but it would change nothing
         ({"epochs": 1, "trainer#steps": 2}, ["--epochs 1"]),
+        ({"lr": None}, ["--lr None", "'$None'"]),  # which MONAI would ignore
         ({"lr": "false"}, ["--lr False"]),  # fire makes a text of JSON's false
         ({"bundle_root": "a#b"}, ["--bundle_root a#b"]),
         ({"epochs": 0}, ["epochs is 0", "(--epochs)"]),
@@ -174,7 +175,7 @@ def test_weights_are_loaded_or_refused_by_name(tmp_path):
         target = torch.nn.Linear(3, 2)
         load(target, str(tmp_path / "model.pt"))
         assert torch.equal(target.weight, source.weight)
-        other = torch.nn.Linear(3, 4)
+        other = torch.nn.Linear(5, 4)
         for network, name in [
             (other, "model"),
             (target, "gone"),
@@ -193,3 +194,9 @@ def test_a_validation_has_the_fold_of_the_training(tmp_path):
         load_trained(network, str(tmp_path / "model.pt"), section=section, fold=fold)
     with pytest.raises(InputError, match=r"fold is 0.*model\.pt"):
         load_trained(network, str(tmp_path / "model.pt"), section="validation", fold=0)
+    (tmp_path / "config.json").write_text('{"fold": "all"}')  # which has validated nothing
+    for section in ("training", "testing"):
+        load_trained(network, str(tmp_path / "model.pt"), section=section, fold=0)
+    for fold in (0, "all"):
+        with pytest.raises(InputError, match=r"model\.pt.*--section testing"):
+            load_trained(network, str(tmp_path / "model.pt"), section="validation", fold=fold)

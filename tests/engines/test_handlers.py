@@ -12,6 +12,7 @@ from ignite.engine import Events
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 
 from pipeline.engines.batch import AugmentedBatch
+from pipeline.engines.checkpoints import Checkpoints
 from pipeline.engines.handlers import ClipGradients, EpochSummary, PeriodicValidation
 from pipeline.engines.metrics import RegionDice
 from pipeline.errors import InputError
@@ -61,7 +62,7 @@ def test_the_summary_averages_logs_and_keeps_a_history(tmp_path, caplog):
         device=torch.device("cpu"),
         val_data_loader=loader,
         network=torch.nn.Identity(),
-        key_val_metric={"dice": RegionDice(["disc"])},
+        key_val_metric={"dice": RegionDice({"disc": [1]})},
         decollate=False,
     )
     validator.logger.setLevel(logging.CRITICAL)
@@ -91,6 +92,39 @@ def test_the_summary_averages_logs_and_keeps_a_history(tmp_path, caplog):
     assert [float(row["loss"]) for row in rows] == pytest.approx(by_hand)
     assert [bool(row["dice/disc"]) for row in rows] == validated
     assert metrics["minutes"] == pytest.approx(sum(float(row["seconds"]) for row in rows) / 60)
+
+
+def test_a_training_on_all_cases_is_not_validated(tmp_path):
+    validator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=torch.utils.data.DataLoader([]),
+        network=torch.nn.Identity(),
+        key_val_metric={"dice": RegionDice({"disc": [1]})},
+        decollate=False,
+    )
+    engine = trainer(epochs=3)
+    saver = Checkpoints(output_dir=tmp_path, model=engine.network, state={}, validator=validator)
+    for handler in (
+        PeriodicValidation(validator=validator, interval=1),
+        EpochSummary(str(tmp_path), validator),
+        saver,
+    ):
+        handler.attach(engine)
+    written = []  # by the end of each epoch
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda engine: written.append({p.name for p in tmp_path.iterdir()})
+    )
+    engine.run()
+    early = {"history.csv", "checkpoint.pt"}
+    assert written == [early, early, {*early, "model.pt", "model_final.pt"}]
+    for name in ("model.pt", "model_final.pt"):
+        saved = torch.load(tmp_path / name, weights_only=True)
+        assert torch.equal(saved["weight"], engine.network.weight)
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert not {"dice", "best"} & rows[0].keys()
+    assert validator.state.epoch == 0
 
 
 def test_a_loss_that_is_not_finite_ends_the_training():

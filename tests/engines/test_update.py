@@ -23,7 +23,7 @@ def train(tmp_path, *, start, towards, cases=1, epochs=3):
         device=torch.device("cpu"),
         val_data_loader=[{"image": IMAGE[None], "label": LABEL[None]}] * cases,
         network=network,
-        key_val_metric={"dice": RegionDice(["square"])},
+        key_val_metric={"dice": RegionDice({"square": [1]})},
         decollate=False,
     )
     trainer = SupervisedTrainer(

@@ -56,6 +56,13 @@ def test_a_cell_for_each_network_variant_fold_and_seed(read):
         assert cell.config.get("gates") == (0 if cell.network.startswith("unet") else 1)
 
 
+def test_a_cell_on_all_cases_is_evaluated_on_others(read):
+    first, last = make_cells(read(folds=[0, "all"], evaluate={"section": "testing"}))
+    assert (first.ids["fold"], last.ids["fold"]) == (0, "all")
+    assert last.name == "attention_unet-foldall-seed0"
+    assert "--fold=all" in training_step(last, Path("x"), tags={}).command
+
+
 def test_overlays_are_found_in_the_bundle_or_from_the_working_folder(read, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("best.json").write_text('{"lr": 0.25}')
@@ -74,6 +81,8 @@ def test_overlays_are_found_in_the_bundle_or_from_the_working_folder(read, tmp_p
         ({"networks": {}}, "networks: .*{}"),
         ({"networks": {"a/b": {}}}, "networks.*'a/b'"),
         ({"folds": [1, 1]}, r"folds \[1, 1\]"),
+        *[({"folds": [0, fold]}, rf"folds\.1: .*all.*{fold}") for fold in ("every", -1, 1.5)],
+        ({"folds": [0, "all"]}, r"folds \[0, 'all'\]: .*evaluate\.section .*testing"),
         ({"bundle": "nowhere"}, "bundle nowhere: .*configs/train.json"),
         ({"configs": ["nothing.json"]}, "config nothing.json: .*configs"),
         ({"overrides": {"epohcs": 3}}, "epohcs 3: .* epochs"),

@@ -193,6 +193,7 @@ def test_an_interrupted_search_ends_its_run_and_says_how_to_go_on(
         ({"search": None}, "plan.json: .*search"),
         ({"search": {"space": {"lrr": SPACE["lr"]}}}, r"search\.space: .*lrr.*\blr\?"),
         ({"search": {"space": SPACE, "network": "unet"}}, "network unet and fold 0"),
+        ({"folds": ["all"], "evaluate": {"section": "testing"}}, r"fold all .*search\.fold"),
         ({"search": {"space": SPACE, "metric": "dise"}}, "metric dise: .*loss, dice,"),
         ({"search": {"space": {"lr": SPACE["lr"]}, "trials": 1}}, "tiny-search: .*space"),
     ],

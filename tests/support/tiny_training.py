@@ -55,7 +55,7 @@ def train(
         device="cpu",
         val_data_loader=cases[:1],
         network=network,
-        key_val_metric={"dice": RegionDice(["a", "b"])},
+        key_val_metric={"dice": RegionDice({"a": [1, 2], "b": [2]})},
         decollate=False,
     )
     run = MlflowRun(

@@ -132,6 +132,10 @@ FLIP = Rule(
     lambda value: number(0, 1).holds(value) or several(number(0, 1), counts=(2, 3)).holds(value),
     "give a probability, or one for each axis, such as [0.5, 0.5, 0]",
 )
+ANGLES = Rule(
+    lambda value: number(0, 180).holds(value) or several(number(0, 180), counts=(3,)).holds(value),
+    "give the largest angle in degrees, or one about each axis, such as [5, 5, 25]",
+)
 PAIR = several(TEXT, "give the outer and the inner one, as [disc, cup], or []", counts=(0, 2))
 LABEL_VALUES = several(whole(0), "give label values, such as [0, 3]", least=0)
 DEVICE = Rule(is_device, "give cpu, or a GPU of this machine, such as cuda:0")

@@ -24,7 +24,7 @@ class RandAffineVolumeBatchd:
         patch_size: size of the output, in voxels.
         spacing: of the voxels along each axis, in mm.
         prob: share of the cases that are rotated, scaled and warped; shift and flips are separate.
-        rotate: largest angle about each axis, in degrees.
+        rotate: largest angle in degrees, one for all axes or one about each.
         scale: smallest and largest zoom.
         stretch: largest change of one axis relative to the others, as a factor; 1 for none.
         warp: standard deviation of a smooth random displacement, in mm; 0 for none. Its control
@@ -39,7 +39,7 @@ class RandAffineVolumeBatchd:
         patch_size: Sequence[int],
         spacing: Sequence[float] = (1.0, 1.0, 1.0),
         prob: float = 0.7,
-        rotate: float = 15.0,
+        rotate: float | Sequence[float] = 15.0,
         scale: tuple[float, float] = (0.8, 1.25),
         stretch: float = 1.0,
         warp: float = 0.0,
@@ -49,7 +49,9 @@ class RandAffineVolumeBatchd:
         self.patch_size = list(patch_size)
         self.spacing = torch.tensor(spacing, dtype=torch.float32)
         self.prob = prob
-        self.rotate = math.radians(rotate)
+        angles = torch.tensor(rotate, dtype=torch.float32).expand(3)
+        self.rotate = math.radians(angles.max())
+        self.about = angles / angles.max().clamp(min=1e-6)  # share of it about each axis
         self.scale = tuple(scale)
         self.stretch = stretch
         self.warp = warp
@@ -76,7 +78,7 @@ class RandAffineVolumeBatchd:
     def matrices(self, on: torch.Tensor) -> torch.Tensor:
         """Draw linear maps (B, 3, 3) of voxels, from patch to volume, where ``on`` (B,) is 1."""
         count = len(on)
-        angles = on[:, None] * uniform(-self.rotate, self.rotate, count, 3)
+        angles = on[:, None] * uniform(-self.rotate, self.rotate, count, 3) * self.about
         zoom = on * uniform(math.log(self.scale[0]), math.log(self.scale[1]), count)
         uneven = on[:, None] * uniform(-0.5, 0.5, count, 3) * math.log(self.stretch)
         turn = torch.eye(3).expand(count, 3, 3)

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from .authoring.cli import app as bundle
 from .comparison.cli import compare
 from .datasets.cli import app as data
 from .experiments.cli import app as experiment
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data, name="data")
+app.add_typer(bundle, name="bundle")
 app.add_typer(runs, name="runs")
 app.add_typer(experiment, name="experiment")
 app.add_typer(package, name="package")

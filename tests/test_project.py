@@ -14,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from pipeline.bundle.ids import IDS
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONFIGS = sorted((ROOT / "bundles").glob("*/configs"))
@@ -25,7 +27,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bundles
 LAYERS = [
     ["__main__"],
     ["cli"],
-    ["comparison", "experiments", "packaging", "prediction"],
+    ["authoring", "comparison", "experiments", "packaging", "prediction"],
     ["evaluation", "tracking"],
     ["datasets", "engines"],
     ["bundle"],
@@ -136,9 +138,10 @@ def test_what_a_json_names_is_there(path):
 
 def is_plain(value):
     """Something that a user writes in JSON: no component, and no expression or reference."""
-    if isinstance(value, list):
-        return all(map(is_plain, value))
-    return not isinstance(value, dict) and not str(value).startswith(("$", "@", "%"))
+    if isinstance(value, list | dict):
+        each = value if isinstance(value, list) else value.values()
+        return "_target_" not in value and all(map(is_plain, each))
+    return not str(value).startswith(("$", "@", "%"))
 
 
 @pytest.mark.parametrize("configs", CONFIGS, ids=name_of)
@@ -170,10 +173,12 @@ def test_evaluation_and_inference_make_a_mask_by_the_same_steps(configs):
 
 
 def options_of(bundle):
-    """What a user sets; null waits for an overlay, and the bundle's place is the working folder."""
+    """What a user sets; the bundle's place is the working folder."""
     train = json.loads((ROOT / "bundles" / bundle / "configs/train.json").read_text())
-    plain = {name: json.dumps(v) for name, v in train.items() if is_plain(v) and v is not None}
-    return {name: plain[name] for name in plain if name != "bundle_root"}, train.keys()
+    plain = {name: json.dumps(value) for name, value in train.items() if is_plain(value)}
+    # A null without a rule waits for an overlay.
+    waiting = {name for name, value in plain.items() if value == "null" and not IDS[name].rule}
+    return {k: v for k, v in plain.items() if k not in {"bundle_root", *waiting}}, train.keys()
 
 
 def options_on(page):

@@ -1,0 +1,176 @@
+"""Measure one case: its image, and the shape of each region in its label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, one_line
+from ..transforms.read import as_grey, as_rgb
+
+_MANY = 2_000_000  # voxels of a region's box above which its thickness is measured on fewer
+
+
+@dataclass(frozen=True)
+class RegionFacts:
+    """The shape of a region in one case.
+
+    Attributes:
+        amount: volume in ml, or share of the picture.
+        parts: connected parts, diagonal neighbours included.
+        thickness: in mm or px; of a long strip its width, of a disc 4/3 of its radius.
+        extent: its bounding box, as a share of the image along each axis.
+    """
+
+    amount: float
+    parts: int
+    thickness: float
+    extent: list[float]
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What one case is like.
+
+    Attributes:
+        size: voxels in RAS order, or pixels, width first.
+        cropped: the same without the background around the body.
+        spacing: mm in RAS order; 1 for pictures.
+        foreground: intensities where the label is above 0, all channels together.
+        overall: percentiles 0.5, 50 and 99.5 of all intensities.
+        minimum: smallest intensity.
+        zeros: share of the intensities that are 0.
+        eight_bit: stored as whole numbers from 0 to 255.
+        regions: by name, those that it has.
+    """
+
+    size: list[int]
+    cropped: list[int]
+    spacing: list[float]
+    foreground: np.ndarray
+    overall: list[float]
+    minimum: float
+    zeros: float
+    eight_bit: bool
+    regions: Mapping[str, RegionFacts]
+
+
+def measure_case(
+    images: Sequence[Path],
+    label: Path,
+    *,
+    regions: Mapping[str, Sequence[int]],
+    channels: int,
+    threshold: float | None,
+) -> CaseFacts:
+    """Read and measure one case.
+
+    Args:
+        images: its file, or one for each channel.
+        label: its mask.
+        regions: label values by name.
+        channels: that the image must have.
+        threshold: the background around the body is at or below it; None if there is none.
+
+    Raises:
+        InputError: a file cannot be read, or does not fit the others.
+    """
+    read = [_read(path, rgb=channels == 3 and len(images) == 1) for path in images]
+    arrays = [part for array, _ in read for part in array]
+    masks, spacing = _read(label, is_label=True)[0], read[0][1]
+    mask = masks[0]
+    if (len(arrays), len(masks)) != (channels, 1) or any(a.shape != mask.shape for a in arrays):
+        raise InputError(
+            f"{images[0]}: {len(arrays)} channels of {arrays[0].shape}, and {len(masks)} of "
+            f"{mask.shape} in its label; {channels} and 1 of one size are right. "
+            "`python -m pipeline data check` lists every such file."
+        )
+    body = np.zeros(mask.shape, bool)
+    for array in arrays:
+        body |= array > threshold if threshold is not None else True
+    kept = [end - start for start, end in _box(body)] or list(mask.shape)
+    step = max(1, round((mask.size / 1e6) ** (1 / mask.ndim)))
+    thin = np.stack([array[(slice(None, None, step),) * mask.ndim] for array in arrays])
+    found = {
+        name: measure_region(np.isin(mask, list(values)), spacing)
+        for name, values in regions.items()
+        if np.isin(mask, list(values)).any()
+    }
+    return CaseFacts(
+        size=list(mask.shape),
+        cropped=kept,
+        spacing=[float(s) for s in spacing],
+        foreground=np.concatenate([array[mask > 0] for array in arrays]).astype(np.float32),
+        overall=np.percentile(thin, [0.5, 50, 99.5]).tolist(),
+        minimum=float(min(array.min() for array in arrays)),
+        zeros=float((thin == 0).mean()),
+        eight_bit=all(a.min() >= 0 and a.max() <= 255 and (a == a.round()).all() for a in thin),
+        regions=found,
+    )
+
+
+def measure_region(inside: np.ndarray, spacing: Sequence[float]) -> RegionFacts:
+    """Measure a region (*spatial) that is not empty, on voxels of ``spacing``."""
+    from scipy import ndimage
+
+    box = _box(inside)
+    cut = inside[tuple(slice(*ends) for ends in box)]
+    parts = ndimage.label(cut, np.ones((3,) * cut.ndim))[1]
+    step = max(1, math.ceil((cut.size / _MANY) ** (1 / cut.ndim)))
+    fewer = cut[(slice(None, None, step),) * cut.ndim]
+    fewer = fewer if fewer.any() else cut
+    pace = [s * (step if fewer is not cut else 1) for s in spacing]
+    depth = ndimage.distance_transform_edt(np.pad(fewer, 1), sampling=pace)
+    depth = depth[depth > 0] - min(pace) / 2  # to the edge, not to the next voxel's centre
+    size = inside.sum() * math.prod(spacing) / 1000 if inside.ndim == 3 else inside.mean()
+    return RegionFacts(
+        amount=float(size),
+        parts=int(parts),
+        thickness=float(4 * depth.mean()),
+        extent=[(end - start) / n for (start, end), n in zip(box, inside.shape, strict=True)],
+    )
+
+
+def _box(mask: np.ndarray) -> list[tuple[int, int]]:
+    """The first and the last index plus one along each axis; an empty list for an empty mask."""
+    found = []
+    for axis in range(mask.ndim):
+        line = np.flatnonzero(mask.any(axis=tuple(n for n in range(mask.ndim) if n != axis)))
+        if not len(line):
+            return []
+        found.append((int(line[0]), int(line[-1]) + 1))
+    return found
+
+
+def _read(
+    path: Path, *, rgb: bool = False, is_label: bool = False
+) -> tuple[list[np.ndarray], Sequence[float]]:
+    """Read the channels of a file, on axes in RAS order or width first, and the spacing."""
+    try:
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            import nibabel
+
+            file = nibabel.as_closest_canonical(nibabel.load(path))
+            array = np.asanyarray(file.dataobj)
+            array = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
+            if array.ndim != 3:
+                raise ValueError(f"it is {array.ndim}D")
+            return [array], [float(s) for s in file.header.get_zooms()[:3]]
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            if not is_label:
+                picture = as_rgb(picture) if rgb else as_grey(picture)
+            array = np.asarray(picture).swapaxes(0, 1)
+    except Exception as error:  # readers raise about anything
+        raise InputError(
+            f"{path}: it cannot be measured ({one_line(error)}); `python -m pipeline data check` "
+            "lists every such file."
+        ) from None
+    if array.ndim == 2:
+        return [array], [1.0, 1.0]
+    return [array[..., n] for n in range(array.shape[2])], [1.0, 1.0]

@@ -1,0 +1,51 @@
+"""``python -m pipeline bundle``: make a bundle for a dataset of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Make a bundle for a dataset of your own.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Make a bundle for a dataset of your own."""
+
+
+@app.command()
+def new(
+    dataset: Annotated[Path, typer.Argument(help="A datalist.json, or the folder that has it.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to make (default: bundles/ and the dataset's name).")
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(help="GB of the GPU that will train (default: this machine's GPU, or CPU)."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Title of the bundle (default: its folder's).")] = "",
+    regions: Annotated[
+        str,
+        typer.Option(help="What to segment, such as '{\"liver\": [1]}' (default: the datalist's)."),
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be chosen, and end.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what was made there before.")
+    ] = False,
+) -> None:
+    """Measure a DATASET, choose settings that fit it, and write a bundle that is ready to train."""
+    from .new import make_bundle
+
+    make_bundle(
+        dataset,
+        output=output,
+        memory=memory,
+        title=name,
+        regions=regions,
+        dry_run=dry_run,
+        overwrite=overwrite,
+    )

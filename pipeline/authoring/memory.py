@@ -1,0 +1,42 @@
+"""How many voxels a training step can take: from the memory of a GPU, or the patience of a CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Bytes that a training step keeps per voxel of a batch and per channel of the network's finest
+#: level, in float32. Measured as the growth of the process, widths 16 to 256: 3D at 96 voxels and
+#: batch 2, 2D at 512 px and batch 5. bfloat16 takes less.
+BYTES = {2: 115, 3: 85}
+_SHARE = 0.7  # of a GPU's memory; the rest is for the cache of cases, the weights and cuDNN
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a bundle is made for.
+
+    Attributes:
+        gigabytes: memory of the GPU; None for a CPU.
+        source: where the number comes from, for the table.
+    """
+
+    gigabytes: float | None
+    source: str
+
+    def voxels(self, width: int, dims: int) -> int | None:
+        """How many voxels a step may hold, over the whole batch; None for a CPU."""
+        if self.gigabytes is None:
+            return None
+        return int(_SHARE * self.gigabytes * 1e9 / (BYTES[dims] * width))
+
+
+def find_device(memory: float | None) -> Device:
+    """The GPU whose memory is given, else this machine's, else its CPU."""
+    if memory is not None:
+        return Device(memory, f"--memory {memory:g}")
+    import torch
+
+    if torch.cuda.is_available():
+        gigabytes = torch.cuda.mem_get_info()[1] / 1e9
+        return Device(gigabytes, f"the GPU of this machine has {gigabytes:.0f} GB")
+    return Device(None, "this machine has no GPU; --memory 16 plans for one of 16 GB")

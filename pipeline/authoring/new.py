@@ -1,0 +1,121 @@
+"""The command ``bundle new``: measure, choose, show, write, and say what comes next."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .choices import choose
+from .fingerprint import take_fingerprint
+from .memory import find_device
+from .write import write_bundle
+
+
+def make_bundle(
+    dataset: Path,
+    *,
+    output: Path | None = None,
+    memory: float | None = None,
+    title: str = "",
+    regions: str = "",
+    dry_run: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Make a bundle for a dataset; see the options of the command.
+
+    Raises:
+        InputError: an option or the dataset does not do.
+        FileExistsError: ``output`` has content and ``overwrite`` is off.
+    """
+    datalist = dataset / "datalist.json" if dataset.is_dir() else dataset
+    if memory is not None and not memory >= 1:
+        raise InputError(f"--memory {memory:g}: give 1 or more, in GB.")
+    given = read_regions(regions) if regions else None
+    output = output or Path("bundles") / folder_name(datalist)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", output.resolve().name):
+        raise InputError(
+            f"--output {output}: its name becomes that of an experiment; use letters, digits and "
+            "_ . + - only."
+        )
+    if not dry_run and not overwrite and output.is_dir() and any(output.iterdir()):
+        raise FileExistsError(
+            f"{output} is not empty: give another --output, or --overwrite to replace what was "
+            "made there before"
+        )
+    found = take_fingerprint(datalist, regions=given)
+    choices = choose(found, find_device(memory))
+    title = title or output.resolve().name.replace("_", " ").capitalize()
+    show(found, choices)
+    if not dry_run:
+        write_bundle(
+            output,
+            datalist=datalist,
+            found=found,
+            choices=choices,
+            title=title,
+            overwrite=overwrite,
+        )
+        show_next(output, found)
+
+
+def folder_name(datalist: Path) -> str:
+    """The name of the dataset as a folder's."""
+    content: Any = json.loads(datalist.read_text()) if datalist.is_file() else {}
+    name = content.get("name") if isinstance(content, dict) else None
+    return re.sub(r"\W+", "_", str(name or datalist.resolve().parent.name)).strip("_").lower()
+
+
+def read_regions(text: str) -> dict[str, list[int]]:
+    """Read the option --regions, a JSON object."""
+    from ..transforms.regions import Regions
+
+    try:
+        content = json.loads(text)
+    except ValueError:
+        raise InputError(
+            f'--regions {text}: it is not JSON; write it as \'{{"liver": [1], "tumour": [2]}}\'.'
+        ) from None
+    return dict(zip((tree := Regions(content)).names, tree.values, strict=True))
+
+
+def show(found: dict[str, Any], choices: list[Any]) -> None:
+    """Print what was measured and what was chosen."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if found["measured"] < found["cases"]:
+        console.print(f"measured {found['measured']} of {found['cases']} cases, evenly spaced")
+    table = Table("id", "value", "because", title=Text(f"{found['dataset']}: what was chosen"))
+    for each in choices:
+        table.add_row(each.id, Text(json.dumps(each.value)), Text(each.because))
+    console.print(table)
+
+
+def show_next(output: Path, found: dict[str, Any]) -> None:
+    """Print the commands that come next, to be copied word by word."""
+    train = f"{output}/configs/train.json"
+    name = output.resolve().name
+    suffix = "IMAGES"
+    print(
+        f"""
+wrote {output}
+
+Train:
+python -m monai.bundle run --config_file {train} --output_dir runs/{name}
+
+Evaluate:
+python -m monai.bundle run --config_file "['{train}','{output}/configs/evaluate.json']" \\
+    --ckpt_path runs/{name}/model.pt
+
+All {len(found["folds"])} folds and networks:
+python -m pipeline experiment run {output}/plans/networks.json
+
+Predict:
+python -m pipeline predict --bundle {output} --checkpoint runs/{name} {suffix} --output predictions
+"""
+    )

@@ -1,0 +1,128 @@
+"""Copy the nearest bundle that ships, and set its ids, texts and plan for a dataset."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..bundle.configs import Config
+from ..bundle.settings import check_settings
+from ..errors import InputError
+from ..files import read_json
+from ..folders import new_folder
+from . import texts
+from .choices import Choice
+from .layout import file_text, set_ids
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+NEAREST = {2: "fundus_disc_cup_segmentation", 3: "pancreas_ct_segmentation"}
+_CONFIGS = ("train.json", "inference.json", "evaluate.json")
+_COPIED = ("LICENSE", "configs/logging.conf", "configs/multi_gpu.json", "configs/resume.json")
+_NETWORKS = ("monai_attention_unet", "unet", "unet_plus_plus")
+_DEEPEST = 16  # what UNet++ divides each axis by
+
+
+def write_bundle(
+    output: Path,
+    *,
+    datalist: Path,
+    found: Mapping[str, Any],
+    choices: Sequence[Choice],
+    title: str,
+    overwrite: bool = False,
+) -> None:
+    """Write a complete bundle, all of it or nothing.
+
+    Args:
+        output: its folder, which names its experiment and runs.
+        datalist: of the dataset, as the user gave it.
+        found: the fingerprint.
+        choices: ids, see `choose`.
+        title: what the metadata and the card call it.
+        overwrite: replace what was made in ``output`` before.
+
+    Raises:
+        FileExistsError: ``output`` has content and ``overwrite`` is off.
+        InputError: the project's own bundles are absent, or a chosen value is impossible.
+    """
+    nearest = BUNDLES / NEAREST[found["spatial_dims"]]
+    if not nearest.is_dir():
+        raise InputError(f"{nearest}: there is no such folder; run this in a clone of the project.")
+    ids = {each.id: each.value for each in choices} | place(output, datalist, nearest)
+    files: dict[str, str] = {}
+    for name in _CONFIGS:
+        path = nearest / "configs" / name
+        # Inference takes a folder of images, training a dataset with its datalist.
+        mine = (
+            ids | {"dataset_dir": str(image_folder(datalist, found))}
+            if (name == "inference.json")
+            else ids
+        )
+        if name == "evaluate.json":
+            mine = {key: mine[key] for key in ("threshold", "components")}
+        files[f"configs/{name}"] = set_ids(path.read_text(encoding="utf-8"), mine, source=str(path))
+    networks = list(fitting(ids["patch_size"]))
+    for name in networks:
+        path = nearest / f"configs/networks/{name}.json"
+        files[f"configs/networks/{name}.json"] = path.read_text(encoding="utf-8")
+    metadata = read_json(nearest / "configs/metadata.json")
+    about = {"found": found, "ids": ids, "title": title}
+    files |= {
+        "configs/metadata.json": file_text(texts.make_metadata(metadata, **about)),
+        "docs/README.md": texts.make_card(**about, choices=choices),
+        "docs/data_license.txt": texts.make_licence(found),
+        "docs/fingerprint.json": file_text(found),
+        "plans/networks.json": file_text(make_plan(output, found, networks)),
+    }
+    with new_folder(output, sources=[datalist, nearest], overwrite=overwrite) as stage:
+        for name in _COPIED:
+            (stage / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(nearest / name, stage / name)
+        for name, text in files.items():
+            (stage / name).parent.mkdir(parents=True, exist_ok=True)
+            (stage / name).write_text(text, encoding="utf-8")
+        for name in _CONFIGS[:2]:
+            check_settings(Config.read(stage / "configs" / name).content)
+
+
+def place(output: Path, datalist: Path, nearest: Path) -> dict[str, Any]:
+    """The ids that say where the data are and how runs are called."""
+    name = output.resolve().name
+    shipped = read_json(nearest / "configs/train.json")
+    prefix = shipped["run_name"].split("'")[1]
+    return {
+        "dataset_dir": str(datalist.parent),
+        "datalist": f"$@dataset_dir + '/{datalist.name}'",
+        "experiment_name": name,
+        "run_name": shipped["run_name"].replace(f"'{prefix}'", repr(f"{name}-")),
+    }
+
+
+def image_folder(datalist: Path, found: Mapping[str, Any]) -> Path:
+    """Where inference looks for images by default."""
+    folder = datalist.parent / "images"
+    return folder if folder.is_dir() else datalist.parent
+
+
+def fitting(patch: Sequence[int]) -> Iterable[str]:
+    """The networks of the plan that take a patch of this size."""
+    for name in _NETWORKS:
+        if name != "unet_plus_plus" or min(patch) >= _DEEPEST:
+            yield name
+
+
+def make_plan(output: Path, found: Mapping[str, Any], networks: Sequence[str]) -> dict[str, Any]:
+    """A plan of all folds, for the network with gates, without, and UNet++."""
+    overlays = {name: {"overlays": [f"networks/{name}.json"]} for name in networks}
+    overlays.pop("monai_attention_unet", None)
+    return {
+        "name": f"{output.resolve().name}_networks",
+        "description": f"{len(overlays) + 1} networks on the same folds of {found['dataset']}.",
+        "bundle": str(output),
+        "networks": {"attention_unet": {}, **overlays},
+        "folds": found["folds"],
+        "seeds": [0],
+        "evaluate": {"section": "validation", "checkpoint": "last"},
+    }

@@ -198,7 +198,8 @@ def test_the_page_on_the_pancreas_lists_what_differs():
     plain, names = options_of("pancreas_ct_segmentation")
     listed = options_on("docs/pancreas.md")
     assert listed == {k: v for k, v in plain.items() if fundus.get(k) != v}
-    assert fundus.keys() - names == {"vertical_cdr"}  # a measure of disc and cup
+    # A measure of disc and cup, and the augmentation of photographs.
+    assert fundus.keys() - names == {"vertical_cdr", "focus", "radial_prob"}
 
 
 @pytest.mark.parametrize(

@@ -237,9 +237,8 @@ class MlflowRun:
             event = dataset_event(context, dataset.data, self.datalist)
             if event not in self.record.earlier:
                 self.record.journal.append(event)
-        self.record.write_metrics(
-            [[name, value, now(), 0] for name, value in keep_finite(self.cost)]
-        )
+        costs = [[name, value, now(), 0] for name, value in keep_finite(self.cost)]
+        self.record.write_metrics(costs)
         self.record.write_json(CONFIG, self.kept_config())
         self.record.write_json("environment.json", describe_environment())
         self.record.write_bundle(self.bundle.get("files", []))
@@ -262,9 +261,8 @@ class MlflowRun:
             if state.best_metric_epoch == epoch:
                 values |= {f"best/{name}": value for name, value in state.metrics.items()}
                 values["best/epoch"] = epoch
-        self.record.write_metrics(
-            [[name, value, now(), epoch] for name, value in keep_finite(values)]
-        )
+        metrics = [[name, value, now(), epoch] for name, value in keep_finite(values)]
+        self.record.write_metrics(metrics)
 
     def on_sigterm(self, number: int, frame: Any) -> None:
         raise SystemExit(128 + number)  # so that the run ends in order

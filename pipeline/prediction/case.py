@@ -57,7 +57,7 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
         read = images[::-1].pop
         del images
     else:
-        shape = [_read_shape(path) for path in case.files][0]
+        shape, *_ = [_read_shape(path) for path in case.files]
     paths = [str(each) for each in case.files or (series.folder for series in case.series)]
     mask = predictor(paths if len(paths) > 1 else paths[0], read)
     if mask.shape != shape:

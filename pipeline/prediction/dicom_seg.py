@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +15,17 @@ from ..errors import InputError
 from ..files import replacing
 
 if TYPE_CHECKING:
+    from highdicom.seg import SegmentDescription
     from pydicom import Dataset
 
 log = logging.getLogger(__name__)
 
 
 class Meaning(NamedTuple):
-    """What a segment is, by keywords of SNOMED CT in DICOM PS3.16, and its colour in viewers."""
+    """What a segment is, by keywords of SNOMED CT in DICOM PS3.16, and its colour in viewers.
+
+    What has no code of its own is tissue, as in 3D Slicer; its label says which.
+    """
 
     category: str  # CID 7150
     type: str  # CID 7154 (abdomen) or CID 7159 (lesions)
@@ -28,6 +33,7 @@ class Meaning(NamedTuple):
     region: str | None = None  # CID 4, if the type does not say it
 
 
+_GOLDEN = 0.618  # part of the circle of hues from one colour to the next, which stay apart
 #: Without one of these, viewers cannot lay the mask on its series.
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "FrameOfReferenceUID")
 _OF_ALL = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
@@ -50,12 +56,12 @@ def write_dicom_seg(
 ) -> Path:
     """Write an index mask as a binary DICOM segmentation with a segment per label.
 
-    Every label becomes a segment. One without a voxel says that the structure was looked for and
-    not found. All segments have a frame for each slice from the first to the last that holds
-    anything, since viewers misplace segments with gaps between their frames and hang on segments
-    without a frame. An empty mask has one empty frame per segment, in the middle slice. Frames lie
-    exactly on their slices of the series and refer to them. Two calls with the same arguments
-    differ only in UIDs and dates.
+    Every label becomes a segment, numbered from 1 in the order of the values. One without a voxel
+    says that the structure was looked for and not found. All segments have a frame for each slice
+    from the first to the last that holds anything, since viewers misplace segments with gaps
+    between their frames and hang on segments without a frame. An empty mask has one empty frame
+    per segment, in the middle slice. Frames lie exactly on their slices of the series and refer to
+    them. Two calls with the same arguments differ only in UIDs and dates.
 
     If anonymization emptied the UIDs of the study and the series, the segmentation gets new ones,
     with a warning: readers find its place by the frame of reference and the images.
@@ -64,9 +70,9 @@ def write_dicom_seg(
         path: file to write.
         mask: ``(X, Y, Z)``, unsigned integers, on the grid of
             :func:`pipeline.datasets.dicom.read_series`; 0 is background.
-        labels: names of the values 1 to n.
-        series: the CT series; its headers are read again.
-        meanings: what the segments are, by these names.
+        labels: names of the values.
+        series: the series; its headers are read again.
+        meanings: what the segments are, by these names; see `Meaning` for others.
         algorithm: name of what made the mask, as a viewer shows it.
         version: of the algorithm.
 
@@ -74,7 +80,7 @@ def write_dicom_seg(
         The path.
 
     Raises:
-        InputError: the mask, the labels or the headers of the series do not fit.
+        InputError: the mask or the headers of the series do not fit.
         OSError: the file cannot be written.
         ModuleNotFoundError: the optional dependency is not installed.
     """
@@ -86,8 +92,10 @@ def write_dicom_seg(
             name="highdicom",
         ) from error
     path = Path(path)
-    _check_labels(labels, meanings)
     _check_mask(mask, labels, series)
+    values = sorted(labels)
+    numbers = np.zeros(max(values) + 1, np.uint8)
+    numbers[values] = range(1, len(values) + 1)
     headers = _headers(series, mask.shape)
     marked = np.flatnonzero(mask.any(axis=(0, 1)))
     first, last = (marked[0], marked[-1]) if marked.size else (len(headers) // 2,) * 2
@@ -95,15 +103,15 @@ def write_dicom_seg(
         segmentation = highdicom.seg.Segmentation(
             source_images=headers,
             # (slices, rows, columns)
-            pixel_array=np.ascontiguousarray(mask[:, :, first : last + 1].T, dtype=np.uint8),
+            pixel_array=numbers[np.ascontiguousarray(mask[:, :, first : last + 1].T, np.uint8)],
             plane_positions=[
                 highdicom.PlanePositionSequence("PATIENT", header.ImagePositionPatient)
                 for header in headers[first : last + 1]
             ],
             segmentation_type="BINARY",
             segment_descriptions=[
-                _segment(number, name, meanings[name], algorithm, version)
-                for number, name in sorted(labels.items())
+                _segment(numbers[value], labels[value], meanings, algorithm, version)
+                for value in values
             ],
             omit_empty_frames=False,
             series_instance_uid=highdicom.UID(),
@@ -127,31 +135,18 @@ def write_dicom_seg(
     return path
 
 
-def _check_labels(labels: Mapping[int, str], meanings: Mapping[str, Meaning]) -> None:
-    """Refuse labels that cannot become the segments 1 to n."""
-    if not labels or sorted(labels) != list(range(1, len(labels) + 1)):
-        raise InputError(
-            f"labels has the values {sorted(labels)}, but DICOM needs 1, 2, ...: number them so"
-        )
-    if unknown := [name for name in labels.values() if name not in meanings]:
-        raise InputError(
-            f"the bundle has no DICOM codes of {', '.join(unknown)}: add them to dicom_segments in "
-            "its metadata.json"
-        )
-
-
 def _check_mask(mask: np.ndarray, labels: Mapping[int, str], series: Series) -> None:
     if series.problem is not None:
         raise InputError(f"{series}: {series.problem}")
     if mask.dtype.kind not in "bu":
-        raise InputError(f"the mask holds {mask.dtype}: give unsigned integers, 0 to {len(labels)}")
+        raise InputError(f"the mask holds {mask.dtype}: give unsigned integers")
     if mask.ndim != 3 or mask.shape[2] != len(series.files):
         raise InputError(
             f"the mask has the grid {mask.shape} but {series} has {len(series.files)} slices: "
             "give a mask on the grid of read_series"
         )
-    if (highest := int(mask.max(initial=0))) > len(labels):
-        raise InputError(f"the mask has the value {highest}, which labels {dict(labels)} lack")
+    if strange := sorted(set(np.unique(mask).tolist()) - {0, *labels}):
+        raise InputError(f"the mask has the value {strange[0]}, which labels {dict(labels)} lack")
 
 
 def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
@@ -211,15 +206,20 @@ def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
     return headers
 
 
-def _segment(number: int, name: str, meaning: Meaning, algorithm: str, version: str):
+def _segment(
+    number: int, name: str, meanings: Mapping[str, Meaning], algorithm: str, version: str
+) -> SegmentDescription:
     """Describe one segment."""
     import highdicom
     from pydicom.sr.codedict import codes
 
+    hue = colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.7, 1)
+    generic = Meaning("Tissue", "Tissue", tuple(round(255 * part) for part in hue))
+    meaning = meanings.get(name, generic)
     region = getattr(codes.SCT, meaning.region) if meaning.region else None
     return highdicom.seg.SegmentDescription(
-        segment_number=number,
-        segment_label=name.capitalize(),
+        segment_number=int(number),
+        segment_label=name.capitalize()[:64],
         segmented_property_category=getattr(codes.SCT, meaning.category),
         segmented_property_type=getattr(codes.SCT, meaning.type),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,

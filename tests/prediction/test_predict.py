@@ -9,28 +9,20 @@ import nibabel
 import numpy as np
 import pytest
 from ct_dicom import write_dicom_series
-from monai.bundle import ConfigWorkflow
 from PIL import Image
-from small_cases import EYE, PANCREAS, ct, ct_volume, photograph, predict, report, statuses
+from small_cases import (
+    EYE,
+    PANCREAS,
+    ct,
+    ct_volume,
+    masks_of_the_bundle,
+    photograph,
+    predict,
+    report,
+    statuses,
+)
 
 from pipeline.datasets.dicom.series import write_nifti
-
-
-def masks_of_the_bundle(bundle, training, images, output):
-    """What `monai.bundle run` of inference.json writes with the same weights."""
-    ids = json.loads((training / "config.json").read_text()) | {"device": "$torch.device('cpu')"}
-    workflow = ConfigWorkflow(
-        str(bundle / "configs" / "inference.json"),
-        workflow_type="infer",
-        logging_file=False,
-        dataset_dir=str(images),
-        ckpt_path=str(training / "model.pt"),
-        output_dir=str(output),
-        **ids,
-    )
-    workflow.initialize()
-    workflow.run()
-    return output
 
 
 def test_photographs_get_the_masks_of_the_bundle_and_their_ratio(eye, tmp_path):
@@ -57,6 +49,32 @@ def test_a_bundle_that_names_no_disc_and_cup_reports_no_ratio(eye, tmp_path):
     (case,) = report(tmp_path / "out")["cases"]
     assert "area_px" in case
     assert "vertical_cdr" not in case
+
+
+def test_the_training_says_its_bundle_and_an_evaluation_the_postprocessing(eye, tmp_path, capsys):
+    run, image = shutil.copytree(eye, tmp_path / "run"), photograph(tmp_path / "1.png")
+
+    def area(output, *options, bundle=EYE):
+        config = json.loads((eye / "config.json").read_text()) | {"bundle_folder": str(bundle)}
+        (run / "config.json").write_text(json.dumps(config))
+        predict(image, "--checkpoint", run, "--output", tmp_path / output, *options)
+        return report(tmp_path / output)["cases"][0]["area_px"]["optic_disc"]
+
+    usual = area("usual")
+    chosen = {"threshold": 0.55, "components": {}, "dice": 0.9}
+    (run / "postprocessing.json").write_text(json.dumps(chosen))
+    assert 0 < area("chosen") < usual
+    chosen.pop("dice")
+    assert report(tmp_path / "chosen")["settings"]["chosen"] == chosen
+    one = '{"optic_disc": 1, "optic_cup": 1}'
+    assert area("set", "--set", "threshold=0.5", "--set", f"components={one}") == usual
+    for bundle in ("", tmp_path / "gone"):
+        with pytest.raises(AssertionError):
+            area("none", bundle=bundle)
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: checkpoint {run / 'model.pt'}: ")
+        assert str(bundle) in error
+        assert "--bundle" in error
 
 
 @pytest.mark.parametrize("codes", [(1, 0), (0, 1), (2, 1)], ids=["sform", "qform", "both"])

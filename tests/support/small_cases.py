@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -37,6 +38,23 @@ def training(folder: Path, *, dimensions: int, channels: int = 0, **ids) -> Path
     torch.save(network.state_dict(), folder / "model.pt")
     (folder / "config.json").write_text(json.dumps({**SMALL, **ids}))
     return folder
+
+
+def masks_of_the_bundle(bundle, training, images, output):
+    """What `monai.bundle run` of inference.json writes with the same weights."""
+    ids = json.loads((training / "config.json").read_text()) | {"device": "$torch.device('cpu')"}
+    workflow = ConfigWorkflow(
+        str(bundle / "configs" / "inference.json"),
+        workflow_type="infer",
+        logging_file=False,
+        dataset_dir=str(images),
+        ckpt_path=str(training / "model.pt"),
+        output_dir=str(output),
+        **ids,
+    )
+    workflow.initialize()
+    workflow.run()
+    return output
 
 
 def photograph(path: Path, *, size=(50, 40), seed: int = 0) -> Path:

@@ -52,10 +52,25 @@ def check_comparable(
         require_same(evaluations, "datalist", lambda each: each.tag("datalist_sha256"), "--common")
     elif (count := len({each.tag("datalist_sha256") for each in evaluations})) > 1:
         notes.append(f"The evaluations have {count} different datalists.")
+    notes += note_settings(evaluations)
     evaluations = keep_shared_cells(evaluations, common, notes)
     keep_shared_cases(evaluations, common, notes)
     require_same_truth(evaluations)
     return evaluations, notes
+
+
+def note_settings(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Say where evaluations differ in how masks were made from probabilities."""
+    lines = []
+    for name in ("threshold", "components"):
+        found: dict[str, list[str]] = defaultdict(list)
+        for each in evaluations:
+            if name in each.summary:
+                found[str(each.summary[name])].append(each.network)
+        if len(found) > 1:
+            by = "; ".join(f"{value} in {some(sorted(set(own)))}" for value, own in found.items())
+            lines.append(f"The evaluations differ in {name}: {by}.")
+    return lines
 
 
 def drop_repeats(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

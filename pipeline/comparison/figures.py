@@ -49,7 +49,7 @@ def plot_learning_curves(curves: Mapping[str, Sequence[Curve]]) -> Figure:
 def draw_box_plots(found: CaseTables, *, units: Mapping[str, str]) -> Figure:
     """Draw every case of every network, a panel per plotted metric."""
     metrics = [name for name in found.metrics if find_metric(name).plotted]
-    columns = min(len(metrics), max(2, len(found.regions)))
+    columns = min(len(metrics), max(2, len(found.regions)), 5)  # a page wide
     rows = -(-len(metrics) // columns)
     width = max(3.2, 1.0 * len(found.tables))
     size = (columns * width, rows * 2.5)

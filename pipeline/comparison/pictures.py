@@ -91,7 +91,9 @@ def view_example(
     try:
         if not Path(image).is_file():
             raise FileNotFoundError
-        picture, predicted, true = view_case(image, every, truth, affine=affine)
+        picture, predicted, true = view_case(
+            image, every, truth, affine=affine, window=evaluation.summary.get("window")
+        )
     except (OSError, RuntimeError, ValueError):
         notes.append(
             f"The image of {case} is not available at {image or 'any path'}: outlines on black."

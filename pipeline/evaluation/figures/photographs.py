@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -77,7 +78,11 @@ def draw_comparison(examples: Sequence[Example], *, regions: Sequence[str]) -> F
     names = list(examples[0].predictions)
     height, width = examples[0].photograph.shape[:2]
     figure, axes = make_panels(
-        [height / width] * len(examples), 2 + len(names), width=2.5, regions=regions, lines=1
+        [height / width] * len(examples),
+        2 + len(names),
+        width=2.5,
+        regions=regions,
+        lines=1 + (len(regions) > 2),
     )
     for panel, head in zip(axes[0], ["Image", "Expert", *names], strict=True):
         panel.set_title(head, fontsize=12, fontweight="bold", color=INK)
@@ -97,7 +102,8 @@ def draw_comparison(examples: Sequence[Example], *, regions: Sequence[str]) -> F
             zoom(panel, window)
             draw_masks(panel, mask, SOLID, width=1.8, fill=True)
             draw_masks(panel, truth, DASHED, width=1.3)
-            panel.set_xlabel(_format_dice(example.dice[name], regions), fontsize=9, color=INK)
+            text = fill(_format_dice(example.dice[name], regions), 38)  # of a panel's width
+            panel.set_xlabel(text, fontsize=9, color=INK)
     add_legend(figure, regions)
     return figure
 

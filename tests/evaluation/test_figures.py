@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
 from PIL import Image
@@ -87,6 +89,53 @@ def test_colours_follow_the_order_of_the_regions():
     lines = figure.legends[0].get_lines()
     assert [line.get_color() for line in lines] == [RED, RED, YELLOW, YELLOW]
     assert figure.axes[1].get_title(loc="left") == "Dice: left vein 1.000, tumour 1.000"
+
+
+def test_twelve_regions_are_told_apart():
+    names = [f"organ_{number}" for number in range(12)]
+    found = np.zeros((12, HEIGHT, WIDTH), dtype=bool)
+    photograph = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
+    figure = draw_overlays([("case", photograph, found, found)], regions=names)
+    legend = figure.legends[0]
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == [*(name.replace("_", " ") for name in names), "predicted", "expert"]
+    colours = np.array([to_rgb(line.get_color()) for line in legend.get_lines()[:12]])
+    apart = np.linalg.norm(colours[:, None] - colours, axis=-1) + 9 * np.eye(12)
+    assert apart.min() > 0.3
+    figure.draw_without_rendering()
+    edges = legend.get_window_extent()
+    assert edges.x0 >= 0
+    assert edges.x1 <= figure.bbox.x1
+    panel = figure.axes[1]
+    assert edges.y1 <= panel.get_window_extent().y0
+    assert panel.get_title(loc="left") == "Dice: mean 1.000, lowest 0 1.000"
+
+
+def test_the_first_channel_is_shown_in_its_window_or_by_its_percentiles(tmp_path):
+    grid, affine = np.indices((10, 8, 6)), np.diag([-1.0, -1.0, 1.0, 1.0])  # LPS
+    volume = np.stack([100 * grid[0] - 400, 7 * grid[1]], axis=-1).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(volume, affine), tmp_path / "mr.nii.gz")
+    none = np.zeros((1, 10, 8, 6), dtype=bool)
+    shown, *_ = view_case(tmp_path / "mr.nii.gz", none, none, affine=affine)
+    assert shown[3, :, 0] == pytest.approx(np.linspace(0, 1, 10))
+    assert np.ptp(shown, axis=(0, 2)).max() == 0
+    shown, *_ = view_case(tmp_path / "mr.nii.gz", none, none, affine=affine, window=(-100, 200))
+    assert shown[3, :, 0] == pytest.approx(np.clip((np.arange(10) - 3) / 3, 0, 1))
+
+
+@pytest.mark.parametrize("kind", ["grey", "grey16", "palette"])
+def test_any_picture_is_shown_as_it_is_seen(kind, tmp_path):
+    index = np.tile(np.arange(WIDTH) // 80, (HEIGHT, 1)).astype(np.uint8)  # left 0, right 1
+    picture = Image.fromarray(index * 200 if kind == "grey" else index)
+    if kind == "grey16":
+        picture = Image.fromarray(index.astype(np.uint16) * 60_000)
+    if kind == "palette":
+        picture.putpalette([0, 0, 255, 255, 0, 0])
+    picture.save(tmp_path / "picture.png")
+    none = np.zeros((1, WIDTH, HEIGHT), dtype=bool)
+    shown, *_ = view_case(tmp_path / "picture.png", none, none, affine=np.eye(4))
+    sides = [shown[5, 5].tolist(), shown[5, -5].tolist()]
+    assert sides == ([[0, 0, 1], [1, 0, 0]] if kind == "palette" else [[0, 0, 0], [1, 1, 1]])
 
 
 def test_a_volume_is_shown_as_radiologists_see_it(tmp_path):

@@ -23,8 +23,11 @@ from monai.transforms import (
 from PIL import Image
 
 from pipeline.errors import InputError
+from pipeline.evaluation.cases import name_case
 from pipeline.evaluation.metrics import case_metrics, find_units, vertical_cdr
 from pipeline.evaluation.report import CaseReport
+from pipeline.transforms.read import ReadImaged
+from pipeline.transforms.regions import LabelToRegionsd, MarkRegionsd
 
 REGIONS = ["optic_disc", "optic_cup"]
 NESTED = {"optic_disc": [1, 2], "optic_cup": [2]}
@@ -250,6 +253,78 @@ def test_the_report_of_volumes(tmp_path, caplog):
     assert names == {"worst_median_best.png", "attention.png"}
     wide, high = Image.open(tmp_path / "out" / "figures" / "worst_median_best.png").size
     assert wide > 2 * high  # a row of six panels per case
+
+
+class Reads(torch.nn.Module):
+    """Knows the answer: the first channel holds label values, and the second is not looked at."""
+
+    def __init__(self, regions):
+        super().__init__()
+        self.values, self.unused = regions.values(), torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        index = x[:, :1].round().int()
+        return torch.cat([torch.isin(index, torch.tensor(each)) for each in self.values], 1).float()
+
+
+def test_any_tree_and_values_with_two_channels_and_ignored_voxels(tmp_path):
+    """Exclusive organs, a tumour in one of them; a mask keeps their values, numbers are exact."""
+    regions = {"kidney": [7], "liver": [3, 4], "tumour": [4]}
+    truth, predicted = np.zeros((2, 16, 14, 8), dtype=np.uint8)
+    truth[2:6, 2:6, 2:6], truth[4:6, 2:6, 2:6], truth[10:14, 4:8, 2:6] = 3, 4, 7
+    predicted[2:6, 2:6, 2:6], predicted[5:6, 2:6, 2:6], predicted[10:14, 4:8, 4:8] = 3, 4, 7
+    truth[10:14, 4:8, 6:8] = 255  # where the kidney is found too low
+    affine = np.diag([-1.5, 1.5, 2.0, 1.0])
+    paths = [tmp_path / name for name in ("p1_0000.nii.gz", "p1_0001.nii.gz", "mask.nii.gz")]
+    for path, array in zip(paths, (predicted, 100 - predicted, truth), strict=True):
+        nibabel.save(nibabel.Nifti1Image(array, affine), path)
+    *images, label = map(str, paths)
+    read = {"ensure_channel_first": True, "spatial_dims": 3}
+    load = Compose(
+        [
+            ReadImaged("image", channels=2, **read),
+            ReadImaged("label", **read),
+            LabelToRegionsd("label", regions, ignore_label=255),
+        ]
+    )
+    settings = {"threshold": 0.5, "components": {}}
+    report = CaseReport(tmp_path / "out", regions, predictions=True, settings=settings)
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset([{"image": images, "label": label}], load)),
+        network=Reads(regions),
+        postprocessing=Compose([MarkRegionsd("pred", regions)]),
+        val_handlers=[report],
+    )
+    evaluator.run()
+    with (tmp_path / "out" / "cases.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["case"], row["image"], row["label"]) == ("p1", images[0], label)
+    dice = {name: float(row[f"dice/{name}"]) for name in regions}
+    assert dice == pytest.approx({"kidney": 2 * 32 / (64 + 32), "liver": 1, "tumour": 2 / 3})
+    assert float(row["volume/kidney"]) == pytest.approx(64 * 4.5 / 1000)
+    assert float(row["precision/kidney"]) == 1  # nothing was found where it counts and is not
+    written = nibabel.load(tmp_path / "out" / "predictions" / "p1.nii.gz")
+    assert np.array_equal(written.dataobj, np.where(truth == 255, 0, predicted))
+    assert np.allclose(written.affine, affine)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert {**settings, "label_values": regions, "window": None}.items() <= summary.items()
+    assert (tmp_path / "out" / "figures" / "worst_median_best.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        (["scans/eye.png"], "eye"),
+        (["scans/p.1_0000.nii.gz"], "p.1_0000"),
+        (["a_0000.nii.gz", "a_0001.nii.gz"], "a"),
+        (["p_1-T1.nii", "p_1-T2.nii"], "p_1"),
+        (["p1/t1.nii", "p1/t2.nii"], "t1"),
+        (["_T1.nii", "_T2.nii"], "_T1"),
+    ],
+)
+def test_a_case_is_named_by_what_its_files_share(files, name):
+    assert name_case(files) == name
 
 
 def test_volumes_take_their_spacing_from_the_label(tmp_path):

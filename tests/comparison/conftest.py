@@ -94,7 +94,7 @@ class Store:
     def evaluation(
         self, network, *, shift, fold=0, seed=0, cases=None, training=None, parent=None,
         section="testing", digest="d1", status="FINISHED", predictions=True, checkpoint=None,
-        grown=0, unit="px",
+        grown=0, unit="px", threshold=0.5,
     ):  # fmt: skip
         """An evaluation whose masks lie ``shift(shape)`` px beside the truth."""
         folder = self.folder / f"evaluation_{next(self.count)}"
@@ -118,7 +118,7 @@ class Store:
             path.parent.mkdir(parents=True)
             Image.fromarray(np.tile(np.arange(WIDTH, dtype=np.uint8), (HEIGHT, 1))).save(path)
         write_rows(folder / "cases.csv", rows)
-        summary = {"units": {"hd95": unit}, **summarise(rows, resamples=50)}
+        summary = {"units": {"hd95": unit}, "threshold": threshold, **summarise(rows, resamples=50)}
         if predictions:
             summary["label_values"] = dict(zip(REGIONS, VALUES, strict=True))
         write_summary(folder / "summary.json", summary)

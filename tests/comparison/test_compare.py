@@ -303,7 +303,9 @@ def test_two_evaluations_of_one_cell(new_store, tmp_path, capsys):
 
 
 def test_over_what_all_share(new_store, tmp_path):
-    store = pair(new_store, count=6, cases=["eye_01", "eye_02", "eye_04"], digest="d2")
+    store = pair(
+        new_store, count=6, cases=["eye_01", "eye_02", "eye_04"], digest="d2", threshold=0.4
+    )
     store.evaluation("b", shift=lambda _: 1, seed=1, predictions=False)
     query = ["--experiment", store.experiment, "--output", tmp_path, "--common"]
     assert run(store, *query) == 0
@@ -312,6 +314,7 @@ def test_over_what_all_share(new_store, tmp_path):
     text = (tmp_path / "report.md").read_text()
     for said in (
         "2 different datalists",
+        "differ in threshold: 0.5 in a, b; 0.4 in b",
         "fold 0 seed 0 (a lacks fold 0 seed 1)",
         "eye_00, eye_03, eye_05",
     ):

@@ -50,6 +50,29 @@ def test_it_is_monais_dice_however_the_cases_are_batched(sizes, seed, density):
     assert got["pooled_iou"] == pytest.approx((both / max(either, 1)).item(), abs=1e-6)
 
 
+def test_ignored_voxels_do_not_count_and_exclusive_classes_never_overlap():
+    """Whatever stands in an ignored voxel; of two classes that are marked the likelier counts."""
+    regions = {"liver": [3], "kidney": [7]}
+    logits, truth = cases(3, seed=3)
+    truth[:, 1] *= 1 - truth[:, 0]
+    ignored = (torch.rand(3, 1, 5, 6, 7, generator=torch.Generator().manual_seed(4)) < 0.3).float()
+    logits[:, 1] += 0.5  # where both are marked
+    metric, other = RegionDice(regions), RegionDice(regions)
+    metric.update((logits, torch.cat([truth, ignored], dim=1)))
+    noise = torch.randn_like(logits) * 9
+    changed = torch.where(ignored > 0, noise, logits), torch.where(ignored > 0, 1 - truth, truth)
+    other.update((changed[0], torch.cat([changed[1], ignored], dim=1)))
+    assert metric.compute() == other.compute()
+    counts = ignored[:, 0] == 0
+    kidney = (logits[:, 1] > 0) & counts
+    liver = (logits[:, 0] > 0) & ~(logits[:, 1] > 0) & counts
+    for name, found, true in zip(regions, (liver, kidney), truth.unbind(1), strict=True):
+        true = (true > 0) & counts
+        both, total = ((found & true), (found.int() + true.int()))
+        dice = 2 * both.flatten(1).sum(1) / total.flatten(1).sum(1)
+        assert metric.compute()[f"dice/{name}"] == pytest.approx(dice.mean().item())
+
+
 def test_it_is_a_validators_key_metric_and_forgets_the_epoch_before():
     logits, truth = cases(4, seed=1)
     epochs = iter([truth * 2 - 1, logits])

@@ -10,97 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import read_json
-from ..transforms.modality import read_modality
+from .case_files import find_faults
 from .channels import ChannelFiles, group_channels
+from .listing import DRAW, FILES, entry_faults, files_of, find_leaks, read_datalist
 
-FILES = ("image", "label")  # of a case
 ALL = "all"  # the fold of a training on every case
+ADVICE = "`python -m pipeline data check` lists every such file."
 PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_DRAW = "draw phantoms with `python -m pipeline data phantom`"
-
-
-def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, Any]:
-    """Read a datalist: an object with the lists ``training`` and ``testing``, not both empty.
-
-    What it says of the dataset is checked where it is there: ``modality``, whose spelling becomes
-    that of ``MODALITIES``, ``channel_names``, ``labels``, ``regions`` and ``ignore_label``. The
-    cases in the lists are not checked.
-
-    Args:
-        path: JSON file; a list that it lacks is empty in the result.
-        needs_labels: whether it must name the values of its masks under ``labels``.
-
-    Raises:
-        InputError: there is no such file, it is not JSON, or one of these parts is wrong.
-    """
-    if not Path(path).is_file():
-        raise InputError(
-            f"datalist {path}: there is no such file; give the path of one, in training by "
-            f"--dataset_dir or --datalist, or {_DRAW}."
-        )
-    content = read_json(Path(path), "correct it, or write it anew.")
-    for section in ("training", "testing"):
-        if content.get(section) is None:
-            content[section] = []
-        if not isinstance(content[section], list):
-            raise InputError(f'datalist {path}: "{section}" is not a list; list the cases there.')
-    if not content["training"] and not content["testing"]:
-        raise InputError(f'datalist {path}: it has no cases; fill "training" or "testing".')
-    try:
-        check_description(content, needs_labels=needs_labels)
-    except InputError as error:
-        raise InputError(f"datalist {path}: {error}") from None
-    return content
-
-
-def check_description(content: dict[str, Any], *, needs_labels: bool) -> None:
-    """Check what a datalist says of its dataset, and spell its modality as the table does."""
-    labels = content.get("labels")
-    named = isinstance(labels, dict) and all(
-        value.isdecimal() and _is_text(name) for value, name in labels.items()
-    )
-    needs_labels = needs_labels or content.get("regions") is not None
-    if needs_labels and (not named or "0" not in labels):
-        raise InputError(
-            f'"labels" is {labels!r}; give each value of a mask a name, '
-            'such as {"0": "background", "1": "lesion"}.'
-        )
-    if (modality := content.get("modality")) is not None:
-        content["modality"] = read_modality(modality)
-    if (names := content.get("channel_names")) is not None and not (
-        isinstance(names, list) and names and all(map(_is_text, names))
-    ):
-        raise InputError(
-            f'"channel_names" is {names!r}; name each input channel, such as ["T1", "T2"].'
-        )
-    if (ignored := content.get("ignore_label")) is not None and not _is_value(ignored):
-        raise InputError(
-            f'"ignore_label" is {ignored!r}; give the value that is not counted, such as 255.'
-        )
-    if (regions := content.get("regions")) is None:
-        return
-    from ..transforms.regions import Regions  # loads MONAI
-
-    known = {int(value) for value in labels} - {0, ignored}
-    if strange := sorted(set(Regions(regions).known) - known):
-        raise InputError(
-            f'"regions" has the value {strange[0]}; use values that "labels" names, except for 0 '
-            "and the ignore_label."
-        )
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _is_value(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def files_of(value: str | Sequence[str]) -> list[str]:
-    """The files of an image or a label, which may be one, or one for each channel."""
-    return [value] if isinstance(value, str) else list(value)
 
 
 def select_cases(
@@ -120,34 +36,30 @@ def select_cases(
             is for training, and ``"validation"`` is an empty list.
 
     Raises:
-        InputError: a folder or file is missing, the list is malformed or empty, the section is
-            unknown, the fold has no cases, or a process of ``torchrun`` would validate none.
+        InputError: a folder or file is missing, the list is malformed or empty, a patient is in two
+            parts, the header of a file does not fit, the section is unknown, the fold has no cases,
+            or a process of ``torchrun`` would validate none.
     """
     if section not in ("training", "validation", "testing"):
         raise InputError(f"section {section}: give training, validation or testing.")
     root = Path(dataset_dir)
     if not root.is_dir():
         raise InputError(
-            f"dataset_dir {root}: there is no such folder; give --dataset_dir, or {_DRAW}."
+            f"dataset_dir {root}: there is no such folder; give --dataset_dir, or {DRAW}."
         )
     name = "testing" if section == "testing" else "training"
     read = read_datalist(datalist)
     cases = read[name]
     if not cases:
         raise InputError(f"datalist {datalist}: the list {name!r} is missing or empty.")
-    channels = read.get("channel_names")
+    channels = read.get("channel_names") or ()
     for case in cases:
-        if not isinstance(case, dict) or not case.keys() >= set(FILES):
-            raise InputError(f"datalist {datalist}: the case {case} lacks an image or a label.")
-        image, label = (case[key] for key in FILES)
-        listed = isinstance(image, list) and image and all(map(_is_text, image))
-        if not (_is_text(image) or listed) or not _is_text(label):
-            raise InputError(f"datalist {datalist}: a path in the case {case} is not a string.")
-        if listed and channels and len(image) != len(channels):
-            raise InputError(
-                f"datalist {datalist}: the case {case} has {len(image)} images; give one for each "
-                f"of channel_names, {', '.join(channels)}."
-            )
+        for problem, fix in entry_faults(case, channels=channels):
+            raise InputError(f"datalist {datalist}: the case {case}: {problem}; {fix}.")
+    for patient, where in find_leaks(read).items():
+        raise InputError(
+            f"datalist {datalist}: patient {patient} is in {' and '.join(where)}; keep each in one."
+        )
     if fold == ALL and section == "validation":
         return []
     if fold != ALL and section != "testing":
@@ -172,6 +84,10 @@ def select_cases(
         for key in FILES:
             if gone := next((path for path in paths[key] if not Path(path).is_file()), ""):
                 raise InputError(f"{key} {gone} of datalist {datalist}: there is no such file.")
+        images, (label,) = (list(map(Path, paths[key])) for key in FILES)
+        modality = read.get("modality", "CT")
+        for path, problem, fix in find_faults(images, label, modality=modality, channels=channels):
+            raise InputError(f"{path}: it {problem}; {fix}. {ADVICE}")
         located.append(
             {key: paths[key] if isinstance(case[key], list) else paths[key][0] for key in FILES}
         )

@@ -23,18 +23,23 @@ def check(
     dataset_dir: Annotated[
         Path | None, typer.Option(help="Folder its paths start from (default: the datalist's).")
     ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder of the bundle that you want to train on it.")
+    ] = None,
 ) -> None:
     """Read every file of a DATALIST and list all problems."""
-    from ..bundle.cases import read_datalist
+    from ..bundle.listing import read_datalist
     from .checks import check_datalist
 
-    problems = check_datalist(datalist, dataset_dir)
-    if problems:
-        title = Text(f"{datalist}: {len(problems)} problems")
-        table = Table("item", "problem", "fix", title=title)
-        for problem in problems:  # as plain text: a name may hold [brackets]
-            table.add_row(*map(Text, (problem.item, problem.problem, problem.fix)))
-        Console().print(table)
+    found = check_datalist(datalist, dataset_dir, bundle=bundle)
+    for blocks, title in ((False, "to look at"), (True, "problems")):
+        part = [each for each in found if each.blocks == blocks]
+        table = Table("item", "problem", "fix", title=Text(f"{datalist}: {len(part)} {title}"))
+        for each in part:  # as plain text: a name may hold [brackets]
+            table.add_row(*map(Text, (each.item, each.problem, each.fix)))
+        if part:
+            Console().print(table)
+    if any(each.blocks for each in found):
         raise typer.Exit(1)
     content = read_datalist(datalist)
     typer.echo(f"{len(content['training']) + len(content['testing'])} cases, no problem")

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..bundle.cases import read_datalist
+from ..bundle.listing import read_datalist
 from .datalist import pair_files, select_part, write_dataset
 
 if TYPE_CHECKING:

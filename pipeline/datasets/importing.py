@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..bundle.cases import check_description
+from ..bundle.listing import check_description
 from ..errors import InputError
 from ..folders import new_folder
 from .datalist import write_datalist

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _TOLERANCE = 0.1  # mm at a corner of the volume; tools round affines differently
-_THIN, _THICK = 0.1, 20.0  # mm; no CT of a body has smaller or larger voxels
+_OF_BODIES = ("CT", "MR", "PET")
+_THIN, _THICK = 0.1, 20.0  # mm; no scan of a body has smaller or larger voxels
 _SKEW = 1e-3  # cosine of the angle between two axes
 # HU. The darkest voxel of a body is fat or air; soft tissue is a large part of every scan.
 _DARK = -90
@@ -29,7 +30,13 @@ class UnfitVolume(ValueError):
 
 
 def read_volume(path: Path, *, channels: int = 1) -> Volume:
-    """Read a NIfTI with three dimensions and one number per voxel.
+    """Read a NIfTI with three dimensions and one number per voxel; see `read_header`."""
+    header = read_header(path, channels=channels)
+    return Volume(np.asanyarray(header.voxels), header.affine)
+
+
+def read_header(path: Path, *, channels: int = 1) -> Volume:
+    """Read the same without its voxels, of which there is only the shape.
 
     Args:
         path: of the file.
@@ -46,16 +53,24 @@ def read_volume(path: Path, *, channels: int = 1) -> Volume:
         raise UnfitVolume("holds colours (RGB), not numbers", "save it in grey")
     shape = file.shape
     if len(shape) == 4 and shape[3] == channels > 1:
-        return Volume(np.asanyarray(file.dataobj), file.affine)
+        return Volume(file.dataobj, file.affine)
     if len(shape) == 4 and shape[3] == 1:
         raise UnfitVolume(f"is 4D: {_times(shape)}", "remove the last axis, which has one entry")
     if len(shape) != 3:
         raise UnfitVolume(f"is {len(shape)}D: {_times(shape)}", "save one volume per file")
-    return Volume(np.asanyarray(file.dataobj), file.affine)
+    return Volume(file.dataobj, file.affine)
 
 
-def grid_problems(path: Path, volume: Volume) -> Iterator[tuple[str, str]]:
-    """Yield the problems of the grid, each with a fix."""
+def grid_problems(
+    path: Path, volume: Volume, *, modality: str = "CT"
+) -> Iterator[tuple[str, str]]:
+    """Yield the problems of the grid, each with a fix.
+
+    Args:
+        path: of the file.
+        volume: its voxels, of which only the shape counts, and its affine.
+        modality: of a scan of a body, which has no voxels as small as a microscope's.
+    """
     import nibabel
 
     shape, affine = volume.voxels.shape[:3], volume.affine
@@ -65,7 +80,8 @@ def grid_problems(path: Path, volume: Volume) -> Iterator[tuple[str, str]]:
     if not np.isfinite(affine).all() or not (spacing > 0).all():
         yield f"has a spacing of {_times(spacing)} mm", "convert it again from its source"
         return
-    if spacing.min() < _THIN or spacing.max() > _THICK:
+    scan = modality in _OF_BODIES
+    if scan and (spacing.min() < _THIN or spacing.max() > _THICK):
         yield f"has a spacing of {_times(spacing)} mm", "give the spacing in mm, not in cm or m"
     directions = affine[:3, :3] / spacing
     cosines = np.abs(directions.T @ directions - np.eye(3))

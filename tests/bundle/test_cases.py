@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.bundle.cases import cases_digest, find_images, select_cases
 from pipeline.errors import InputError
@@ -26,7 +27,7 @@ def dataset(tmp_path) -> Path:
     for number in range(9):
         case = {"image": f"{number}.png", "label": f"{number}_mask.png", "patient": number}
         for key in ("image", "label"):
-            (root / case[key]).touch()
+            Image.new("L", (4, 3)).save(root / case[key])
         if number < 7:
             lists["training"].append({**case, "fold": number % 3})
         else:
@@ -67,11 +68,24 @@ def test_an_image_of_several_files_is_a_list_of_paths(dataset):
     assert [case["image"] for case in cases] == [["data/7.png", "data/7_mask.png"], "data/8.png"]
     assert cases[0]["label"] == "data/7_mask.png"
     path.write_text(json.dumps(lists | {"channel_names": ["T1"]}))
-    with pytest.raises(InputError, match=r"2 images.*T1"):
+    with pytest.raises(InputError, match=r"2 files.*T1"):
         select_cases(str(path), "data", "testing")
     first["image"][1] = "gone.png"
     path.write_text(json.dumps(lists))
     with pytest.raises(InputError, match="image data/gone"):
+        select_cases(str(path), "data", "testing")
+
+
+def test_headers_and_patients_are_checked_before_a_training(dataset):
+    path = dataset / "datalist.json"
+    Image.new("L", (5, 3)).save(dataset / "4_mask.png")
+    with pytest.raises(InputError, match=r"4_mask\.png: it is not on the grid of 4\.png: 5 x 3"):
+        select_cases(str(path), "data", "training")
+    assert len(select_cases(str(path), "data", "validation")) == 3
+    lists = json.loads(path.read_text())
+    lists["testing"][0]["patient"] = 0
+    path.write_text(json.dumps(lists))
+    with pytest.raises(InputError, match="patient 0 is in fold 0 and testing"):
         select_cases(str(path), "data", "testing")
 
 
@@ -91,7 +105,7 @@ def test_an_image_of_several_files_is_a_list_of_paths(dataset):
         ('{"training": ["0.png"]}', {}, ["datalist.json", "0.png"]),
         ('{"training": [{"image": "0.png", "fold": 0}]}', {}, ["datalist.json", "0.png", "label"]),
         (
-            '{"training": [{"image": "gone.png", "label": "1.png"}, '
+            '{"training": [{"image": "gone.png", "label": "1.png", "fold": 1}, '
             '{"image": "0.png", "label": "0.png", "fold": 0}]}',
             {},
             ["image data/gone.png", "datalist.json"],

@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.datasets.checks import check_datalist
+from pipeline.errors import InputError
 
 LABELS = {"0": "background", "1": "disc rim", "2": "cup"}
 
@@ -17,7 +19,7 @@ def dataset(tmp_path):
     rng = np.random.default_rng(0)
     label = np.zeros((20, 30), np.uint8)
     label[4:16, 5:20], label[7:12, 8:15] = 1, 2
-    content = {"name": "test", "labels": LABELS, "training": [], "testing": []}
+    content = {"name": "test", "labels": dict(LABELS), "training": [], "testing": []}
     for number in range(6):
         pixels = rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"images/{number}.png")
@@ -84,10 +86,9 @@ FILES = {
 }
 LABEL_1 = {
     "size": (lambda label: label[:-2], "labels/1.png", "30 x 18 instead of 30 x 20"),
-    "three channels": (lambda label: np.stack([label] * 3, -1), "labels/1.png", "30 x 20 x 3"),
+    "three channels": (lambda label: np.stack([label] * 3, -1), "labels/1.png", "3 channels"),
     "values": (lambda label: np.uint8(127) * label, "labels/1.png", "127, 254"),
     "empty": (lambda label: label * 0, "labels/1.png", "is empty"),
-    "no cup": (lambda label: label // 2, "labels/1.png", "cup"),
 }
 ENTRIES = {
     "two folds": ("training", 1, {"patient": "p0"}, "p0", "fold 0 and fold 1"),
@@ -144,3 +145,43 @@ def test_no_json_and_no_file(tmp_path):
     for text in ("{", "[]", "\xff"):
         path.write_text(text, encoding="latin-1")
         assert len(check_datalist(path)) == 1
+
+
+BUNDLE = Path(__file__).parents[2] / "bundles/fundus_disc_cup_segmentation"
+
+
+def test_a_bundle_reads_the_cases_as_its_training_does(dataset):
+    content, folder, check = dataset
+    assert check(bundle=BUNDLE) == []
+    content["labels"]["3"] = "vessel"
+    _paint(folder, lambda label: np.where(label == 0, 3, label).astype(np.uint8))
+    assert check() == []
+    (problem,) = check(bundle=BUNDLE)
+    assert (problem.item, problem.blocks) == ("labels/1.png", True)
+    assert "labels/1.png holds the values [3" in problem.problem
+    content |= {"modality": "CT", "channel_names": ["CT"]}
+    assert {each.problem.split()[0] for each in check(bundle=BUNDLE)} == {
+        '"modality"',
+        '"channel_names"',
+    }
+
+
+def test_what_a_bundle_segments_is_somewhere_in_the_data(dataset):
+    content, folder, check = dataset
+    for path in (folder / "labels").iterdir():
+        Image.fromarray(np.array(Image.open(path)) // 2).save(path)
+    del content["labels"]["2"]
+    content["regions"] = {"disc": [1]}
+    assert check() == []
+    remark, problem = sorted(check(bundle=BUNDLE), key=lambda each: each.blocks)
+    assert "optic_cup" in problem.problem
+    assert (remark.blocks, remark.problem[:9]) == (False, '"regions"')
+
+
+def test_an_empty_label_may_be_meant_so(dataset):
+    _, folder, check = dataset
+    _paint(folder, lambda label: label * 0)
+    (problem,) = check()
+    assert (problem.item, problem.blocks) == ("labels/1.png", False)
+    with pytest.raises(InputError, match=r"train\.json"):
+        check(bundle=folder)

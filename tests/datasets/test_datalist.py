@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pipeline.bundle.cases import read_datalist
+from pipeline.bundle.listing import read_datalist
 from pipeline.datasets.datalist import write_datalist
 from pipeline.errors import InputError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ct_dicom import write_dicom_series
 
-from pipeline.bundle.cases import read_datalist
+from pipeline.bundle.listing import read_datalist
 from pipeline.cli import main
 from pipeline.datasets.checks import check_datalist
 from pipeline.datasets.describing import Options

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.bundle.cases import read_datalist
+from pipeline.bundle.listing import read_datalist
 from pipeline.cli import main
 from pipeline.datasets.checks import check_datalist
 from pipeline.datasets.describing import Options
@@ -96,7 +96,7 @@ def _write(folder, *values, **options):
     places = [str(folder / "images")], str(folder / "labels")
     _, dataset = plan_folder(*places, Options(**options), name="test", values=values)
     datalist = write_sources(dataset, folder / "out")
-    assert check_datalist(datalist) == []
+    assert [each for each in check_datalist(datalist) if each.blocks] == []
     mask = Image.open(folder / "out/labels/a.png")
     return read_datalist(datalist), mask
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.bundle.cases import read_datalist
+from pipeline.bundle.listing import read_datalist
 from pipeline.datasets.checks import check_datalist
 from pipeline.datasets.describing import Options
 from pipeline.datasets.importing import write_sources

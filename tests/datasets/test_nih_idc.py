@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pytest
 
-from pipeline.bundle.cases import read_datalist
+from pipeline.bundle.listing import read_datalist
 from pipeline.datasets.nih_pancreas import idc as idc
 from pipeline.datasets.nih_pancreas import prepare as nih_pancreas
 

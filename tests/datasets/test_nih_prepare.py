@@ -7,7 +7,7 @@ import pytest
 from ct_dicom import write_dicom_series
 from nibabel import orientations
 
-from pipeline.bundle.cases import read_datalist
+from pipeline.bundle.listing import read_datalist
 from pipeline.datasets.checks import check_datalist
 from pipeline.datasets.dicom.series import read_series, select_series
 from pipeline.datasets.nih_pancreas import prepare as nih_pancreas

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.bundle.cases import read_datalist
+from pipeline.bundle.listing import read_datalist
 from pipeline.datasets.describing import Options
 from pipeline.datasets.importing import write_sources
 from pipeline.datasets.nnunet import plan_nnunet

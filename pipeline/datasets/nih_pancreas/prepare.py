@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...bundle.cases import read_datalist
+from ...bundle.listing import read_datalist
 from ...files import some
 from ..datalist import pair_files, select_part, write_dataset
 from ..dicom import series as dicom

@@ -1,0 +1,70 @@
+"""What the headers of a case's files say against a training, which a check reports too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import one_line
+from ..transforms.volume_checks import UnfitVolume, grid_difference, grid_problems, read_header
+from .listing import Fault
+
+READ_AGAIN = "copy or extract the file again"
+VOLUMES = (".nii", ".nii.gz")
+
+
+def find_faults(
+    images: Sequence[Path], label: Path, *, modality: str, channels: Sequence[str] = ()
+) -> Iterator[tuple[Path, str, str]]:
+    """Yield what is wrong with the files of a case, as far as their headers show.
+
+    Args:
+        images: one file, or one for each channel.
+        label: the file of the label.
+        modality: of the images.
+        channels: their names; one volume may hold all of several in its fourth axis.
+
+    Yields:
+        A file, its problem and the fix.
+    """
+    inside = len(channels) if len(images) == 1 else 1
+    grids: dict[Path, tuple[Sequence[int], Any]] = {}
+    for path in (*images, label):
+        try:
+            if path.name.lower().endswith(VOLUMES):
+                volume = read_header(path, channels=1 if path == label else inside)
+                faults = list(grid_problems(path, volume, modality=modality))
+                grids[path] = volume.voxels.shape[:3], volume.affine
+            else:
+                grids[path], faults = _read_picture(path, is_label=path == label)
+        except UnfitVolume as error:
+            faults = [error.args]
+        except Exception as error:  # readers raise about anything on a broken file
+            faults = [(f"cannot be read: {one_line(error, None)}", READ_AGAIN)]
+        for problem, fix in faults:
+            yield path, problem, fix
+    first, *others = (path for path in (*images, label) if path in grids)
+    if first != images[0]:
+        return
+    for path in others:
+        if how := grid_difference(*grids[path], *grids[first]):
+            yield (
+                path,
+                f"is not on the grid of {first.name}: {how}",
+                "resample it to that, a mask without interpolation of its values",
+            )
+
+
+def _read_picture(path: Path, *, is_label: bool) -> tuple[tuple[Sequence[int], Any], list[Fault]]:
+    """Read the size of a picture, width first as people say it, and find its faults."""
+    from PIL import Image
+
+    from ..transforms.read import picture_problem
+
+    with Image.open(path) as picture:
+        size, bands = picture.size, len(picture.getbands())
+    if is_label and bands > 1:
+        raise UnfitVolume(f"has {bands} channels", "export the mask again with one channel")
+    problem = None if is_label else picture_problem(path)
+    return (size, None), [problem] if problem else []

@@ -1,0 +1,148 @@
+"""What a datalist says of its dataset and of its cases."""
+
+from __future__ import annotations
+
+import ntpath
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import read_json
+from ..transforms.modality import read_modality
+
+Fault = tuple[str, str]  # a problem and its fix
+
+FILES = ("image", "label")  # of a case
+DRAW = "draw phantoms with `python -m pipeline data phantom`"
+
+
+def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, Any]:
+    """Read a datalist: an object with the lists ``training`` and ``testing``, not both empty.
+
+    What it says of the dataset is checked where it is there: ``modality``, whose spelling becomes
+    that of ``MODALITIES``, ``channel_names``, ``labels``, ``regions`` and ``ignore_label``. The
+    cases in the lists are not checked.
+
+    Args:
+        path: JSON file; a list that it lacks is empty in the result.
+        needs_labels: whether it must name the values of its masks under ``labels``.
+
+    Raises:
+        InputError: there is no such file, it is not JSON, or one of these parts is wrong.
+    """
+    if not Path(path).is_file():
+        raise InputError(
+            f"datalist {path}: there is no such file; give the path of one, in training by "
+            f"--dataset_dir or --datalist, or {DRAW}."
+        )
+    content = read_json(Path(path), "correct it, or write it anew.")
+    for section in ("training", "testing"):
+        if content.get(section) is None:
+            content[section] = []
+        if not isinstance(content[section], list):
+            raise InputError(f'datalist {path}: "{section}" is not a list; list the cases there.')
+    if not content["training"] and not content["testing"]:
+        raise InputError(f'datalist {path}: it has no cases; fill "training" or "testing".')
+    try:
+        check_description(content, needs_labels=needs_labels)
+    except InputError as error:
+        raise InputError(f"datalist {path}: {error}") from None
+    return content
+
+
+def check_description(content: dict[str, Any], *, needs_labels: bool) -> None:
+    """Check what a datalist says of its dataset, and spell its modality as the table does."""
+    labels = content.get("labels")
+    named = isinstance(labels, dict) and all(
+        value.isdecimal() and _is_text(name) for value, name in labels.items()
+    )
+    needs_labels = needs_labels or content.get("regions") is not None
+    if needs_labels and (not named or "0" not in labels):
+        raise InputError(
+            f'"labels" is {labels!r}; give each value of a mask a name, '
+            'such as {"0": "background", "1": "lesion"}.'
+        )
+    if (modality := content.get("modality")) is not None:
+        content["modality"] = read_modality(modality)
+    if (names := content.get("channel_names")) is not None and not (
+        isinstance(names, list) and names and all(map(_is_text, names))
+    ):
+        raise InputError(
+            f'"channel_names" is {names!r}; name each input channel, such as ["T1", "T2"].'
+        )
+    if (ignored := content.get("ignore_label")) is not None and not _is_value(ignored):
+        raise InputError(
+            f'"ignore_label" is {ignored!r}; give the value that is not counted, such as 255.'
+        )
+    if (regions := content.get("regions")) is None:
+        return
+    from ..transforms.regions import Regions  # loads MONAI
+
+    known = {int(value) for value in labels} - {0, ignored}
+    if strange := sorted(set(Regions(regions).known) - known):
+        raise InputError(
+            f'"regions" has the value {strange[0]}; use values that "labels" names, except for 0 '
+            "and the ignore_label."
+        )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def files_of(value: str | Sequence[str]) -> list[str]:
+    """The files of an image or a label, which may be one, or one for each channel."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def entry_faults(case: Any, *, channels: Sequence[str] = ()) -> Iterator[Fault]:
+    """Yield the faults of a case in a datalist by itself.
+
+    Args:
+        case: of the list.
+        channels: names of the dataset's channels, if it says them.
+    """
+    if not isinstance(case, dict):
+        yield f"is {case!r}", 'write {"image": ..., "label": ..., "patient": ..., "fold": ...}'
+        return
+    for key in FILES:
+        value = case.get(key)
+        listed = key == "image" and isinstance(value, list) and value
+        paths = value if listed else [value]
+        if not all(map(_is_text, paths)):
+            yield f'"{key}" is {value!r}', f'give "{key}" as a path'
+        elif escaping := next(filter(_escapes, paths), None):
+            yield f'"{key}" {escaping} leaves the dataset folder', "give a path inside it"
+        elif listed and channels and len(value) != len(channels):
+            fix = f"give one for each of channel_names, {', '.join(channels)}"
+            yield f'"{key}" has {len(value)} files', fix
+    if not isinstance(case.get("patient", ""), str | int):
+        yield f'"patient" is {case["patient"]!r}', 'give "patient" as a text'
+
+
+def find_leaks(content: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Find the patients who are in two folds, or in a fold and in the test split.
+
+    Returns:
+        The parts by patient, such as ``{"p1": ["fold 0", "testing"]}``.
+    """
+    places: dict[str, set[str]] = defaultdict(set)
+    for section in ("training", "testing"):
+        for case in content[section]:
+            if isinstance(case, dict) and case.get("patient") is not None:
+                place = "testing" if section == "testing" else f"fold {case.get('fold')}"
+                places[str(case["patient"])].add(place)
+    return {patient: sorted(where) for patient, where in places.items() if len(where) > 1}
+
+
+def _escapes(path: str) -> bool:
+    """Tell whether the text of a path leaves its folder; links in the folder are allowed."""
+    plain = posixpath.normpath(path.replace("\\", "/"))
+    return plain.startswith(("/", "../")) or plain == ".." or bool(ntpath.splitdrive(path)[0])

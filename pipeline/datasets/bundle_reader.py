@@ -1,0 +1,90 @@
+"""Read cases as a bundle's training does, so that a check says what the training would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..bundle.cases import ADVICE
+from ..bundle.configs import Config
+from ..bundle.listing import FILES, Fault, files_of
+from ..errors import InputError
+from ..transforms.regions import Regions
+
+_DESCRIBED = ("modality", "channel_names", "regions")
+
+
+class BundleReader:
+    """The transforms of a bundle that read an image and its label, and what it says of them.
+
+    Args:
+        bundle: its folder.
+
+    Raises:
+        InputError: it has no ``configs/train.json``, or one that lacks these transforms.
+    """
+
+    def __init__(self, bundle: Path) -> None:
+        fix = "give --bundle, the folder of a bundle."
+        config = Config.read(bundle / "configs" / "train.json", fix=fix)
+        self.bundle = bundle
+        self.said = {name: config.get(name) for name in _DESCRIBED}
+        self.regions = Regions(config.get("regions"))
+        self.transforms = [
+            config.built("preprocessing").transforms[0],
+            *map(config.built, ("load_label", "same_grid", "label_regions")),
+        ]
+
+    def read(self, folder: Path, case: Mapping[str, Any]) -> tuple[str, str, str] | None:
+        """Read a case; the file, problem and fix where a training would end."""
+        data: Any = {
+            key: [str(folder / name) for name in files_of(case[key])]
+            if isinstance(case[key], list)
+            else str(folder / case[key])
+            for key in FILES
+        }
+        try:
+            for transform in self.transforms:
+                data = transform(data)
+        except InputError as error:
+            # The end of these errors names the command that is running.
+            text = str(error).removesuffix(ADVICE).strip()
+            names = [case["label"], *files_of(case["image"])]
+            name = next((each for each in names if str(folder / each) in text), names[-1])
+            return name, text, f"or train another bundle than {self.bundle.name}"
+        return None
+
+    def compare(self, datalist: Mapping[str, Any]) -> Iterator[Fault]:
+        """Yield where what a dataset says does not fit the bundle, so that no case would."""
+        modality = datalist.get("modality")
+        if modality and self.said["modality"] not in (None, modality):
+            yield (
+                f'"modality" is {modality}, and {self.said["modality"]} in {self.bundle.name}',
+                "correct the datalist, or give --modality in training",
+            )
+        names, own = datalist.get("channel_names"), self.said["channel_names"]
+        if names and own and len(names) != len(own):
+            yield (
+                f'"channel_names" is {", ".join(names)}, and {", ".join(own)} in '
+                f"{self.bundle.name}",
+                "correct the datalist, or train a bundle for these channels",
+            )
+
+    def find_empty(self, present: set[float]) -> Iterator[Fault]:
+        """Yield the regions of the bundle that no label holds, of which some are ``present``."""
+        for name, values in zip(self.regions.names, self.regions.values, strict=True):
+            if present and not present & set(values):
+                yield (
+                    f"no label holds {name} of {self.bundle.name}, {values}",
+                    "give other --regions in training, or correct the labels",
+                )
+
+    def remark(self, datalist: Mapping[str, Any]) -> Iterator[Fault]:
+        """Yield where the bundle segments something else than the dataset says."""
+        regions = datalist.get("regions")
+        if regions and regions != self.said["regions"]:
+            yield (
+                f'"regions" is {regions}, and {self.said["regions"]} in {self.bundle.name}',
+                "look whether they mean the same",
+            )

@@ -25,9 +25,14 @@ class ChannelFiles:
     problem: str = ""
 
 
+def is_colour(names: Sequence[str]) -> bool:
+    """Tell whether the channels are the colours of a picture, which are in one file."""
+    return [name.lower() for name in names] in _COLOURS
+
+
 def is_split(names: Sequence[str]) -> bool:
-    """Tell whether an image may have a file for each channel: not one channel, and not colours."""
-    return len(names) > 1 and [name.lower() for name in names] not in _COLOURS
+    """Tell whether an image may have a file for each channel."""
+    return len(names) > 1 and not is_colour(names)
 
 
 def group_channels(

@@ -176,9 +176,11 @@ def texts(node: Any) -> Iterator[str]:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is a number, a text that is not an expression, null, or a list of such."""
+    """Whether a value is a number, a text that is not an expression, null, or several of such."""
     if isinstance(value, list):
         return all(is_plain(each) for each in value)
+    if isinstance(value, Mapping):
+        return "_target_" not in value and all(is_plain(each) for each in value.values())
     if isinstance(value, str):
         return not value.startswith(("$", "@", "%"))
     return isinstance(value, bool | int | float) or value is None

@@ -17,7 +17,7 @@ from .code import collect_modules
 from .configs import make_inference_config, make_training_config
 from .metadata import make_metadata
 from .source import Trained, open_trained
-from .zoo import LARGE_FILES, check_name, make_large_files
+from .zoo import LARGE_FILES, check_name, default_name, make_large_files
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,8 @@ def package(
         bundle: the bundle's folder.
         output: the archive, ``.zip``.
         checkpoint: see :func:`pipeline.packaging.source.open_trained`.
-        name: folder in the archive, and MONAI Label's name of the model; None for the bundle's.
+        name: folder in the archive, and MONAI Label's name of the model; None for the
+            bundle's folder, see ``zoo.default_name``.
         version: of the package; None for the bundle's.
         change: line of the changelog for this version.
         tracking_uri: of the MLflow store; None for MLflow's default.
@@ -62,7 +63,7 @@ def package(
     """
     from .check import check_package
 
-    name = name or bundle.resolve().name
+    name = name or default_name(bundle)
     check_name(name)
     if output.suffix != ".zip":
         raise InputError(f"output {output}: give a file that ends with .zip.")
@@ -106,7 +107,7 @@ def package_files(
     )
     multi_gpu = read_json(bundle / "configs/multi_gpu.json", fix)  # an overlay of train.json
     training = train.as_trained(source.config)
-    own = inference.as_trained(training.content)
+    own = inference.as_trained(training.content).with_changes(source.chosen)
     network, state = read_network(training, source)
     packaged = Config(make_inference_config(own))
     metadata = make_metadata(
@@ -122,6 +123,7 @@ def package_files(
         name=name,
         metadata=metadata,
         training=training,
+        inference=own,
         source=source,
         parameters=sum(each.numel() for each in network.parameters()),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ..bundle.configs import Config, is_plain
 from ..bundle.ids import Role, row
 from ..evaluation.metrics import unit_of
+from ..transforms.regions import Regions
 from .code import rename_project
 from .source import Trained
 
@@ -30,6 +32,7 @@ def make_card(
     name: str,
     metadata: Mapping[str, Any],
     training: Config,
+    inference: Config,
     source: Trained,
     parameters: int,
 ) -> str:
@@ -40,12 +43,14 @@ def make_card(
         name: the package's folder.
         metadata: of the package.
         training: its config.
+        inference: the config of the inference.
         source: the weights, with their evaluations.
         parameters: how many the network has.
     """
     made = {
-        "Network": describe_network(metadata, training, parameters),
-        "Training configuration": list_options(training),
+        "Network": describe_network(metadata, training, parameters)
+        + describe_output(metadata, inference, source),
+        "Training configuration": list_options(training, inference),
         "Performance": performance(source),
         "Commands": list_commands(name),
     }
@@ -54,11 +59,7 @@ def make_card(
     for heading, body in zip(parts[1::2], parts[2::2], strict=True):
         title = heading.lstrip("# ").strip()
         if title in made:
-            # The bundle's text on its output does not depend on the training.
-            output = re.search(r"(?ms)^### Output\n.*?(?=^#|\Z)", body)
             body = f"\n\n{made[title].rstrip()}\n\n"
-            if title == "Network" and output:
-                body += f"{output[0].rstrip()}\n\n"
         text += heading + body
     # Links to files outside of the bundle become plain text.
     text = re.sub(r"\[([^\]]*)\]\((?:\.\./)+[^)]*\)", r"\1", text)
@@ -75,11 +76,53 @@ def describe_network(metadata: Mapping[str, Any], training: Config, parameters: 
     )
 
 
-def list_options(training: Config) -> str:
-    """The table of the plain values that decide the model."""
+def describe_output(metadata: Mapping[str, Any], inference: Config, source: Trained) -> str:
+    """Say what the channels of the network mean, and how they become a mask."""
+    regions = Regions(inference.get("regions"))
     rows = [
-        f"| `{name}` | `{training.built(name)}` |"
-        for name, value in training.content.items()
+        f"| {n} | {name} | {', '.join(map(str, values))} |"
+        for n, (name, values) in enumerate(zip(regions.names, regions.values, strict=True))
+    ]
+    labels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    kept = [f"{name} {count}" for name, count in (inference.get("components") or {}).items()]
+    text = [
+        "\n\n### Output\n\nLogits on the same grid, one channel for each region:\n",
+        "| channel | region | label values |\n|---|---|---|\n" + "\n".join(rows) + "\n",
+        f"{say_rule(regions, inference.get('threshold', 0.5))} The mask is on the image's own grid "
+        f"and has the values {', '.join(f'{value} {name}' for value, name in labels.items())}.",
+    ]
+    if kept:
+        text.append(f"Of these regions only the largest parts are kept: {', '.join(kept)}.")
+    if source.chosen:
+        text.append("An evaluation of these weights chose the threshold and the parts to keep.")
+    return "\n".join(text)
+
+
+def say_rule(regions: Regions, threshold: float) -> str:
+    """Say when a voxel belongs to a region, as `Regions.mark` decides it."""
+    text = f"A voxel belongs to a region where the probability is above {threshold:g}"
+    if threshold != 0.5:
+        text += f", the logit above {math.log(threshold / (1 - threshold)):.4g}"
+    else:
+        text += ", the logit above 0"
+    if any(parent is not None for parent in regions.parents):
+        text += ", and it belongs to the region around that one"
+    text += "."
+    groups = [[regions.names[n] for n in group] for group in regions.groups() if len(group) > 1]
+    if groups:
+        listed = "; ".join(", ".join(group) for group in groups)
+        text += f" Of regions that exclude each other ({listed}) only the likeliest counts."
+    if filled := [name for name, own in zip(regions.names, regions.own, strict=True) if not own]:
+        text += f" Each voxel of {', '.join(filled)} belongs to one of the regions inside it."
+    return text
+
+
+def list_options(training: Config, inference: Config) -> str:
+    """The table of the plain values that decide the model."""
+    after = {name: inference.content[name] for name in inference.content.keys() - training.content}
+    rows = [
+        f"| `{name}` | `{value}` |"
+        for name, value in [*training.content.items(), *sorted(after.items())]
         if row(name).role is Role.MODEL and is_plain(value) and value is not None
     ]
     return "\n".join(["| option | value |", "|---|---|", *rows])

@@ -22,6 +22,7 @@ from ..files import read_json, write_json
 from .archive import MANIFEST, WEIGHTS, make_manifest, read_archive, unpack
 from .code import FOLDER, PROJECT, TRAVELS_AS
 from .configs import find_missing_ids
+from .phantom import draw_phantom
 from .zoo import LARGE, LARGE_FILES, check_zoo
 
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
@@ -66,6 +67,7 @@ def check_package(
         config = json.loads(files["configs/inference.json"])
         given = {
             "schema": str(SCHEMA),
+            "images": str(work / "images"),
             "output": str(work / "output"),
             **draw_phantom(config, work),
         }
@@ -176,32 +178,6 @@ def read_parts(content: bytes) -> Iterator[bytes]:
                     yield inner.read(entry)
 
 
-def draw_phantom(config: Mapping[str, Any], work: Path) -> dict[str, str]:
-    """Draw a photograph or a CT and its mask into a folder; returns their paths."""
-    import numpy as np
-
-    flat = len(Config(config).built("roi_size")) == 2
-    suffix = ".png" if flat else ".nii.gz"
-    paths = {"image": work / f"images/phantom{suffix}", "label": work / f"label{suffix}"}
-    paths["image"].parent.mkdir()
-    if flat:
-        from PIL import Image
-
-        from ..datasets.phantoms.fundus import fundus_phantom
-
-        for path, picture in zip(paths.values(), fundus_phantom(0), strict=True):
-            Image.fromarray(picture).save(path)
-    else:
-        import nibabel
-
-        from ..datasets.phantoms.ct import ct_phantom
-
-        *arrays, affine = ct_phantom(0, size=(72, 60, 40), field_of_view=330.0)
-        for path, array in zip(paths.values(), arrays, strict=True):
-            nibabel.save(nibabel.Nifti1Image(np.asarray(array), affine), path)
-    return {key: str(path) for key, path in paths.items()}
-
-
 def has_our_code(files: Mapping[str, bytes]) -> bool:
     """Whether every module of the package is the same in this repository."""
     modules = [path for path in files if path.startswith(f"{TRAVELS_AS}/")]
@@ -210,7 +186,7 @@ def has_our_code(files: Mapping[str, bytes]) -> bool:
 
 
 def compute_reference(
-    config: Mapping[str, Any], weights: Path, image: str, work: Path
+    config: Mapping[str, Any], weights: Path, image: str | list[str], work: Path
 ) -> dict[str, str]:
     """Write the mask and logits that the repository computes; returns their paths."""
     import numpy as np

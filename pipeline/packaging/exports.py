@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..bundle.configs import Config, is_plain
 from ..errors import InputError, one_line
+from ..transforms.regions import Regions
 from .archive import BEFORE_ZIP
+from .card import say_rule
 
 if TYPE_CHECKING:
     import torch
@@ -176,6 +178,7 @@ def write_page(files: Mapping[str, bytes], metadata: Mapping[str, Any], inferenc
     """Describe what comes before and after the network, from the configs themselves."""
     image = metadata["network_data_format"]["inputs"]["image"]
     labels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    regions = Regions(inference.get("regions"))
     kinds = [name.partition("/")[2] for name in files]
     axes = ", ".join("XYZ"[: len(image["spatial_shape"])])
     before, around, after = (
@@ -185,7 +188,8 @@ def write_page(files: Mapping[str, bytes], metadata: Mapping[str, Any], inferenc
     return f"""# The network alone: {", ".join(kinds)}
 
 The input, `image`: float32 (N, {image["num_channels"]}, {axes}) of any size, axes as in MONAI.
-The output, `pred`: logits on the same grid, {len(labels) - 1} channels. The weights are those of
+The output, `pred`: logits on the same grid, a channel for each of {", ".join(regions.names)}. There
+is none for the background. A sigmoid makes probabilities of them. The weights are those of
 `models/model.pt` at the time of packaging; a retraining does not change them here.
 
 ## Before
@@ -202,8 +206,9 @@ If the inferer slides a window, your program has to do so; `roi_size` is {image[
 
 ## After
 
-A voxel belongs to a region where its logit is above 0. These transforms make an index mask on the
-grid of the image, with the values {labels}:
+{say_rule(regions, inference.get("threshold", 0.5))}
+
+These transforms make an index mask on the grid of the image, with the values {labels}:
 
 {after}
 """

@@ -71,7 +71,7 @@ def check_logits(root: Path, given: dict) -> str:
 
 def check_inference(root: Path, given: dict) -> str:
     """``inference.json`` has MONAI's properties and writes the mask of the repository."""
-    ids = {"dataset_dir": str(Path(given["image"]).parent), "output_dir": given["output"]}
+    ids = {"dataset_dir": given["images"], "output_dir": given["output"]}
     start_workflow(root, "inference", ids).run()
     (path,) = Path(given["output"]).iterdir()
     return compare_mask(read_image(path), given)
@@ -93,6 +93,8 @@ def check_monai_label(root: Path, given: dict) -> str:
     import torch
     from monai.transforms import SaveImaged
 
+    if isinstance(given["image"], list):
+        return "cannot be served: an image is one file there, and a picture has 1 or 3 channels"
     parser = parse_inference(root, bundle_root=str(root), device="cpu")
     # In the inference's memory format, since rounding depends on it.
     network = parser.get_parsed_content("network")
@@ -111,7 +113,10 @@ def check_monai_label(root: Path, given: dict) -> str:
     if item["image_path"] != given["image"]:
         raise ValueError("the preprocessing lost image_path")
     # A volume has a channel axis, a picture has none.
-    return compare_mask(mask.T if mask.ndim == 2 else mask[0], given)
+    found = compare_mask(mask.T if mask.ndim == 2 else mask[0], given)
+    channels = len(item["image"])
+    several = mask.ndim > 2 and channels > 1
+    return f"{found}; an image is one 4D NIfTI of {channels} channels" if several else found
 
 
 def parse_inference(root: Path, **ids):

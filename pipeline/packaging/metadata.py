@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata as installed
 from typing import Any
 
+from ..bundle.channels import is_colour
 from ..bundle.configs import Config
 from ..errors import InputError
 from ..transforms.regions import Regions
 from .source import Trained
+
+_FORMATS = {"CT": "hounsfield"}  # of a modality, as MONAI names them; "magnitude" for others
 
 
 def make_metadata(
@@ -39,10 +42,10 @@ def make_metadata(
     changelog = {**metadata["changelog"], **({version: change} if change else {})}
     if version not in changelog:
         raise InputError(f"version {version}: say what is new in it with --change.")
-    size = {"spatial_shape": [int(size) for size in inference.built("roi_size")]}
-    formats = metadata["network_data_format"]
-    image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
     regions, channels = Regions(training.built("regions")), training.built("channel_names")
+    labels = name_labels(metadata["network_data_format"], regions)
+    values = ", ".join(f"{value} {name}" for value, name in labels.items())
+    found = [f"{name} ({', '.join(map(str, v))})" for name, v in training.built("regions").items()]
     return {
         **metadata,
         "version": version,
@@ -53,28 +56,69 @@ def make_metadata(
         "required_packages_version": {
             name: find_version(name) for name in metadata["required_packages_version"]
         },
+        "image_classes": describe_image(training),
+        "label_classes": f"index mask: {values}",
+        "pred_classes": f"a channel of logits for each region (label values): {', '.join(found)}",
         "eval_metrics": collect_metrics(source),
         **({"training": source.origin} if source.origin else {}),
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    **image,
-                    **size,
-                    "num_channels": len(channels),
-                    "channel_def": {str(n): name for n, name in enumerate(channels)},
-                }
-            },
-            # MONAI Label takes the labels of its masks from channel_def.
-            "outputs": {
-                "pred": {
-                    **pred,
-                    **size,
-                    "num_channels": len(regions),
-                    "channel_def": name_labels(formats, regions),
-                }
-            },
-        },
+        "network_data_format": make_formats(
+            metadata["network_data_format"],
+            size=[int(size) for size in inference.built("roi_size")],
+            modality=training.get("modality"),
+            channels=channels,
+            regions=len(regions),
+            labels=labels,
+        ),
     }
+
+
+def make_formats(
+    formats: Mapping[str, Any],
+    *,
+    size: Sequence[int],
+    modality: str | None,
+    channels: Sequence[str],
+    regions: int,
+    labels: Mapping[str, str],
+) -> dict[str, Any]:
+    """Set what a bundle's ``network_data_format`` says of channels, labels and sizes.
+
+    Args:
+        formats: of the bundle.
+        size: of the network's window.
+        modality: of the images; None for what the bundle says.
+        channels: names of the channels of an image.
+        regions: how many channels the network's output has.
+        labels: what ``name_labels`` gives. MONAI Label takes the labels of its masks from here.
+    """
+    image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
+    kind = "RGB" if is_colour(channels) else _FORMATS.get(modality, "magnitude")
+    image = {
+        **image,
+        "spatial_shape": size,
+        **({"modality": modality, "format": kind} if modality else {}),
+        "num_channels": len(channels),
+        "channel_def": {str(n): name for n, name in enumerate(channels)},
+    }
+    pred = {**pred, "spatial_shape": size, "num_channels": regions, "channel_def": labels}
+    new = {**formats, "inputs": {"image": image}, "outputs": {"pred": pred}}
+    if after := formats.get("post_processed_outputs"):
+        mask = {"value_range": [0, max(map(int, labels))], "channel_def": labels}
+        new["post_processed_outputs"] = {"pred": {**after["pred"], **mask}}
+    return new
+
+
+def describe_image(training: Config) -> str:
+    """Say what the channels of an image are and how they are scaled."""
+    scale = ""
+    if window := training.get("hu_window"):
+        scale = f", HU from {window[0]:g} to {window[1]:g} scaled to [0, 1]"
+    elif percentiles := training.get("percentiles"):
+        low, high = percentiles
+        scale = f", percentiles {low:g} to {high:g} of each image scaled to [0, 1]"
+    of = f" of {modality}" if (modality := training.get("modality")) else ""
+    names = ", ".join(training.built("channel_names"))
+    return f"channels{of}: {names}{scale}"
 
 
 def name_labels(formats: Mapping[str, Any], regions: Regions) -> dict[str, str]:
@@ -87,13 +131,13 @@ def name_labels(formats: Mapping[str, Any], regions: Regions) -> dict[str, str]:
     """
     outputs = formats.get("post_processed_outputs", {})
     named = outputs.get("pred", {}).get("channel_def", {})
-    found = {0: "background"}
-    for n, value in enumerate(regions.index_values):
-        if value is not None:
-            whole = regions.own[n] == regions.values[n]
-            name = regions.names[n]
-            found[value] = name if whole else named.get(str(value), name)
-    return {str(value): name for value, name in sorted(found.items())}
+    parts = {value: n for n, value in enumerate(regions.index_values) if value is not None}
+    whole = {value: regions.own[n] == regions.values[n] for value, n in parts.items()}
+    found = {value: regions.names[n] for value, n in parts.items()}
+    # The bundle's names are of its own regions, and the training may have had others.
+    if all(named.get(str(value)) == found[value] for value in found if whole[value]):
+        found |= {value: named[str(value)] for value in found if str(value) in named}
+    return {"0": "background"} | {str(value): found[value] for value in sorted(found)}
 
 
 def collect_metrics(source: Trained) -> dict[str, float]:

@@ -11,7 +11,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..bundle.trained import BEST, CONFIG, HISTORY, SUMMARY, find_weights, read_config
+from ..bundle.trained import (
+    BEST,
+    CHOSEN,
+    CONFIG,
+    HISTORY,
+    SUMMARY,
+    chosen_postprocessing,
+    find_weights,
+    read_config,
+)
 from ..errors import InputError, one_line
 from ..files import read_json, sha256
 
@@ -26,6 +35,7 @@ class Trained:
     Attributes:
         weights: the checkpoint.
         config: the merged config of the training; empty if it left none.
+        chosen: the postprocessing that an evaluation chose.
         best: metrics of the best validation.
         evaluations: summaries by section, each of exactly these weights.
         origin: the MLflow run or model, such as ``{"mlflow_run": ID}``.
@@ -33,6 +43,7 @@ class Trained:
 
     weights: Path
     config: dict[str, Any] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
     evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
@@ -61,7 +72,7 @@ def open_trained(source: str, *, tracking_uri: str | None = None) -> Iterator[Tr
 def read_folder(weights: Path) -> Trained:
     """Read the files that a training and its evaluations left beside a checkpoint."""
     folder = weights.parent
-    found = Trained(weights, read_config(weights))
+    found = Trained(weights, read_config(weights), chosen_postprocessing(weights))
     if (folder / HISTORY).is_file() and weights.name == BEST:
         found.best = read_best_epoch(folder / HISTORY)
     digest = sha256(weights)
@@ -119,7 +130,7 @@ def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
             raise InputError(
                 f"checkpoint {source}: its run {run_id} has no artifact {BEST}; give another run."
             )
-        for file in {BEST, CONFIG, HISTORY} & there:
+        for file in {BEST, CONFIG, HISTORY, CHOSEN} & there:
             client.download_artifacts(run_id, file, str(folder))
         found = read_folder(folder / BEST)
         found.origin = {"mlflow_run": run_id, **origin}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from ..errors import InputError
 from .archive import WEIGHTS, digest_bytes
@@ -20,6 +21,14 @@ IDS = {
     "configs/inference.json": ("bundle_root", "device", "network_def", "inferer", "output_dir"),
     "configs/train.json": ("bundle_root", "device", "dataset_dir", "train", "validate"),
 }
+
+
+def default_name(bundle: Path) -> str:
+    """Make a package's name from its bundle's folder: words joined by ``_``, as the zoo wants."""
+    words = re.findall(r"[A-Za-z0-9]+", bundle.resolve().name)
+    words = words if words and words[0][0].isalpha() else ["bundle", *words]
+    words[0] = words[0][0].lower() + words[0][1:]
+    return "_".join(words if len(words) > 1 else [*words, "segmentation"])
 
 
 def check_name(name: str) -> None:

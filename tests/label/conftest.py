@@ -107,9 +107,9 @@ def packages(trainings, tmp_path_factory):
             options = {"version": "0.2.0", "change": "other code"} if name == SECOND else {}
             files, reference = package_files(ROOT / "bundles" / bundle, name, source, **options)
         if name == SECOND:
-            path, old = "scripts/transforms/regions.py", b"region + 1]] = value"
+            path, old = "scripts/transforms/regions.py", b"index[masks[n]] = value"
             assert files[path].count(old) == 1
-            files[path] = files[path].replace(old, b"region + 1]] = 3 - value")
+            files[path] = files[path].replace(old, b"index[masks[n]] = 3 - value")
         write_archive(folder / f"{name}.zip", name, files)
         found[name] = SimpleNamespace(archive=folder / f"{name}.zip", config=reference[0])
     return found

@@ -86,11 +86,19 @@ def test_the_page_says_what_comes_before_and_after():
     metadata = {"network_data_format": {"inputs": {"image": image}, "outputs": {"pred": pred}}}
     steps = {"_target_": "Compose", "transforms": [{"_target_": "Spacingd", "pixdim": "@spacing"}]}
     inference = {"spacing": [1.5, 1.5, 2.0], "inferer": {"_target_": "SimpleInferer"}}
-    inference |= {"preprocessing": steps, "postprocessing": steps}
+    inference |= {"preprocessing": steps, "postprocessing": steps, "threshold": 0.4}
+    inference["regions"] = {"disc": [1, 2], "optic_cup": [2]}
     files = export_network(network(), metadata, Config(inference), kinds=["torchscript"])
     assert set(files) == {"exports/model.ts", "exports/README.md"}
     text = files["exports/README.md"].decode()
-    for part in ("float32 (N, 1, X, Y)", "Spacingd", "1.5", "SimpleInferer", "optic_cup"):
+    for part in (
+        "float32 (N, 1, X, Y)",
+        "Spacingd",
+        "1.5",
+        "SimpleInferer",
+        "optic_cup",
+        "-0.4055",
+    ):
         assert part in text
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from small_cases import EYE, PANCREAS, training
 
 from pipeline.bundle.configs import Config
 from pipeline.cli import main
@@ -219,7 +220,7 @@ def test_two_versions_beside_each_other_run_their_own_code(unpacked, tmp_path):
     other = shutil.copytree(unpacked, tmp_path / "model" / "fundus_other_segmentation")
     regions = other / "scripts/transforms/regions.py"
     text = regions.read_text()
-    assert text.count("label[regions[region : region + 1]] = value") == 1
+    assert text.count("index[masks[n]] = value") == 1
     regions.write_text(text.replace("= value\n", "= value + 100\n"))
     code = ALONE + (
         "import json, torch\nfrom monai.bundle import ConfigParser\n"
@@ -312,6 +313,59 @@ def test_overlays_stand_for_the_config_that_a_training_did_not_leave(tmp_path):
     metadata = json.loads(read_archive(tmp_path / "ct.zip")[1]["configs/metadata.json"])
     output = metadata["network_data_format"]["outputs"]["pred"]
     assert output["channel_def"] == {"0": "background", "1": "pancreas", "2": "tumour"}
+
+
+MR = {
+    "modality": "MR",
+    "channel_names": ["T1", "T2"],
+    "regions": {"kidney": [7], "liver": [3]},
+    **{"hu_window": None, "percentiles": [0.5, 99.5], "foreground_above": -1e9},
+    **{"spacing": [6.0, 6.0, 6.0], "roi_size": [16, 16, 16], "patch_size": [16, 16, 16]},
+}
+CELLS = {
+    "modality": "microscopy",
+    "channel_names": ["DAPI", "GFP"],
+    "regions": {"cell": [1, 9], "nucleus": [9]},
+    **{"vertical_cdr": [], "roi_size": [32, 32], "patch_size": [32, 32]},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bundle", "ids", "chosen", "labels", "served"),
+    [
+        (PANCREAS, MR, {"liver": 2}, {"3": "liver", "7": "kidney"}, "4D NIfTI of 2 channels"),
+        (EYE, CELLS, {}, {"1": "cell", "9": "nucleus"}, "cannot be served"),
+    ],
+    ids=["MR", "cells"],
+)
+def test_any_labels_and_channels_are_in_all_of_its_files(
+    bundle, ids, chosen, labels, served, tmp_path
+):
+    dimensions = len(ids["roi_size"])
+    run = training(tmp_path / "run", dimensions=dimensions, channels=2, **ids)
+    chosen = {"threshold": 0.45, "components": chosen}
+    (run / "postprocessing.json").write_text(json.dumps(chosen))
+    results = package(bundle, tmp_path / "own.zip", checkpoint=str(run), exports=["torchscript"])
+    assert served in dict(results)["MONAI Label"]
+    assert dict(results)["labels"] == ", ".join(f"{v} {name}" for v, name in labels.items())
+    name, files = read_archive(tmp_path / "own.zip")
+    metadata, inference = (
+        json.loads(files[f"configs/{each}.json"]) for each in ("metadata", "inference")
+    )
+    assert inference.items() >= chosen.items()
+    image, pred = (metadata["network_data_format"][k] for k in ("inputs", "outputs"))
+    image, pred = image["image"], pred["pred"]
+    assert (image["modality"], image["format"]) == (ids["modality"], "magnitude")
+    assert list(image["channel_def"].values()) == ids["channel_names"]
+    assert pred["channel_def"] == {"0": "background", **labels}
+    assert (image["num_channels"], pred["num_channels"]) == (2, 2)
+    card, page = (files[f"{each}/README.md"].decode() for each in ("docs", "exports"))
+    for text in (card, page):
+        assert "0.45" in text
+        assert ("kidney, liver) only the likeliest counts" in text) == (bundle == PANCREAS)
+    assert "| 0 | kidney | 7 |" in card or "| 0 | cell | 1, 9 |" in card
+    assert "An evaluation of these weights chose" in card
 
 
 def test_the_hook_hides_the_project_alone():

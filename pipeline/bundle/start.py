@@ -21,7 +21,14 @@ from .cases import ALL
 from .configs import Config, as_json, is_plain
 from .running import overrides, running_config
 from .settings import check_settings
-from .trained import CHECKPOINT, HISTORY, check_file, find_weights, read_config
+from .trained import (
+    CHECKPOINT,
+    HISTORY,
+    check_file,
+    chosen_postprocessing,
+    find_weights,
+    read_config,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +161,14 @@ def load_trained(
             "--section testing, or --section training to measure those cases."
         )
     same_cases = {"fold": fold, "datalist": datalist} if section == "validation" else {}
-    check_as_trained(weights, running_config(), **same_cases)
+    config = running_config()
+    check_as_trained(weights, config, **same_cases)
+    for name, value in {} if section else chosen_postprocessing(weights).items():
+        if config.get(name) != value:  # an evaluation takes it by itself
+            logger.warning(
+                f"{name} is {config.get(name)}, and {value} was chosen for {weights}: give "
+                f'--{name} "{value}", or use `python -m pipeline predict`.'
+            )
     fix = "give the overlays and options that it was trained with"
     load_weights(network, weights, option="ckpt_path", fix=fix)
 

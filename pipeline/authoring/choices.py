@@ -9,10 +9,11 @@ from typing import Any
 from . import geometry, rules
 from .memory import Device
 
-# Measured: see docs/own_data.md.
-_CPU_PATCH, _GPU_PATCH = {2: 192**2, 3: 100_000}, {2: 512**2, 3: 128**3}  # voxels
+# Voxels of a patch at most, by dimensions.
+_CPU_PATCH, _GPU_PATCH = {2: 192**2, 3: 100_000}, {2: 512**2, 3: 128**3}
 _CPU_IMAGE = 8 * _CPU_PATCH[3]  # voxels of a median volume
 _STEPS = {("cpu", 2): 2500, ("cpu", 3): 2500, ("gpu", 2): 5000, ("gpu", 3): 25_000}
+_LARGE = 10  # GB from which a network for volumes has twice the widths
 
 
 @dataclass(frozen=True)
@@ -24,149 +25,159 @@ class Choice:
     because: str
 
 
-def choose(found: Mapping[str, Any], device: Device) -> list[Choice]:
+def choose(
+    found: Mapping[str, Any], device: Device, shipped: Mapping[str, Any] | None = None
+) -> list[Choice]:
     """Choose the ids of a bundle.
 
     Args:
         found: a fingerprint.
         device: that it is made for.
+        shipped: ids of the bundle that it becomes a copy of.
     """
-    dims, modality, regions = found["spatial_dims"], found["modality"], found["regions"]
-    values = {int(value) for value in found["labels"]}
+    regions, ignored = found["regions"], found["ignore_label"]
     inside = {value for each in regions.values() for value in each}
-    background = sorted(values - inside - {found["ignore_label"]} | {0})
-    return [
-        Choice("regions", regions, "the datalist, or --regions"),
-        Choice("background", background, "the other values of its labels"),
-        Choice("ignore_label", found["ignore_label"], "the datalist"),
-        Choice("modality", modality, "the datalist"),
-        Choice("channel_names", found["channel_names"], "the datalist"),
-        *(choose_volumes(found, device) if dims == 3 else choose_pictures(found, device)),
-        Choice("threshold", 0.5, "the likelier of inside and outside"),
-        choose_parts(found),
+    background = sorted({int(value) for value in found["labels"]} - inside - {ignored} | {0})
+    ratio = (shipped or {}).get("vertical_cdr", [])
+    more = choose_volumes if found["spatial_dims"] == 3 else choose_pictures
+    ids = [
+        Choice("regions", regions, "what the datalist, or --regions, names"),
+        Choice("background", background, "label values in no region"),
+        Choice("ignore_label", ignored, "the datalist's"),
+        Choice("modality", found["modality"], "the datalist's"),
+        Choice("channel_names", found["channel_names"], "the datalist's"),
+        *more(found, device),
+        Choice("threshold", 0.5, "what is likelier inside than outside"),
+        choose_components(found),
     ]
-
-
-def choose_parts(found: Mapping[str, Any]) -> Choice:
-    """How many parts of each region are kept."""
-    parts = {n: each.get("parts", {}) for n, each in found["regions_measured"].items()}
-    kept = rules.choose_components(parts)
-    texts = [
-        f"{name}: "
-        + ", ".join(
-            f"{count} of {sum(each.values())} labels in {n}" for n, count in list(each.items())[:3]
-        )
-        for name, each in parts.items()
-    ]
-    return Choice("components", kept, "parts of the labels: " + "; ".join(texts[:4]))
+    if found["spatial_dims"] == 2:
+        fits = set(ratio) <= regions.keys()
+        ids.append(Choice("vertical_cdr", ratio if fits else [], "two regions have such a ratio"))
+    return ids
 
 
 def choose_volumes(found: Mapping[str, Any], device: Device) -> list[Choice]:
-    """The ids that only a bundle for volumes has, and the sizes of its network."""
-    modality, facts = found["modality"], found["intensity"]
-    own = geometry.choose_spacing(
-        found["spacing"]["median"], found["spacing"]["p10"], found["cropped_size"]["median"]
-    )
-
-    def size_at(spacing: list[float]) -> list[float]:
-        pairs = zip(
-            found["cropped_size"]["median"], found["spacing"]["median"], spacing, strict=True
-        )
-        return [max(1, round(n * old / new)) for n, old, new in pairs]
-
-    spacing, why = own, "median; the 10th percentile of an axis with far longer voxels"
+    """Choose the ids that volumes need, and the sizes of their network."""
+    modality, facts, median = found["modality"], found["intensity"], found["spacing"]["median"]
+    cropped = found["cropped_size"]["median"]
+    spacing = geometry.choose_spacing(median, found["spacing"]["p10"], cropped)
+    why = "the median"
+    if spacing != [round(s, 3) for s in median]:
+        why = f"the median, {_times(median)}, but the 10th percentile along the coarse axis"
+    size = geometry.resize(cropped, median, spacing)
     if device.gigabytes is None:
-        spacing = geometry.coarsen(own, size_at(own), voxels=_CPU_IMAGE, thickness=thinnest(found))
-        if spacing != own:
-            why = f"coarser than {own}, for a CPU: the median image has few patches then"
-    size = size_at(spacing)
-    width = 8 if device.gigabytes is None else 32 if device.gigabytes >= 10 else 16
+        coarse = geometry.coarsen(spacing, size, voxels=_CPU_IMAGE, thickness=thinnest(found))
+        if coarse != spacing:
+            why = f"coarser than {_times(spacing)}, which would be slow on a CPU"
+            spacing, size = coarse, geometry.resize(cropped, median, coarse)
+    width = 8 if device.gigabytes is None else 32 if device.gigabytes >= _LARGE else 16
     room = device.voxels(width, 3)
     most = _CPU_PATCH[3] if room is None else min(_GPU_PATCH[3], room // 2)
     patch = geometry.choose_patch(size, spacing, most)
     strides = geometry.choose_strides(patch, spacing)
     patch = geometry.fit_patch(patch, size, strides)
     window = rules.choose_window(modality, facts["foreground"])
+    percentiles = rules.choose_percentiles(modality, 3)
     above = rules.choose_foreground(
         modality, minimum_is_0=facts["minimum_is_0"], zero_share=facts["zero_share"]
     )
-    image = " x ".join(map(str, size))
+    labelled = "percentiles 0.5 and 99.5 of the labelled voxels"
+    border = "the empty border is cut off" if above > rules.NOTHING else "no empty border to cut"
+    image = f"the median image has {_times(size)} voxels"
     return [
         Choice("spacing", spacing, why),
-        Choice("hu_window", window, "percentiles 0.5 and 99.5 of the labelled voxels of CT"),
-        Choice("percentiles", rules.choose_percentiles(modality, 3), "each image by itself"),
-        Choice("foreground_above", above, "what is at or below it around the body is cut off"),
-        Choice("roi_size", patch, "as the patch"),
-        Choice("patch_size", patch, f"{device.source}; the median image is {image}"),
+        Choice("hu_window", window, labelled if window else "not a CT"),
+        Choice("percentiles", percentiles, "each image by itself" if percentiles else "a CT"),
+        Choice("foreground_above", above, border),
+        Choice("patch_size", patch, f"at most {most:,} voxels; {image}"),
+        Choice("roi_size", patch, "the patch"),
         Choice("margin", geometry.choose_margin(patch), "a twelfth of the patch's shortest axis"),
-        Choice("rotate", geometry.choose_rotation(patch, spacing), "about each axis, degrees"),
-        Choice("warp", geometry.choose_warp(patch, spacing), "3.5 % of the patch, mm"),
-        Choice(
-            "flip", rules.choose_flip(modality, 3, list(found["regions"])), "organs have a side"
-        ),
-        *choose_network(width, strides),
-        *choose_length(found, device, patch=patch, room=room, cpu=2, most=8),
-        Choice("lr", 0.004 if width == 8 else 0.002, "higher for a narrow network"),
+        Choice("rotate", geometry.choose_rotation(patch, spacing), "less out of a flat patch"),
+        Choice("warp", geometry.choose_warp(patch, spacing), "3.5 % of the patch's shortest axis"),
+        Choice("flip", rules.choose_flip(modality, 3, list(found["regions"])), "organs have sides"),
+        *choose_network(width, strides, device),
+        Choice("lr", 0.004 if width < 16 else 0.002, "higher for a narrow network"),
+        *choose_length(found, device, patch=patch, room=room),
     ]
 
 
 def choose_pictures(found: Mapping[str, Any], device: Device) -> list[Choice]:
-    """The ids that only a bundle for pictures has, and the sizes of its network."""
-    longest = max(found["size"]["median"])
+    """Choose the ids that pictures need, and the sizes of their network."""
+    regions, modality = found["regions"], found["modality"]
+    longest, width = max(found["size"]["median"]), 16
     usual = 256 if device.gigabytes is None else 512
     side = geometry.choose_picture_size(longest, thinnest(found), usual=usual)
-    width = 16
     room = device.voxels(width, 2)
     most = _CPU_PATCH[2] if room is None else min(_GPU_PATCH[2], room // 2)
-    patch = geometry.choose_patch([max(side // 2, min(side, 256))] * 2, [1, 1], most)
+    half = max(side // 2, min(side, 256))
+    patch = geometry.choose_patch([half, half], [1, 1], most)
     strides = geometry.choose_strides(patch, [1, 1])
     patch = geometry.fit_patch(patch, [side, side], strides)
-    regions = found["regions"]
-    extents = [
-        each["extent"]["median"] for each in found["regions_measured"].values() if "extent" in each
-    ]
-    nested = rules.is_nested(regions)
+    shapes = [each for each in found["regions_measured"].values() if each["cases"]]
+    focus = rules.choose_focus([each["extent"]["median"] for each in shapes], patch[0] / side)
+    where = "around the regions, which fit into a patch" if focus else "all over the picture"
+    radial = 0.7 if rules.is_nested(regions) else 0.0
+    nested = "the first region holds another" if radial else "no region inside the first"
+    thin = f"the thinnest region is {thinnest(found):g} px of {longest:g}"
     return [
-        Choice("percentiles", rules.choose_percentiles(found["modality"], 2), "exposures differ"),
-        Choice("vertical_cdr", [], "a measure of optic disc and cup"),
-        Choice("roi_size", [side, side], f"longest side {longest} px; {device.source}"),
-        Choice("patch_size", patch, "half the picture, as far as the device takes it"),
-        Choice("focus", rules.choose_focus(extents, patch[0] / side), "where the regions are"),
-        Choice("flip", rules.choose_flip(found["modality"], 2, list(regions)), "what has a side"),
-        Choice("radial_prob", 0.7 if nested else 0.0, "the first region contains another, or not"),
-        *choose_network(width, strides),
-        *choose_length(found, device, patch=patch, room=room, cpu=2, most=8),
+        Choice("percentiles", rules.choose_percentiles(modality, 2), "exposures differ"),
+        Choice("roi_size", [side, side], thin),
+        Choice("patch_size", patch, f"half of it, from 256 px on; at most {most:,} pixels"),
+        Choice("focus", focus, where),
+        Choice("flip", rules.choose_flip(modality, 2, list(regions)), "of each axis"),
+        Choice("radial_prob", radial, nested),
+        *choose_network(width, strides, device),
+        *choose_length(found, device, patch=patch, room=room),
     ]
 
 
-def choose_network(width: int, strides: list[list[int]]) -> list[Choice]:
-    """Widths and strides."""
+def choose_network(width: int, strides: list[list[int]], device: Device) -> list[Choice]:
+    """Choose widths and strides."""
     plain = [step[0] if len(set(step)) == 1 else step for step in strides]
+    widths = rules.choose_widths(width, len(strides) + 1)
     return [
-        Choice("channels", rules.choose_widths(width, len(strides) + 1), "doubled at each level"),
-        Choice("strides", plain, "down to 4 voxels; axes of long voxels later"),
+        Choice("channels", widths, device.source),
+        Choice("strides", plain, "down to 4 voxels or more; axes of long voxels later"),
     ]
 
 
 def choose_length(
-    found: Mapping[str, Any], device: Device, *, patch: list[int], room: int | None, **batch: int
+    found: Mapping[str, Any], device: Device, *, patch: list[int], room: int | None
 ) -> list[Choice]:
-    """How many patches a step and how many steps a training has."""
-    folds = max(1, len(found["folds"]))
-    cases = max(1, found["cases"] - found["cases"] // folds if folds > 1 else found["cases"])
-    size = rules.choose_batch(room, patch, cases, **batch)
-    kind = "cpu" if device.gigabytes is None else "gpu"
+    """Choose how many patches a step has, and how many steps the training."""
+    folds = max(2, len(found["folds"]))
+    cases = max(1, found["cases"] - found["cases"] // folds)
+    batch = rules.choose_batch(room, patch, cases)
+    kind = "gpu" if device.gigabytes else "cpu"
     steps = _STEPS[kind, found["spatial_dims"]]
-    epochs = rules.choose_epochs(steps, cases, size)
+    epochs = rules.choose_epochs(steps, cases, batch)
+    fits = "what fits, 8 at most" if device.gigabytes else "more would only make a step longer"
     return [
-        Choice("batch_size", size, f"{device.source}; {cases} cases to train on"),
-        Choice("epochs", epochs, f"about {steps} steps"),
+        Choice("batch_size", batch, fits),
+        Choice("epochs", epochs, f"about {steps:,} steps; {cases} cases to train on"),
         Choice("warmup_epochs", max(1, round(epochs / 20)), "a twentieth of the epochs"),
         Choice("val_interval", rules.choose_interval(epochs), "20 to 25 validations"),
     ]
 
 
+def choose_components(found: Mapping[str, Any]) -> Choice:
+    """Choose how many parts of each region are kept."""
+    parts = {n: each["parts"] for n, each in found["regions_measured"].items() if each["cases"]}
+    spans = {name: sorted(map(int, each)) for name, each in parts.items()}
+    counts = {
+        name: str(each[0]) if len(each) == 1 else f"{each[0]} to {each[-1]}"
+        for name, each in spans.items()
+    }
+    kept = rules.choose_components(parts)
+    shown = "; ".join(f"{name} {count}" for name, count in list(counts.items())[:4])
+    return Choice("components", kept, f"parts in the labels: {shown}")
+
+
 def thinnest(found: Mapping[str, Any]) -> float:
-    """Median thickness of the thinnest region, mm or px."""
-    regions = found["regions_measured"].values()
-    return min(each["thickness"]["median"] for each in regions if "thickness" in each)
+    """Find the median thickness of the thinnest region, mm or px."""
+    shapes = found["regions_measured"].values()
+    return min(each["thickness"]["median"] for each in shapes if each["cases"])
+
+
+def _times(values: list[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)

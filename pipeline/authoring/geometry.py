@@ -35,6 +35,11 @@ def choose_spacing(
     return [round(s, 3) for s in spacing]
 
 
+def resize(size: Sequence[float], old: Sequence[float], new: Sequence[float]) -> list[int]:
+    """The number of voxels along each axis at another spacing."""
+    return [max(1, round(n * a / b)) for n, a, b in zip(size, old, new, strict=True)]
+
+
 def coarsen(
     spacing: Sequence[float],
     size: Sequence[float],

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import read_json
 from .choices import choose
 from .fingerprint import take_fingerprint
 from .memory import find_device
-from .write import write_bundle
+from .write import nearest, write_bundle
 
 
 def make_bundle(
@@ -46,7 +47,8 @@ def make_bundle(
             "made there before"
         )
     found = take_fingerprint(datalist, regions=given)
-    choices = choose(found, find_device(memory))
+    shipped = read_json(nearest(found) / "configs/train.json")
+    choices = choose(found, find_device(memory), shipped)
     title = title or output.resolve().name.replace("_", " ").capitalize()
     show(found, choices)
     if not dry_run:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+NOTHING = -1_000_000_000  # no intensity is as low
 _SIDES = re.compile(r"(^|[^a-z])(left|right|[lr])([^a-z]|$)", re.IGNORECASE)
 
 
@@ -28,7 +29,7 @@ def choose_foreground(modality: str, *, minimum_is_0: bool, zero_share: float) -
     """The value above which voxels belong to the body; the empty border is cut off."""
     if modality == "CT":
         return -500
-    return 0 if minimum_is_0 and zero_share >= 0.1 else -1_000_000_000
+    return 0 if minimum_is_0 and zero_share >= 0.1 else NOTHING
 
 
 def choose_components(regions: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
@@ -72,17 +73,16 @@ def choose_widths(first: int, levels: int, most: int = 320) -> list[int]:
     return [min(first * 2**n, most) for n in range(levels)]
 
 
-def choose_batch(room: int | None, patch: Sequence[int], cases: int, *, cpu: int, most: int) -> int:
-    """Patches a step: what the memory holds, 2 or more, and at least 4 steps an epoch.
+def choose_batch(room: int | None, patch: Sequence[int], cases: int, *, most: int = 8) -> int:
+    """Patches a step: what the memory holds, from 2 to ``most``, and at least 4 steps an epoch.
 
     Args:
-        room: voxels that a step may hold; None for a CPU.
+        room: voxels that a step may hold; None for a CPU, where 2 are enough.
         patch: in voxels.
         cases: for training.
-        cpu: batch on a CPU, where more only makes a step longer.
         most: more bring little.
     """
-    fits = cpu if room is None else min(most, room // math.prod(patch))
+    fits = 2 if room is None else min(most, room // math.prod(patch))
     return max(2, min(fits, cases // 4))
 
 

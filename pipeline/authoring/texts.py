@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,9 @@ _ARTICLE = (
 )
 
 
+RGB = ["red", "green", "blue"]
+
+
 def make_metadata(
     metadata: Mapping[str, Any], *, found: Mapping[str, Any], ids: Mapping[str, Any], title: str
 ) -> dict[str, Any]:
@@ -22,7 +27,11 @@ def make_metadata(
     names, data = ", ".join(regions.names), found["dataset"]
     formats = metadata["network_data_format"]
     image = formats["inputs"]["image"] | {
-        "format": "RGB" if len(channels) == 3 else _FORMATS.get(ids["modality"], "magnitude"),
+        "format": "RGB"
+        if channels == RGB
+        else "hounsfield"
+        if ids["modality"] == "CT"
+        else "magnitude",
         "modality": ids["modality"],
         "num_channels": len(channels),
         "spatial_shape": ids["roi_size"],
@@ -53,24 +62,22 @@ def make_metadata(
         "task": f"Segmentation of {names} in {data}",
         "description": f"An Attention U-Net that segments {names} in images of {data}.",
         "data_source": data,
-        "image_classes": f"{', '.join(channels)}: {_scaling(ids)}, to [0, 1]",
+        "image_classes": f"{', '.join(channels)}: {_scaling(ids)} to [0, 1]",
         "label_classes": f"index mask: {labels}",
         "pred_classes": f"{len(regions)} channels: {names}",
         "references": [_ARTICLE],
         "network_data_format": found_formats,
     }
+    codes = {n: c for n, c in metadata.get("dicom_segments", {}).items() if n in regions.names}
     kept = {name: value for name, value in metadata.items() if name != "dicom_segments"}
-    return kept | new
-
-
-_FORMATS = {"CT": "hounsfield"}
+    return kept | new | ({"dicom_segments": codes} if codes else {})
 
 
 def _scaling(ids: Mapping[str, Any]) -> str:
     if window := ids.get("hu_window"):
-        return f"a window from {window[0]} to {window[1]} HU scaled"
+        return f"a window from {window[0]} to {window[1]} HU is scaled"
     low, high = ids["percentiles"]
-    return f"percentiles {low:g} to {high:g} of each image scaled"
+    return f"percentiles {low:g} to {high:g} of each image are scaled"
 
 
 def make_licence(found: Mapping[str, Any]) -> str:
@@ -89,72 +96,76 @@ def make_card(
     choices: Sequence[Choice],
 ) -> str:
     """The model card; a package puts its own numbers into it."""
-    regions, dims = ids["regions"], found["spatial_dims"]
-    names = ", ".join(regions)
-    unit = "px" if dims == 2 else "voxels"
-    folds = found["folds"]
-    labels = "\n".join(f"  - {value}: {name}" for value, name in found["labels"].items())
+    dims, folds, data = found["spatial_dims"], found["folds"], found["dataset"]
+    names, channels = ", ".join(ids["regions"]), ids["channel_names"]
+    unit, length, amount = (
+        ("px", "px", "share of the picture") if dims == 2 else ("voxels", "mm", "volume, ml")
+    )
+    labels = ", ".join(f"{value} {name}" for value, name in found["labels"].items())
     rows = "\n".join(
         f"| {name} | {each['cases']} of {found['measured']} | {_triple(each, 'amount')} "
         f"| {_triple(each, 'thickness')} | {_parts(each)} |"
         for name, each in found["regions_measured"].items()
     )
-    amount = "volume, ml" if dims == 3 else "share of the picture"
-    thick = "mm" if dims == 3 else "px"
     reasons = "\n".join(
-        f"| `{each.id}` | `{each.value}` | {each.because} |"
+        f"| `{each.id}` | `{json.dumps(each.value)}` | {each.because} |"
         for each in choices
         if each.value not in (None, [], {})
     )
-    resampled = (
-        f"resampled to {_times(ids['spacing'])} mm. The network sees windows of"
-        if dims == 3
-        else "scaled by its longer side and padded to"
+    median = f"The median image has {_times(found['size']['median'])} {unit}"
+    grid = f"scaled by its longer side and padded to {_times(ids['roi_size'])} px."
+    if dims == 3:
+        median += f" of {_times(found['spacing']['median'])} mm"
+        window = _times(ids["roi_size"])
+        spacing = _times(ids["spacing"])
+        grid = f"resampled to {spacing} mm. The network sees windows of {window} voxels."
+    about = _fill(
+        f"{title}: an Attention U-Net (Oktay et al. 2018, arXiv:1804.03999) that segments {names} "
+        f"in images of {data}."
     )
+    size = _fill(f"{median}. {found['measured']} cases were measured; see `fingerprint.json`.")
+    network = _fill(
+        f"`pipeline.networks.AttentionUnet` in {dims}D with one additive gate on every skip except "
+        f"the finest. The widths are {', '.join(map(str, ids['channels']))}."
+    )
+    shown = _fill(f"{', '.join(channels)}: {_scaling(ids)} to [0, 1]. The image is {grid}")
     return f"""# Model Overview
 
-An Attention U-Net (Oktay et al. 2018, arXiv:1804.03999) that segments {names} in images of
-{found["dataset"]}. {title}.
+{about}
 
 For research; not certified for clinical use.
 
 ## Data
 
 - Target: {names}
-- Modality: {ids["modality"]}; channels: {", ".join(ids["channel_names"])}
-- Source: {found["dataset"]}, {found["cases"]} cases for training in {len(folds)} folds and \
+- Modality: {ids["modality"]}; channels: {", ".join(channels)}
+- Source: {data}, {found["cases"]} cases for training in {len(folds)} folds, and \
 {found["testing"]} for testing; see `data_license.txt`
-- A label is an index mask:
-{labels}
+- A label is an index mask: {labels}
 
-The median image has {_times(found["size"]["median"])} {unit}\
-{f" of {_times(found['spacing']['median'])} mm" if dims == 3 else ""}. \
-`fingerprint.json` has all that was measured, on {found["measured"]} cases.
+{size}
 
-| region | cases | {amount} (least, median, most) | thickness, {thick} | parts |
+| region | cases | {amount}: least, median, most | thickness, {length} | parts: labels |
 |---|---|---|---|---|
 {rows}
 
 ## Network
 
-`pipeline.networks.AttentionUnet` in {dims}D with one additive gate on every skip except the
-finest. The widths are {", ".join(map(str, ids["channels"]))}.
+{network}
 
 ### Input
 
-{len(ids["channel_names"])} channels: {_scaling(ids)} to [0, 1]. An image is {resampled}
-{_times(ids["roi_size"])} {unit}.
+{shown}
 
 ### Output
 
-One channel of logits per region on the same grid. The postprocessing brings them to the image's
-own grid, marks each region at a probability of {ids["threshold"]}, and keeps its largest parts
-where `components` says so.
+One channel of logits per region on the same grid. The postprocessing brings them to the image's own
+grid, marks each region, and keeps its largest parts where `components` says how many.
 
 ## Training configuration
 
-AdamW with warm-up and a cosine schedule. The loss is half Dice and half cross entropy. Patches
-are augmented as a batch on the training device. These settings were chosen from the data:
+AdamW with warm-up and a cosine schedule. The loss is half Dice and half cross entropy. Patches are
+augmented as a batch on the training device. These settings were chosen from the data:
 
 | id | value | because |
 |---|---|---|
@@ -188,6 +199,10 @@ Apache-2.0, see `LICENSE`. The data have their own terms.
 """
 
 
+def _fill(text: str) -> str:
+    return textwrap.fill(text, 100)
+
+
 def _times(values: Sequence[float]) -> str:
     return " x ".join(f"{value:g}" for value in values)
 
@@ -198,5 +213,6 @@ def _triple(region: Mapping[str, Any], name: str) -> str:
 
 
 def _parts(region: Mapping[str, Any]) -> str:
-    counts = region.get("parts", {})
-    return ", ".join(f"{n} in {count}" for n, count in list(counts.items())[:4])
+    counts = list(region.get("parts", {}).items())
+    more = ", ..." if len(counts) > 4 else ""
+    return ", ".join(f"{n}: {count}" for n, count in counts[:4]) + more

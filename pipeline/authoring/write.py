@@ -47,13 +47,11 @@ def write_bundle(
         FileExistsError: ``output`` has content and ``overwrite`` is off.
         InputError: the project's own bundles are absent, or a chosen value is impossible.
     """
-    nearest = BUNDLES / NEAREST[found["spatial_dims"]]
-    if not nearest.is_dir():
-        raise InputError(f"{nearest}: there is no such folder; run this in a clone of the project.")
-    ids = {each.id: each.value for each in choices} | place(output, datalist, nearest)
+    shipped = nearest(found)
+    ids = {each.id: each.value for each in choices} | place(output, datalist, shipped)
     files: dict[str, str] = {}
     for name in _CONFIGS:
-        path = nearest / "configs" / name
+        path = shipped / "configs" / name
         # Inference takes a folder of images, training a dataset with its datalist.
         mine = (
             ids | {"dataset_dir": str(image_folder(datalist, found))}
@@ -65,9 +63,9 @@ def write_bundle(
         files[f"configs/{name}"] = set_ids(path.read_text(encoding="utf-8"), mine, source=str(path))
     networks = list(fitting(ids["patch_size"]))
     for name in networks:
-        path = nearest / f"configs/networks/{name}.json"
+        path = shipped / f"configs/networks/{name}.json"
         files[f"configs/networks/{name}.json"] = path.read_text(encoding="utf-8")
-    metadata = read_json(nearest / "configs/metadata.json")
+    metadata = read_json(shipped / "configs/metadata.json")
     about = {"found": found, "ids": ids, "title": title}
     files |= {
         "configs/metadata.json": file_text(texts.make_metadata(metadata, **about)),
@@ -76,10 +74,10 @@ def write_bundle(
         "docs/fingerprint.json": file_text(found),
         "plans/networks.json": file_text(make_plan(output, found, networks)),
     }
-    with new_folder(output, sources=[datalist, nearest], overwrite=overwrite) as stage:
+    with new_folder(output, sources=[datalist, shipped], overwrite=overwrite) as stage:
         for name in _COPIED:
             (stage / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(nearest / name, stage / name)
+            shutil.copyfile(shipped / name, stage / name)
         for name, text in files.items():
             (stage / name).parent.mkdir(parents=True, exist_ok=True)
             (stage / name).write_text(text, encoding="utf-8")
@@ -87,16 +85,28 @@ def write_bundle(
             check_settings(Config.read(stage / "configs" / name).content)
 
 
-def place(output: Path, datalist: Path, nearest: Path) -> dict[str, Any]:
+def nearest(found: Mapping[str, Any]) -> Path:
+    """The bundle that ships for images of as many dimensions.
+
+    Raises:
+        InputError: it is not there, as where only the Python package is installed.
+    """
+    folder = BUNDLES / NEAREST[found["spatial_dims"]]
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; run this in a clone of the project.")
+    return folder
+
+
+def place(output: Path, datalist: Path, shipped: Path) -> dict[str, Any]:
     """The ids that say where the data are and how runs are called."""
     name = output.resolve().name
-    shipped = read_json(nearest / "configs/train.json")
-    prefix = shipped["run_name"].split("'")[1]
+    run_name = read_json(shipped / "configs/train.json")["run_name"]
+    prefix = run_name.split("'")[1]
     return {
         "dataset_dir": str(datalist.parent),
         "datalist": f"$@dataset_dir + '/{datalist.name}'",
         "experiment_name": name,
-        "run_name": shipped["run_name"].replace(f"'{prefix}'", repr(f"{name}-")),
+        "run_name": run_name.replace(f"'{prefix}'", repr(f"{name}-")),
     }
 
 

@@ -349,7 +349,7 @@ def test_any_labels_and_channels_are_in_all_of_its_files(
     results = package(bundle, tmp_path / "own.zip", checkpoint=str(run), exports=["torchscript"])
     assert served in dict(results)["MONAI Label"]
     assert dict(results)["labels"] == ", ".join(f"{v} {name}" for v, name in labels.items())
-    name, files = read_archive(tmp_path / "own.zip")
+    _, files = read_archive(tmp_path / "own.zip")
     metadata, inference = (
         json.loads(files[f"configs/{each}.json"]) for each in ("metadata", "inference")
     )

@@ -1,0 +1,98 @@
+"""From a folder of one's own to a package that proves itself, by the commands of the page."""
+
+import csv
+import json
+
+import pytest
+from monai.bundle import run as bundle_run
+
+from pipeline.cli import main
+
+from .support import own_data
+from .support.small_cases import predict, report
+
+TINY = {
+    "epochs": 2,
+    "warmup_epochs": 0,
+    "val_interval": 1,
+    "channels": [4, 8, 16],
+    "log_to_mlflow": False,
+    "device": "cpu",
+}
+# Kind: how its folders are written, the options of `data prepare folder`, ids of a tiny training,
+# and the regions with the values that a mask holds.
+KINDS = {
+    "disc_alone": (
+        own_data.write_discs,
+        ["--values", "255=disc"],
+        {"roi_size": [64, 64], "patch_size": [48, 48], "strides": [2, 2]},
+        {"disc": [1]},
+    ),
+    "organs": (
+        own_data.write_organs,
+        ["--modality", "CT", "--region", "pancreas=pancreas,tumour"]
+        + [text for name, v in own_data.ORGANS.items() for text in ("--values", f"{v}={name}")],
+        {"roi_size": [32, 32, 32], "patch_size": [32, 32, 32], "strides": [2, 2], "margin": 2},
+        {"liver": [3], "spleen": [5], "kidney": [9], "pancreas": [11, 12], "tumour": [12]},
+    ),
+    "two_channels": (
+        own_data.write_two_channels,
+        ["--modality", "MR", "--channels", "T1,T2", "--values", "1=lesion"],
+        {
+            **{"roi_size": [32, 32, 8], "patch_size": [32, 32, 8], "margin": 2},
+            **{"strides": [[2, 2, 1], [2, 2, 2]]},
+        },
+        {"lesion": [1]},
+    ),
+}
+
+
+@pytest.fixture
+def command(capsys):
+    """A command of the project, which has to succeed."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main(list(map(str, arguments)))
+        assert not end.value.code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_own_data_go_through_every_verb(kind, command, tmp_path, monkeypatch):
+    write, options, ids, regions = KINDS[kind]
+    monkeypatch.chdir(tmp_path)
+    images, labels = write(tmp_path)
+    folders = ["--images", images, "--labels", labels, "--folds", 2]
+    command("data", "prepare", "folder", *folders, *options, "--output", "data")
+    command("bundle", "new", "data", "--output", "bundles/own", "--memory", 2)
+    configs = tmp_path / "bundles/own/configs"
+    config = json.loads((configs / "train.json").read_text())
+    assert len(config["regions"]) == len(regions)
+    command("data", "check", "data/datalist.json", "--bundle", "bundles/own")
+
+    ids = {**TINY, **ids, "output_dir": "runs/one"}
+    bundle_run(config_file=[str(configs / "train.json")], **ids)
+    files = [str(configs / name) for name in ("train.json", "evaluate.json")]
+    bundle_run(config_file=files, ckpt_path="runs/one/model.pt", figures=True, **ids | {
+        "output_dir": "runs/one/evaluation-validation"
+    })  # fmt: skip
+    with open("runs/one/evaluation-validation/cases.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {name for name in rows[0] if name.startswith("dice/")} == {f"dice/{r}" for r in regions}
+    assert len(list((tmp_path / "runs/one/evaluation-validation/predictions").iterdir())) == len(
+        rows
+    )
+
+    predict(images, "--checkpoint", "runs/one", "--output", "masks")
+    cases = report(tmp_path / "masks")["cases"]
+    sizes = "area_px" if len(config["roi_size"]) == 2 else "volume_ml"
+    assert all(case["status"] == "done" and case[sizes].keys() == regions.keys() for case in cases)
+    known = {0, *(value for values in config["regions"].values() for value in values)}
+    masks = [own_data.read_values(tmp_path / "masks" / case["outputs"][0]) for case in cases]
+    assert set().union(*masks) <= known
+
+    command("package", "build", "bundles/own", "--checkpoint", "runs/one", "--output", "own.zip")
+    command("package", "verify", "own.zip")

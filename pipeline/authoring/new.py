@@ -100,24 +100,25 @@ def show(found: dict[str, Any], choices: list[Any]) -> None:
 
 def show_next(output: Path, found: dict[str, Any]) -> None:
     """Print the commands that come next, to be copied word by word."""
-    train = f"{output}/configs/train.json"
-    name = output.resolve().name
-    suffix = "IMAGES"
+    configs, name = f"{output}/configs", output.resolve().name
+    run = f"runs/{name}"
     print(
         f"""
 wrote {output}
 
 Train:
-python -m monai.bundle run --config_file {train} --output_dir runs/{name}
+python -m monai.bundle run --config_file {configs}/train.json --output_dir {run}
 
-Evaluate:
-python -m monai.bundle run --config_file "['{train}','{output}/configs/evaluate.json']" \\
-    --ckpt_path runs/{name}/model.pt
+Evaluate on the validation cases:
+python -m monai.bundle run --config_file "['{configs}/train.json','{configs}/evaluate.json']" \\
+    --ckpt_path {run}/model.pt
 
-All {len(found["folds"])} folds and networks:
+Train and evaluate three networks on {len(found["folds"])} folds:
 python -m pipeline experiment run {output}/plans/networks.json
 
-Predict:
-python -m pipeline predict --bundle {output} --checkpoint runs/{name} {suffix} --output predictions
-"""
+Segment new images:
+python -m pipeline predict --bundle {output} --checkpoint {run} IMAGES --output predictions
+
+Package:
+python -m pipeline package {output} --checkpoint {run}/model.pt --output {name}.zip"""
     )

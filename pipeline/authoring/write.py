@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from .layout import file_text, set_ids
 BUNDLES = Path(__file__).parents[2] / "bundles"
 NEAREST = {2: "fundus_disc_cup_segmentation", 3: "pancreas_ct_segmentation"}
 _CONFIGS = ("train.json", "inference.json", "evaluate.json")
-_COPIED = ("LICENSE", "configs/logging.conf", "configs/multi_gpu.json", "configs/resume.json")
-_NETWORKS = ("monai_attention_unet", "unet", "unet_plus_plus")
-_DEEPEST = 16  # what UNet++ divides each axis by
+_COPIED = ("LICENSE", "configs/logging.conf")
+_THEIRS = {"regions", "spacing", "roi_size", "patch_size"}  # set by an overlay for one dataset
+_COMPARED = ("unet", "unet_plus_plus")  # with the network of train.json, in the plan
 
 
 def write_bundle(
@@ -61,10 +61,8 @@ def write_bundle(
         if name == "evaluate.json":
             mine = {key: mine[key] for key in ("threshold", "components")}
         files[f"configs/{name}"] = set_ids(path.read_text(encoding="utf-8"), mine, source=str(path))
-    networks = list(fitting(ids["patch_size"]))
-    for name in networks:
-        path = shipped / f"configs/networks/{name}.json"
-        files[f"configs/networks/{name}.json"] = path.read_text(encoding="utf-8")
+    for path in overlays(shipped):
+        files[path.relative_to(shipped).as_posix()] = path.read_text(encoding="utf-8")
     metadata = read_json(shipped / "configs/metadata.json")
     about = {"found": found, "ids": ids, "title": title}
     files |= {
@@ -72,7 +70,7 @@ def write_bundle(
         "docs/README.md": texts.make_card(**about, choices=choices),
         "docs/data_license.txt": texts.make_licence(found),
         "docs/fingerprint.json": file_text(found),
-        "plans/networks.json": file_text(make_plan(output, found, networks)),
+        "plans/networks.json": file_text(make_plan(output, found)),
     }
     with new_folder(output, sources=[datalist, shipped], overwrite=overwrite) as stage:
         for name in _COPIED:
@@ -116,22 +114,21 @@ def image_folder(datalist: Path, found: Mapping[str, Any]) -> Path:
     return folder if folder.is_dir() else datalist.parent
 
 
-def fitting(patch: Sequence[int]) -> Iterable[str]:
-    """The networks of the plan that take a patch of this size."""
-    for name in _NETWORKS:
-        if name != "unet_plus_plus" or min(patch) >= _DEEPEST:
-            yield name
+def overlays(bundle: Path) -> list[Path]:
+    """The overlays of a bundle that fit another dataset too."""
+    found = {*(bundle / "configs").rglob("*.json")}
+    found -= {bundle / "configs" / name for name in (*_CONFIGS, "metadata.json")}
+    return sorted(path for path in found if not _THEIRS & read_json(path).keys())
 
 
-def make_plan(output: Path, found: Mapping[str, Any], networks: Sequence[str]) -> dict[str, Any]:
+def make_plan(output: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     """A plan of all folds, for the network with gates, without, and UNet++."""
-    overlays = {name: {"overlays": [f"networks/{name}.json"]} for name in networks}
-    overlays.pop("monai_attention_unet", None)
+    networks = {name: {"overlays": [f"networks/{name}.json"]} for name in _COMPARED}
     return {
         "name": f"{output.resolve().name}_networks",
-        "description": f"{len(overlays) + 1} networks on the same folds of {found['dataset']}.",
+        "description": f"Three networks on the same folds of {found['dataset']}.",
         "bundle": str(output),
-        "networks": {"attention_unet": {}, **overlays},
+        "networks": {"attention_unet": {}, **networks},
         "folds": found["folds"],
         "seeds": [0],
         "evaluate": {"section": "validation", "checkpoint": "last"},

@@ -115,6 +115,7 @@ def test_a_new_bundle_differs_from_the_shipped_one_in_named_ids_only(
             assert path.read_text() == (shipped / name).read_text(), name
     names = {path.name for path in (made / "configs").iterdir()}
     assert not {"article.json", "demo.json", "small_images.json", "tumour.json"} & names
+    assert {"multi_gpu.json", "resume.json", "networks"} <= names
     card = (made / "docs/README.md").read_text()
     assert all(f"# {section}\n" in card for section in SECTIONS)
     metadata = [json.loads((b / "configs/metadata.json").read_text()) for b in (shipped, made)]

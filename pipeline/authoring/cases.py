@@ -40,7 +40,7 @@ class CaseFacts:
         size: voxels in RAS order, or pixels, width first.
         cropped: the same without the background around the body.
         spacing: mm in RAS order; 1 for pictures.
-        foreground: intensities where the label is above 0, all channels together.
+        foreground: intensities inside the regions, all channels together.
         overall: percentiles 0.5, 50 and 99.5 of all intensities.
         minimum: smallest intensity.
         zeros: share of the intensities that are 0.
@@ -81,11 +81,11 @@ def measure_case(
     """
     read = [_read(path, rgb=channels == 3 and len(images) == 1) for path in images]
     arrays = [part for array, _ in read for part in array]
-    masks, spacing = _read(label, is_label=True)[0], read[0][1]
-    mask = masks[0]
-    if (len(arrays), len(masks)) != (channels, 1) or any(a.shape != mask.shape for a in arrays):
+    labels, spacing = _read(label, is_label=True)[0], read[0][1]
+    mask = labels[0]
+    if (len(arrays), len(labels)) != (channels, 1) or any(a.shape != mask.shape for a in arrays):
         raise InputError(
-            f"{images[0]}: {len(arrays)} channels of {arrays[0].shape}, and {len(masks)} of "
+            f"{images[0]}: {len(arrays)} channels of {arrays[0].shape}, and {len(labels)} of "
             f"{mask.shape} in its label; {channels} and 1 of one size are right. "
             "`python -m pipeline data check` lists every such file."
         )
@@ -95,21 +95,18 @@ def measure_case(
     kept = [end - start for start, end in _box(body)] or list(mask.shape)
     step = max(1, round((mask.size / 1e6) ** (1 / mask.ndim)))
     thin = np.stack([array[(slice(None, None, step),) * mask.ndim] for array in arrays])
-    found = {
-        name: measure_region(np.isin(mask, list(values)), spacing)
-        for name, values in regions.items()
-        if np.isin(mask, list(values)).any()
-    }
+    masks = {name: np.isin(mask, list(values)) for name, values in regions.items()}
+    marked = np.logical_or.reduce(list(masks.values()))
     return CaseFacts(
         size=list(mask.shape),
         cropped=kept,
         spacing=[float(s) for s in spacing],
-        foreground=np.concatenate([array[mask > 0] for array in arrays]).astype(np.float32),
+        foreground=np.concatenate([array[marked] for array in arrays]).astype(np.float32),
         overall=np.percentile(thin, [0.5, 50, 99.5]).tolist(),
         minimum=float(min(array.min() for array in arrays)),
         zeros=float((thin == 0).mean()),
         eight_bit=all(a.min() >= 0 and a.max() <= 255 and (a == a.round()).all() for a in thin),
-        regions=found,
+        regions={name: measure_region(m, spacing) for name, m in masks.items() if m.any()},
     )
 
 

@@ -50,6 +50,8 @@ def choose(
         Choice("threshold", 0.5, "what is likelier inside than outside"),
         choose_components(found),
     ]
+    if len(found["folds"]) == 1:
+        ids.append(Choice("fold", "all", "the datalist has one fold: nothing is validated"))
     if found["spatial_dims"] == 2:
         fits = set(ratio) <= regions.keys()
         ids.append(Choice("vertical_cdr", ratio if fits else [], "two regions have such a ratio"))
@@ -59,7 +61,10 @@ def choose(
 def choose_volumes(found: Mapping[str, Any], device: Device) -> list[Choice]:
     """Choose the ids that volumes need, and the sizes of their network."""
     modality, facts, median = found["modality"], found["intensity"], found["spacing"]["median"]
-    cropped = found["cropped_size"]["median"]
+    above = rules.choose_foreground(
+        modality, minimum_is_0=facts["minimum_is_0"], zero_share=facts["zero_share"]
+    )
+    cropped = found["cropped_size" if above > rules.NOTHING else "size"]["median"]
     spacing = geometry.choose_spacing(median, found["spacing"]["p10"], cropped)
     why = "the median"
     if spacing != [round(s, 3) for s in median]:
@@ -78,9 +83,6 @@ def choose_volumes(found: Mapping[str, Any], device: Device) -> list[Choice]:
     patch = geometry.fit_patch(patch, size, strides)
     window = rules.choose_window(modality, facts["foreground"])
     percentiles = rules.choose_percentiles(modality, 3)
-    above = rules.choose_foreground(
-        modality, minimum_is_0=facts["minimum_is_0"], zero_share=facts["zero_share"]
-    )
     labelled = "percentiles 0.5 and 99.5 of the labelled voxels"
     border = "the empty border is cut off" if above > rules.NOTHING else "no empty border to cut"
     image = f"the median image has {_times(size)} voxels"
@@ -145,8 +147,8 @@ def choose_length(
     found: Mapping[str, Any], device: Device, *, patch: list[int], room: int | None
 ) -> list[Choice]:
     """Choose how many patches a step has, and how many steps the training."""
-    folds = max(2, len(found["folds"]))
-    cases = max(1, found["cases"] - found["cases"] // folds)
+    folds = len(found["folds"])
+    cases = found["cases"] - (found["cases"] // folds if folds > 1 else 0)
     batch = rules.choose_batch(room, patch, cases)
     kind = "gpu" if device.gigabytes else "cpu"
     steps = _STEPS[kind, found["spatial_dims"]]

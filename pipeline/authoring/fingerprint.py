@@ -118,7 +118,7 @@ def summarise(cases: Sequence[CaseFacts], regions: Sequence[str]) -> dict[str, A
         [case.foreground[:: max(1, len(case.foreground) // _KEPT)] for case in cases]
     )
     if not len(foreground):
-        raise InputError("no label marks anything; `python -m pipeline data check` looks closer.")
+        raise InputError("no label holds a region; `python -m pipeline data check` looks closer.")
     unit = "ml" if len(cases[0].size) == 3 else "share of the picture"
     return {
         "size": spread([case.size for case in cases]),

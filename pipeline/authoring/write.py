@@ -123,13 +123,14 @@ def overlays(bundle: Path) -> list[Path]:
 
 def make_plan(output: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     """A plan of all folds, for the network with gates, without, and UNet++."""
+    validated = len(found["folds"]) > 1
     networks = {name: {"overlays": [f"networks/{name}.json"]} for name in _COMPARED}
     return {
         "name": f"{output.resolve().name}_networks",
         "description": f"Three networks on the same folds of {found['dataset']}.",
         "bundle": str(output),
         "networks": {"attention_unet": {}, **networks},
-        "folds": found["folds"],
+        "folds": found["folds"] if validated else ["all"],
         "seeds": [0],
-        "evaluate": {"section": "validation", "checkpoint": "last"},
+        "evaluate": {"section": "validation" if validated else "testing", "checkpoint": "last"},
     }

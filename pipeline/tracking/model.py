@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..bundle.channels import is_split
 from ..bundle.trained import BEST
 from ..files import read_json, write_json
 
@@ -24,7 +25,8 @@ def save_model(folder: Path, *, config: Mapping[str, Any], weights: Path, run_na
 
     ``mlflow.pyfunc.load_model(...).predict(paths)`` takes paths of images, as a list or as the
     only column of a table, and returns an index mask for each, uint8, on the grid of the image:
-    (rows, columns) for photographs, the axes of the file for volumes.
+    (rows, columns) for pictures, the axes of the file for volumes. If an image has a file for each
+    channel, the table has a column for each, with its name.
 
     Args:
         folder: the folder to make.
@@ -45,6 +47,8 @@ def save_model(folder: Path, *, config: Mapping[str, Any], weights: Path, run_na
         os.link(weights, data / BEST)  # no second copy if the file system can link
     except OSError:
         shutil.copyfile(weights, data / BEST)
+    names = config.get("channel_names", ())
+    columns = [ColSpec("string", name) for name in names] if is_split(names) else []
     with warnings.catch_warnings():
         # An example would be the path of a file, which is of no use elsewhere.
         warnings.filterwarnings("ignore", ".*input example")
@@ -53,7 +57,7 @@ def save_model(folder: Path, *, config: Mapping[str, Any], weights: Path, run_na
             loader_module=__name__,
             data_path=data,
             code_paths=[str(Path(__file__).parents[1])],
-            signature=ModelSignature(inputs=Schema([ColSpec("string")])),
+            signature=ModelSignature(inputs=Schema(columns or [ColSpec("string")])),
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in REQUIREMENTS],
             metadata={"training": run_name},
         )
@@ -78,8 +82,9 @@ class SegmentationModel:
         """Segment image files.
 
         Args:
-            model_input: paths, or a table with one column of them.
+            model_input: paths, or a table with one column of them, or one for each channel.
             params: not used.
         """
-        paths = model_input.iloc[:, 0] if hasattr(model_input, "columns") else model_input
-        return [self.predictor(str(path)) for path in paths]
+        is_table = hasattr(model_input, "columns")
+        images = model_input.to_numpy().tolist() if is_table else [[path] for path in model_input]
+        return [self.predictor(list(map(str, image))) for image in images]

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from small_cases import training
 
 from pipeline.bundle.configs import Config
 from pipeline.bundle.predictor import Predictor
@@ -23,6 +24,8 @@ from pipeline.packaging.source import open_trained
 ROOT = Path(__file__).parents[2]
 EYE, CT = "fundus_disc_cup_segmentation", "pancreas_ct_segmentation"
 SECOND = "fundus_second_segmentation"  # the first bundle's next version, with other code
+MR = "brain_mr_segmentation"  # exclusive classes of any values in two channels, not trained
+BUNDLES = {EYE: EYE, CT: CT, SECOND: EYE, MR: CT}
 COMMON = {
     "device": "cpu",
     "warmup_epochs": 1,
@@ -70,7 +73,13 @@ def phantoms(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trainings(phantoms, tmp_path_factory):
     """A checkpoint by bundle, beside the config that it was trained with."""
-    return {name: train(name, phantoms[name], tmp_path_factory.mktemp("run")) for name in SMALL}
+    found = {name: train(name, phantoms[name], tmp_path_factory.mktemp("run")) for name in SMALL}
+    ids = {"spacing": [4, 4, 4], "roi_size": [32, 32, 32], "patch_size": [32, 32, 32]}
+    ids |= {"regions": {"posterior": [7], "anterior": [3]}, "foreground_above": -1e9}
+    ids |= {"modality": "MR", "channel_names": ["T1", "T2"]}
+    ids |= {"hu_window": None, "percentiles": [0.5, 99.5]}
+    folder = tmp_path_factory.mktemp("mr") / "training"
+    return found | {MR: training(folder, dimensions=3, channels=2, **ids) / "model.pt"}
 
 
 def train(name: str, data: Path, folder: Path) -> Path:
@@ -102,8 +111,8 @@ def packages(trainings, tmp_path_factory):
     """Archives by name, and how the repository itself segments with the same weights."""
     folder = tmp_path_factory.mktemp("packages")
     found = {}
-    for name, bundle in ((EYE, EYE), (CT, CT), (SECOND, EYE)):
-        with open_trained(str(trainings[bundle])) as source:
+    for name, bundle in BUNDLES.items():
+        with open_trained(str(trainings.get(name, trainings[bundle]))) as source:
             options = {"version": "0.2.0", "change": "other code"} if name == SECOND else {}
             files, reference = package_files(ROOT / "bundles" / bundle, name, source, **options)
         if name == SECOND:

@@ -12,11 +12,12 @@ import pytest
 import requests
 import torch
 from PIL import Image
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, gaussian_filter
 
-from .conftest import CT, EYE, SECOND, dice, start
+from .conftest import CT, EYE, MR, SECOND, dice, start
 
 LABELS = {EYE: {"disc_rim": 1, "optic_cup": 2}, CT: {"pancreas": 1}}
+LABELS[MR] = {"anterior": 3, "posterior": 7}
 STEMS = {EYE: "phantom_0011", CT: "ct_0011"}
 
 
@@ -28,6 +29,10 @@ def server(environment, packages, phantoms, tmp_path_factory):
         shutil.copytree(data / "images", folder / "studies", dirs_exist_ok=True)
     photograph = Image.open(phantoms[EYE] / "images/phantom_0010.png")
     photograph.save(folder / "studies/photograph.jpg", quality=92)
+    # Both channels in the only file that an image has there.
+    channels = gaussian_filter(np.random.default_rng(0).normal(size=(40, 36, 30, 2)), (3, 3, 3, 0))
+    mr = nibabel.Nifti1Image((1e4 * channels).astype(np.int16), np.diag([-2, -2, 3, 1]))
+    nibabel.save(mr, folder / "studies/mr.nii.gz")
     with start(environment, packages, folder, folder / "studies") as running:
         yield running
 
@@ -48,12 +53,12 @@ def weights(server, name):
 def test_it_lists_the_labels_and_versions_of_all_packages(server):
     info = requests.get(f"{server.url}/info/").json()
     models = info["models"]
-    for name, dimension in ((EYE, 2), (CT, 3)):
+    for name, dimension in ((EYE, 2), (CT, 3), (MR, 3)):
         assert models[name]["labels"] == LABELS[name]
         assert (models[name]["type"], models[name]["dimension"]) == ("segmentation", dimension)
         assert models[name]["config"]["model_filename"] == ["model.pt"]
     assert (models[EYE]["version"], models[SECOND]["version"]) == ("0.1.0", "0.2.0")
-    assert info["trainers"].keys() == models.keys() == {EYE, CT, SECOND}
+    assert info["trainers"].keys() == models.keys() == {EYE, CT, SECOND, MR}
 
 
 @pytest.mark.parametrize("stem", ["ct_0001", "ct_0009"])  # two that were learned
@@ -71,6 +76,17 @@ def test_a_ct_gets_the_mask_of_the_repository_on_its_own_grid(server, phantoms, 
     assert dice(mask, expected, 1) > 0.99
     truth = np.asarray(nibabel.load(phantoms[CT] / f"labels/{stem}.nii.gz").dataobj)
     assert dice(mask, truth > 0, 1) > 0.4
+
+
+def test_an_mr_of_two_channels_gets_its_exclusive_classes_by_their_values(server, segment):
+    image = server.folder.parent / "studies/mr.nii.gz"
+    found = infer(server, MR, "mr")
+    assert found.shape == nibabel.load(image).shape[:3]
+    np.testing.assert_allclose(found.affine, nibabel.load(image).affine, atol=1e-4)
+    mask, expected = np.asarray(found.dataobj), segment(MR, image, weights(server, MR))
+    assert set(np.unique(mask)) == {0, 3, 7}
+    for value in LABELS[MR].values():
+        assert dice(mask, expected, value) > 0.99
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

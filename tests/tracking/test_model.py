@@ -14,7 +14,6 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from pipeline.bundle.configs import Config
-from pipeline.networks.attention_unet import AttentionUnet
 from pipeline.tracking.model import save_model
 from pipeline.tracking.registry import log_model, register_model
 
@@ -44,20 +43,23 @@ def images(tmp_path) -> list[str]:
     return [str(path) for path in sorted(folder.iterdir())]
 
 
-@pytest.fixture
-def model(tmp_path) -> Path:
+def make_model(folder: Path, ids: dict) -> Path:
     """A model of random weights, whose regions are about half of an image each."""
     torch.manual_seed(1)
-    network = AttentionUnet(
-        spatial_dims=2, in_channels=3, out_channels=2, channels=[4, 8], strides=[2], gates=1
-    )
+    config = Config.read(CONFIGS / "inference.json").as_trained(SMALL).with_changes(ids)
+    network = config.built("network_def").eval()
     with torch.no_grad():
-        logits = network.eval()(torch.rand(1, 3, 32, 32)).flatten(2)
+        logits = network(torch.rand(1, len(config.get("channel_names")), 32, 32)).flatten(2)
         network.final.bias -= logits.median(dim=2).values[0]
-    torch.save(network.state_dict(), tmp_path / "model.pt")
-    config = Config.read(CONFIGS / "inference.json").as_trained(SMALL).content
-    save_model(tmp_path / "saved", config=config, weights=tmp_path / "model.pt", run_name="a")
-    return tmp_path / "saved"
+    torch.save(network.state_dict(), folder / "model.pt")
+    options = {"config": config.content, "weights": folder / "model.pt", "run_name": "a"}
+    save_model(folder / "saved", **options)
+    return folder / "saved"
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    return make_model(tmp_path, {})
 
 
 def test_a_model_segments_in_a_fresh_process_what_the_bundle_does(model, images, tmp_path):
@@ -85,6 +87,22 @@ def test_a_model_segments_in_a_fresh_process_what_the_bundle_does(model, images,
         saved = np.asarray(Image.open(tmp_path / "bundle" / f"{Path(path).stem}_seg.png"))
         assert np.array_equal(saved, np.array(mask))
         assert set(np.unique(saved)) == {0, 1, 2}
+
+
+def test_a_model_of_several_channels_takes_a_column_of_paths_for_each(images, tmp_path):
+    import mlflow.pyfunc
+    import pandas
+
+    own = {"regions": {"nucleus": [7], "cell": [3]}, "channel_names": ["DAPI", "GFP"]}
+    model = make_model(tmp_path, own | {"device": "cpu", "components": {}})
+    grey = [str(tmp_path / f"{name}.png") for name in own["channel_names"]]
+    for path, channel in zip(grey, Image.open(images[0]).split()[:2], strict=True):
+        channel.save(path)
+    table = pandas.DataFrame([grey, grey[::-1]], columns=own["channel_names"])
+    one, other = mlflow.pyfunc.load_model(model).predict(table)
+    assert one.shape == other.shape == (40, 56)
+    assert not np.array_equal(one, other)
+    assert {0} < set(np.unique([one, other])) <= {0, 3, 7}
 
 
 def test_the_champion_changes_for_a_better_one_of_the_same_cases_only(store, model):

@@ -66,8 +66,8 @@ class ChosenPostprocessing:
         settings: threshold and components in use.
 
     Raises:
-        InputError: ``choose`` is set for another section than validation, or again; or there is no
-            step to choose the settings of.
+        InputError: ``choose`` is set for another section than validation, or again; or ``steps``
+            has no place for what is, or was, chosen.
     """
 
     def __init__(
@@ -86,10 +86,15 @@ class ChosenPostprocessing:
             for kind in ((RestoreGridd, MarkRegionsd), KeepPartsd)
         )
         if choose:
-            self._check(section, complete=bool(marks and keeps))
+            self._check(section)
         given = overrides()
         chosen = {} if choose else chosen_postprocessing(ckpt_path)
         chosen = {name: value for name, value in chosen.items() if name not in given}
+        if (choose or chosen) and not (marks and keeps):
+            raise InputError(
+                f"choose: the postprocessing has no place for the settings in {CHOSEN}; give it a "
+                "RestoreGridd or MarkRegionsd and a KeepPartsd, or move the file away."
+            )
         if chosen:
             note = " These cases had a part in that choice." if section == "validation" else ""
             log.info("postprocessing as chosen for this checkpoint: %s.%s", chosen, note)
@@ -100,15 +105,14 @@ class ChosenPostprocessing:
                 self.settings[name] = getattr(step, name)
         self.mark, self.keep = (next(iter(own), None) for own in (marks, keeps))
         self.cases: list[TriedCase] = []
+        self.choice: dict[str, Any] | None = None
 
-    def _check(self, section: str, *, complete: bool) -> None:
+    def _check(self, section: str) -> None:
         path = self.weights.with_name(CHOSEN)
         if section != "validation":
-            raise InputError(f"choose: it is for --section validation, and this is {section}.")
+            raise InputError(f"choose: the section is {section}; give --section validation.")
         if path.exists():
             raise InputError(f"choose: {path} is there already; move it away to choose again.")
-        if not complete:
-            raise InputError("choose: the postprocessing lacks a threshold or components.")
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Apply the steps to one case."""
@@ -128,6 +132,8 @@ class ChosenPostprocessing:
             engine.add_event_handler(Events.STARTED, lambda: self.cases.clear())
             engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
+            # An evaluation that is cut off before its report can then be started again.
+            engine.add_event_handler(Events.COMPLETED, self.keep_choice)
 
     def add(self, engine: Engine) -> None:
         """Keep the masks of one batch."""
@@ -141,7 +147,7 @@ class ChosenPostprocessing:
             self.cases.append(TriedCase(file, shape, *packed, item[_TRIED]))
 
     def finish(self, engine: Engine) -> None:
-        """Choose, and write ``postprocessing.json`` if that is better than before."""
+        """Choose, and write the trials into the evaluation's folder."""
         cases = self.cases
         if idist.get_world_size() > 1:
             every = [case for part in idist.all_gather(cases) for case in part]
@@ -160,15 +166,20 @@ class ChosenPostprocessing:
         }
         tried = [settings | {"dice": float(np.mean(each))} for settings, each in trials]
         write_json(self.output_dir / CHOSEN, record | {"tried": tried})
+        self.choice = record if best else None
         if not best:
             log.info("no other threshold or components are clearly better than %s", self.settings)
             return
-        write_json(self.weights.with_name(CHOSEN), record)
         log.info(
             "chosen: %s; mean Dice %.4f, and %.4f before, on these %d cases. A number on the cases "
             "that chose it is optimistic: evaluate others, such as --section testing.",
             *(trials[best][0], after, before, len(cases)),
         )
+
+    def keep_choice(self) -> None:
+        """Write the choice beside the checkpoint, if something is better than before."""
+        if self.choice:
+            write_json(self.weights.with_name(CHOSEN), self.choice)
 
 
 def choose_settings(

@@ -1,12 +1,19 @@
 """Compare a bundle with nnU-Net on the same cases, fold, threads and minutes.
 
     python3.11 -m venv nnunet && nnunet/bin/pip install torch==2.13.0 nnunetv2==2.8.1
-    python benchmarks/nnunet.py data/prepared/NAME --nnunet nnunet --bundle bundles/NAME
+    python -m pipeline data prepare msd Task04_Hippocampus --output data/prepared/hippocampus
+    python -m pipeline bundle new data/prepared/hippocampus --output bundles/hippocampus
+    python benchmarks/nnunet.py data/prepared/hippocampus --nnunet nnunet \
+        --bundle bundles/hippocampus
+
+If nnU-Net fails since torchvision lacks an operator, beside a torch without CUDA, run
+`nnunet/bin/python pipeline/packaging/label_torchvision.py` once.
 
 The dataset is a prepared folder with its `datalist.json`, whose folds nnU-Net gets too. Each
 budget is a training of its own, whose learning rate schedule ends with the budget. By default the
 budget is CPU time: user and system, of all processes and threads of the training, from its start.
-So other load on the machine matters little; the wall time is shown too.
+Waiting for a core does not count. Other load still slows each step a little, through the shared
+memory, so run both under the same load. The wall time is shown too.
 
 - nnU-Net trains by its own plan. Its planning and preprocessing are not counted, and its whole
   budget goes into training steps, see `nnunet_trainer/`.
@@ -186,6 +193,7 @@ class Bundle:
 def main(
     dataset: Annotated[Path, typer.Argument(help="Prepared folder with a datalist.json.")],
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/nnunet"),
+    msd: Annotated[Path | None, typer.Option(help="Task to prepare as DATASET first.")] = None,
     nnunet: Annotated[Path | None, typer.Option(help="nnU-Net's virtual environment.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="Folder of a bundle.")] = None,
     name: Annotated[str, typer.Option(help="The bundle's name in the table.")] = "",
@@ -198,6 +206,9 @@ def main(
 ) -> None:
     if clock not in ("cpu", "wall") or (device == "cuda" and clock == "cpu"):
         raise typer.BadParameter(f"--clock {clock!r}: give cpu or wall, and on a GPU wall.")
+    if msd is not None and not dataset.exists():
+        command = [sys.executable, "-m", "pipeline", "data", "prepare", "msd", msd]
+        subprocess.run([*command, "--output", dataset], check=True)
     if not (dataset / "datalist.json").exists():
         raise typer.BadParameter(f"{dataset} has no datalist.json: prepare the dataset first.")
     benchmark = Benchmark(dataset, output, Conditions(fold, threads, device, clock))

@@ -103,14 +103,20 @@ def check_datalist(
             note(name, fault)
         unfit = {name for name, *_ in found}
         for name in files_of(case["image"]):
-            if name not in unfit and (pixels := _read(folder, name, datalist, note)) is not None:
+            pixels, fault = _read(folder / name, channels=len(datalist.get("channel_names") or ()))
+            if fault and name not in unfit:
+                note(name, fault)
+            if pixels is not None:
                 note(name, *_check_image(name, pixels, datalist))
                 digest = _digest(pixels)
                 if first := seen.get(digest):
                     note(name, (f"same pixels as {first}", "keep one of the two"))
                 seen.setdefault(digest, name)
         name = case["label"]
-        if name not in unfit and (pixels := _read(folder, name, {}, note)) is not None:
+        pixels, fault = _read(folder / name)
+        if fault and name not in unfit:
+            note(name, fault)
+        if pixels is not None:
             held = set(np.unique(pixels).tolist())
             note(name, *_check_values(held, datalist))
             present |= held
@@ -166,19 +172,17 @@ def _check_headers(
     yield from ((named[path], problem, fix) for path, problem, fix in faults)
 
 
-def _read(folder: Path, name: str, datalist: Mapping[str, Any], note: Any) -> np.ndarray | None:
-    """Read all pixels of a picture ``(H, W[, C])`` or a volume; None with a note if it cannot."""
-    path = folder / name
+def _read(path: Path, *, channels: int = 1) -> tuple[np.ndarray | None, Fault | None]:
+    """Read all pixels of a picture ``(H, W[, C])`` or of a volume, or say why that fails."""
     try:
-        if name.lower().endswith(VOLUMES):
-            return read_volume(path, channels=len(datalist.get("channel_names") or ())).voxels
+        if path.name.lower().endswith(VOLUMES):
+            return read_volume(path, channels=channels).voxels, None
         with Image.open(path) as picture:
-            return np.asarray(picture)
+            return np.asarray(picture), None
     except UnfitVolume as error:
-        note(name, error.args)
+        return None, error.args
     except Exception as error:  # readers raise about anything on a broken file
-        note(name, (f"cannot be read: {one_line(error, None)}", READ_AGAIN))
-    return None
+        return None, (f"cannot be read: {one_line(error, None)}", READ_AGAIN)
 
 
 def _digest(image: np.ndarray) -> str:

@@ -84,6 +84,8 @@ def plan_dataset(
             name for name, inside in about["regions"].items() if found & set(inside)
         )
     parts = _assign(sources, patients, holds, options)
+    if len(set(parts.values()) - {TESTING}) < 2:
+        notes.append("there is one fold, so train with --fold all")
     if empty := [s.name for s in sources if not values.names_in(held[s.name]) - {0}]:
         notes.append(f"{len(empty)} labels hold nothing but background, such as {empty[0]}")
     return Dataset(sources, about, values, held, patients, parts, notes)

@@ -45,8 +45,13 @@ class Source:
         Raises:
             InputError: names the file, and says how its grid differs.
         """
+        from ..transforms.read import picture_problem  # loads MONAI
+
         grids = [read_grid(path) for path in self.images]
         first = grids[0]
+        for path in self.images if first.affine is None else ():
+            if problem := picture_problem(path):
+                raise InputError(f"{path}: it {problem[0]}; {problem[1]}.")
         others = [*zip(self.images[1:], grids[1:], strict=True)]
         for path, grid in [*others, (self.label, read_grid(self.label))]:
             if (grid.affine is None) != (first.affine is None):

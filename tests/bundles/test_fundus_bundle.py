@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -172,9 +173,9 @@ def test_a_fault_ends_with_one_clear_line(bundle_run, ids, message, phantoms, tm
 def test_an_unknown_label_value_is_named(bundle_run, phantoms, tmp_path):
     """A 0/255 mask, the commonest mistake of all."""
     mask = tmp_path / "mask.png"
-    image = next((phantoms / "images").iterdir())
+    image = shutil.copy(next((phantoms / "images").iterdir()), tmp_path / "image.png")
     Image.new("L", Image.open(image).size, 255).save(mask)
-    case = {"image": str(image), "label": str(mask), "fold": 0}
+    case = {"image": "image.png", "label": "mask.png", "fold": 0}
     (tmp_path / "datalist.json").write_text(json.dumps({"training": [case, {**case, "fold": 1}]}))
     done = bundle_run(["train.json"], cwd=tmp_path, check=False, dataset_dir=tmp_path,
                       output_dir="run", **SMALL)  # fmt: skip

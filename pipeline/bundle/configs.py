@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InputError, one_line, suggestion
 from ..files import read_json
-from .ids import READ_BY_MONAI, Role, of_role
+from .ids import READ_BY_MONAI, READ_LATER, Role, of_role
 
 _REFERENCE = re.compile(r"@(\w+)")  # of an expression to a top-level id
 _NESTED = re.compile(r"#|::")  # between an id and one inside it
@@ -121,7 +121,7 @@ class Config:
         Raises:
             InputError: names the id and the nearest one.
         """
-        read = self.content.keys() & (references(self.content) | READ_BY_MONAI)
+        read = self.content.keys() & (references(self.content) | READ_BY_MONAI | READ_LATER)
         for name, value in given.items():
             if top_level(name) not in read:
                 hint = suggestion(name, read - of_role(read, Role.ASSEMBLY))

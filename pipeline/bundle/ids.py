@@ -145,6 +145,8 @@ READ_BY_MONAI = {
     *(p["id"].split(ID_SEP_KEY)[0] for p in (*TrainProperties.values(), *InferProperties.values())),
     *(name for tool in DEFAULT_EXP_MGMT_SETTINGS.values() for name in tool["configs"]),
 }
+# Ids of a training that only its evaluation and its package read.
+READ_LATER = {"vertical_cdr"}
 # Ids, some of them inside others, that MONAI Label sets before it trains.
 SET_BY_MONAI_LABEL = (
     "bundle_root",

@@ -10,6 +10,7 @@ from monai.bundle import ConfigParser
 
 from pipeline.bundle.configs import Config, digest_config, is_plain, references
 from pipeline.bundle.ids import IDS, Role, Same, row
+from pipeline.bundle.settings import check_settings
 from pipeline.errors import InputError
 
 
@@ -72,6 +73,15 @@ def test_what_an_id_refers_to_comes_with_it():
     assert [is_plain(v) for v in (1, "a", None, [1, "b"], "$1", ["@a"], {})] == [True] * 4 + [
         False
     ] * 3
+
+
+def test_one_of_the_regions_can_be_trained_alone():
+    config = Config.read(BUNDLES[0] / "configs/train.json")
+    given = {"regions": {"optic_disc": [1, 2]}, "vertical_cdr": []}
+    config.check_ids(given)
+    check_settings(config.with_changes(given).content)
+    with pytest.raises(InputError, match="--vertical_cdr"):
+        check_settings(config.with_changes({"regions": given["regions"]}).content)
 
 
 def test_a_value_that_cannot_be_built_is_named_with_its_reason():

@@ -43,7 +43,7 @@ class VolumeView:
     """Planes by their axis, and each region seen from the front."""
 
     planes: dict[int, Plane]
-    prediction: list[np.ndarray]  # per region (H, W), shade in [0, 1], nan outside the region
+    prediction: list[np.ndarray]  # per region (2, H, W), see `shade_surface`
     truth: list[np.ndarray]
     side: float  # mm, of all windows and surfaces
     outside: float  # ml of the prediction that no surface shows
@@ -81,10 +81,17 @@ def view_volume(
         for centre, s in zip(middle, step, strict=True)
     )
     corner = np.array([part.start for part in box])
+    centre = (middle - corner) * step
     surfaces = [
-        [shade_surface(mask[box], step, (middle - corner) * step, side) for mask in masks]
+        [shade_surface(mask[box], step, centre, side) for mask in masks]
         for masks in (predicted, true)
     ]
+    for masks, seen in zip((predicted, true), surfaces, strict=True):
+        places = [np.flatnonzero(mask) for mask in masks]
+        for n, own in enumerate(places):
+            larger = (m for m, other in enumerate(places) if len(other) > len(own))
+            if any(masks[m].flat[own].all() for m in larger):
+                seen[n][1] = np.minimum(seen[n][1], -1)
     union = predicted.any(axis=0)
     lost = np.count_nonzero(union) - np.count_nonzero(union[box])
     where = {"step": step, "middle": middle, "side": side}
@@ -169,12 +176,13 @@ def shade_surface(
         side: of the view in mm.
 
     Returns:
-        Shade in [0, 1], ``(H, H)`` over the whole side; nan outside the mask.
+        ``(2, H, H)`` over the whole side: shade in [0, 1], nan outside the mask; and how far behind
+        the front of the view it is, in px. `view_volume` sets that to -1 inside another region.
     """
     from scipy.ndimage import gaussian_filter, map_coordinates
 
     size = min(GRID, int(np.ceil(side)))
-    seen = np.full((size, size), np.nan)
+    seen = np.full((2, size, size), np.nan)
     if not mask.any():
         return seen
     # Smoothing by less than a voxel removes the stairs that thick slices leave on the surface.
@@ -197,5 +205,5 @@ def shade_surface(
     )  # into the mask
     light = np.array([0.45, 0.35, 0.82])  # down, to the right, and back
     lit = light @ normal / np.maximum(np.linalg.norm(normal, axis=0), 1e-6)
-    seen[there] = 0.25 + 0.75 * np.clip(lit, 0, 1)
+    seen[0, there], seen[1, there] = 0.25 + 0.75 * np.clip(lit, 0, 1), first[2]
     return seen

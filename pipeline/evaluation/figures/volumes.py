@@ -172,13 +172,19 @@ def _add_scale(panel: Axes, plane: Plane) -> None:
     panel.text(x, y - 0.02 * (bottom - top), f"{BAR / 10:g} cm", color="white", fontsize=8)
 
 
-def _blend_surfaces(shades: Sequence[np.ndarray]) -> np.ndarray:
-    """Surfaces in their colours on black, ``(H, W, 3)``; a later one shines through the others."""
-    picture = np.zeros((*shades[0].shape, 3))
-    for number, (shade, colour) in enumerate(zip(shades, cycle(COLOURS), strict=False)):
-        there = np.isfinite(shade)
+def _blend_surfaces(surfaces: Sequence[np.ndarray]) -> np.ndarray:
+    """Surfaces in their colours on black, ``(H, W, 3)``.
+
+    The nearest hides the others, but a region inside another shines through.
+    """
+    picture, nearest = np.zeros((*surfaces[0].shape[1:], 3)), np.full(surfaces[0].shape[1:], np.inf)
+    coloured = list(zip(surfaces, cycle(COLOURS), strict=False))
+    for (shade, depth), colour in sorted(coloured, key=lambda each: (each[0][1] < 0).any()):
+        there = depth < nearest  # not where it is nan
+        share = np.where(depth < 0, 0.7, 1.0)[there, None]
         own = shade[there, None] * np.array(to_rgb(colour))
-        picture[there] = own if not number else 0.7 * own + 0.3 * picture[there]
+        picture[there] = share * own + (1 - share) * picture[there]
+        nearest[there] = depth[there]
     return picture
 
 

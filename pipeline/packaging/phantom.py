@@ -19,7 +19,10 @@ def draw_phantom(config: Mapping[str, Any], work: Path) -> dict[str, Any]:
     import numpy as np
 
     flat = len(Config(config).built("roi_size")) == 2
-    channels, values = Config(config).built("channel_names"), Regions(config["regions"]).known
+    # Older packages say neither channels nor label values.
+    channels = config.get("channel_names") or [""] * Config(config).built("network_def#in_channels")
+    regions = config.get("regions")
+    values = Regions(regions).known if isinstance(regions, Mapping) else [1, 2]
     (work / "images").mkdir()
     if flat:
         from ..datasets.phantoms.fundus import fundus_phantom

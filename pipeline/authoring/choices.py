@@ -94,8 +94,12 @@ def choose_volumes(found: Mapping[str, Any], device: Device) -> list[Choice]:
         Choice("patch_size", patch, f"at most {most:,} voxels; {image}"),
         Choice("roi_size", patch, "the patch"),
         Choice("margin", geometry.choose_margin(patch), "a twelfth of the patch's shortest axis"),
-        Choice("rotate", geometry.choose_rotation(patch, spacing), "less out of a flat patch"),
-        Choice("warp", geometry.choose_warp(patch, spacing), "3.5 % of the patch's shortest axis"),
+        Choice(
+            "rotate", geometry.choose_rotation(patch, spacing), "degrees; less out of a flat patch"
+        ),
+        Choice(
+            "warp", geometry.choose_warp(patch, spacing), "mm; 3.5 % of the patch's shortest axis"
+        ),
         Choice("flip", rules.choose_flip(modality, 3, list(found["regions"])), "organs have sides"),
         *choose_network(width, strides, device),
         Choice("lr", 0.004 if width < 16 else 0.002, "higher for a narrow network"),

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import read_json
 from .choices import choose
-from .fingerprint import take_fingerprint
+from .fingerprint import describe, take_fingerprint
 from .memory import find_device
 from .write import nearest, write_bundle
 
@@ -35,7 +35,8 @@ def make_bundle(
     if memory is not None and not memory >= 1:
         raise InputError(f"--memory {memory:g}: give 1 or more, in GB.")
     given = read_regions(regions) if regions else None
-    output = output or Path("bundles") / folder_name(datalist)
+    about = describe(datalist, given)  # before long work
+    output = output or Path("bundles") / folder_name(about.get("name") or datalist.parent.name)
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", output.resolve().name):
         raise InputError(
             f"--output {output}: its name becomes that of an experiment; use letters, digits and "
@@ -63,11 +64,9 @@ def make_bundle(
         show_next(output, found)
 
 
-def folder_name(datalist: Path) -> str:
-    """The name of the dataset as a folder's."""
-    content: Any = json.loads(datalist.read_text()) if datalist.is_file() else {}
-    name = content.get("name") if isinstance(content, dict) else None
-    return re.sub(r"\W+", "_", str(name or datalist.resolve().parent.name)).strip("_").lower()
+def folder_name(dataset: str) -> str:
+    """The name of a dataset as a folder's."""
+    return re.sub(r"[^a-z0-9]+", "_", dataset.lower()).strip("_") or "own"
 
 
 def read_regions(text: str) -> dict[str, list[int]]:

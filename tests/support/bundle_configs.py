@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-BUNDLES = sorted((Path(__file__).parents[2] / "bundles").iterdir())
+# By name: a user's own bundles lie beside them.
+BUNDLES = [
+    Path(__file__).parents[2] / "bundles" / name
+    for name in ("fundus_disc_cup_segmentation", "pancreas_ct_segmentation")
+]
 
 
 def declared_configs() -> list[list[Path]]:

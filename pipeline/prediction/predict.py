@@ -275,8 +275,8 @@ def explain(error: Exception, case: InputCase) -> str:
 def describe_sizes(measured: CaseRecord) -> str:
     """Describe what was measured, for the line of a case."""
     sizes = measured.get("volume_ml", measured.get("area_px", {}))
-    unit = "ml" if "volume_ml" in measured else "px"
-    words = [f"  {name} {size:.4g} {unit}" for name, size in list(sizes.items())[:_SHOWN]]
+    form = "{:.4g} ml" if "volume_ml" in measured else "{} px"
+    words = [f"  {name} {form.format(size)}" for name, size in list(sizes.items())[:_SHOWN]]
     if len(sizes) > _SHOWN:
         words.append(f"  and {len(sizes) - _SHOWN} more")
     if (ratio := measured.get("vertical_cdr")) is not None:

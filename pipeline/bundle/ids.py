@@ -91,7 +91,7 @@ IDS: Mapping[str, Id] = {
     "network_def": Id(same=AFTERWARDS),
     "preprocessing": Id(same=AFTERWARDS),
     "label_regions": Id(same=AFTERWARDS),
-    "regions": Id(same=AFTERWARDS),
+    "regions": Id(rules.REGIONS, AFTERWARDS),
     "background": Id(rules.LABEL_VALUES, RESUMED),
     "ignore_label": Id(whole(0, most=255), AFTERWARDS),
     "modality": Id(rules.MODALITY, AFTERWARDS),

@@ -108,6 +108,7 @@ def is_device(value: Any) -> bool:
 PATH = of_type(str | os.PathLike, "give a path, such as ./2024")
 SWITCH = of_type(bool, "give True or False")
 TEXT = Rule(is_text, "give a text")
+REGIONS = of_type(Mapping, "give label values by name, such as {'outer': [1, 2], 'inner': [2]}")
 TAGS = of_type(Mapping, "give names and values: {'team': 'eyes'}")
 FOLD = Rule(
     lambda value: whole(0).holds(value) or value == ALL,

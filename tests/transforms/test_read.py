@@ -61,7 +61,7 @@ def nifti(path, voxels) -> str:
 
 
 def test_a_file_that_cannot_be_used_is_named(tmp_path):
-    options = {"ensure_channel_first": True, "spatial_dims": 3, "channels": 1, "ct": True}
+    options = {"ensure_channel_first": True, "spatial_dims": 3, "channels": 1, "modality": "CT"}
     read = ReadImaged("image", reader="NibabelReader", **options)
     voxels = np.linspace(-1000, 200, 120, dtype=np.float32).reshape(4, 5, 6)
     sound = nifti(tmp_path / "sound.nii.gz", voxels)
@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path):
         (nifti(tmp_path / "nan.nii.gz", holed), "NaN"),
         (nifti(tmp_path / "stored.nii.gz", voxels + 1024), "not in Hounsfield units"),
         (nifti(tmp_path / "air.nii.gz", voxels * 0 - 1000), "not in Hounsfield units"),
-        (nifti(tmp_path / "four.nii.gz", np.ones((4, 5, 6, 2), np.int16)), "2 channels, not 1"),
+        (nifti(tmp_path / "four.nii.gz", np.stack([voxels, voxels], axis=-1)), "2 channels, not 1"),
         (nifti(tmp_path / "rgb.nii.gz", colour), "cannot be read"),
     ):
         with pytest.raises(InputError) as raised:
@@ -89,3 +89,68 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path):
         assert message.startswith(f"{path}: ")
         assert re.search(fault, message)
         assert "\n" not in message
+
+
+def test_only_a_ct_needs_hounsfield_units(tmp_path):
+    stored = np.linspace(0, 3000, 120, dtype=np.float32).reshape(4, 5, 6)
+    path = nifti(tmp_path / "a.nii.gz", stored)
+    options = {"ensure_channel_first": True, "spatial_dims": 3, "channels": 1}
+    for taken in ({}, {"modality": "MR"}, {"modality": ""}):
+        ReadImaged("image", **options, **taken)({"image": path})
+    for refused in ({"modality": "CT"}, {"ct": True}):  # as older configs say it
+        with pytest.raises(InputError, match=r"a\.nii\.gz: .*--modality"):
+            ReadImaged("image", **options, **refused)({"image": path})
+
+
+def test_the_files_of_an_image_are_its_channels_on_one_grid(tmp_path):
+    voxels = np.arange(120, dtype=np.float32).reshape(4, 5, 6)
+    t1, t2 = nifti(tmp_path / "t1.nii.gz", voxels), nifti(tmp_path / "t2.nii.gz", -voxels)
+    read = ReadImaged("image", spatial_dims=3, channels=2, ensure_channel_first=True)
+    image = read({"image": [t1, t2]})["image"]
+    np.testing.assert_array_equal(image, np.stack([voxels, -voxels]))
+    assert image.meta["filename_or_obj"] == t1
+    for files, words in (
+        ([t1], "1 channels, not 2"),
+        (t1, "1 channels, not 2"),
+        ([t1, t2, t1], "3 channels, not 2"),
+        ([t1, nifti(tmp_path / "cut.nii.gz", voxels[:3])], r"^\S*cut\.nii\.gz: .*t1\.nii\.gz"),
+        ([t1, str(tmp_path / "gone.nii.gz")], r"gone\.nii\.gz: .*cannot be read"),
+    ):
+        with pytest.raises(InputError, match=words):
+            read({"image": files})
+    moved = np.eye(4)
+    moved[0, 3] = 2
+    nibabel.save(nibabel.Nifti1Image(voxels, moved), tmp_path / "moved.nii.gz")
+    with pytest.raises(InputError, match=r"moved\.nii\.gz: .*grid"):
+        read({"image": [t1, str(tmp_path / "moved.nii.gz")]})
+
+
+def test_the_number_of_channels_says_how_a_picture_is_read(tmp_path):
+    grey = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (8, 1))
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(np.stack([grey] * 3, axis=-1)).save(tmp_path / "same.png")
+    Image.fromarray(np.stack([grey, grey, 255 - grey], axis=-1)).save(tmp_path / "colour.png")
+    Image.fromarray(grey.astype(np.uint16) * 256).save(tmp_path / "deep.png")
+
+    def read(channels: int, *names: str):
+        reader = ReadImaged("image", spatial_dims=2, channels=channels, ensure_channel_first=True)
+        paths = [str(tmp_path / name) for name in names]
+        return np.asarray(reader({"image": paths if len(paths) > 1 else paths[0]})["image"])
+
+    for name in ("grey.png", "same.png"):
+        np.testing.assert_array_equal(read(1, name), grey.T[None])
+        np.testing.assert_array_equal(read(3, name), [grey.T] * 3)
+    np.testing.assert_array_equal(read(1, "deep.png"), grey.T[None].astype(float) * 256)
+    np.testing.assert_array_equal(read(2, "grey.png", "deep.png")[0], grey.T)
+    assert read(3, "colour.png")[2, 0, 0] == 255
+    with pytest.raises(InputError, match=r"colour\.png: .*3 channels, not 1"):
+        read(1, "colour.png")
+
+
+def test_monai_label_gets_the_metadata_beside_the_image(tmp_path):
+    read = ReadImaged("image", spatial_dims=3, channels=2, ensure_channel_first=True)
+    read._loader.image_only = False  # as its server sets it
+    paths = [nifti(tmp_path / f"{n}.nii", np.full((4, 3, 2), n, np.int16)) for n in range(2)]
+    item = read({"image": paths})
+    assert item["image"].shape == (2, 4, 3, 2)
+    assert item["image_meta_dict"]["filename_or_obj"] == paths[0]

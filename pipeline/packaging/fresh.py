@@ -91,7 +91,7 @@ def check_training(root: Path, given: dict) -> str:
 def check_monai_label(root: Path, given: dict) -> str:
     """The transforms work one by one, with a path as ``image_path``, without ``SaveImaged``."""
     import torch
-    from monai.transforms import SaveImaged
+    from monai.transforms import LoadImaged, SaveImaged
 
     if isinstance(given["image"], list):
         return "cannot be served: an image is one file there, and a picture has 1 or 3 channels"
@@ -101,6 +101,8 @@ def check_monai_label(root: Path, given: dict) -> str:
     network.load_state_dict(torch.load(root / "models/model.pt", weights_only=True))
     item = {"image": given["image"], "image_path": given["image"]}
     for step in parser.get_parsed_content("preprocessing").transforms:
+        if isinstance(step, LoadImaged):
+            step._loader.image_only = False
         item = step(item)
     with torch.no_grad():
         out = parser.get_parsed_content("inferer")(item["image"][None], network.eval())
@@ -112,6 +114,8 @@ def check_monai_label(root: Path, given: dict) -> str:
         raise ValueError(f"the mask is {mask.dtype}, not uint8")
     if item["image_path"] != given["image"]:
         raise ValueError("the preprocessing lost image_path")
+    if "image_meta_dict" not in item:
+        raise ValueError("the preprocessing gives no image_meta_dict")
     # A volume has a channel axis, a picture has none.
     found = compare_mask(mask.T if mask.ndim == 2 else mask[0], given)
     channels = len(item["image"])

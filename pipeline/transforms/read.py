@@ -57,7 +57,7 @@ class ReadImaged(LoadImaged):
         self, data: Mapping[Hashable, Any], reader: Any = None
     ) -> dict[Hashable, torch.Tensor]:
         out: dict[Hashable, Any] = dict(data)
-        for key in self.key_iterator(out):
+        for key, meta_key, postfix in self.key_iterator(out, self.meta_keys, self.meta_key_postfix):
             paths = out[key] if isinstance(out[key], list | tuple) else [out[key]]
             grey = self.spatial_dims == 2 and len(paths) > 1  # a file for each channel
             chosen = PILReader(converter=as_grey) if grey else reader
@@ -78,6 +78,8 @@ class ReadImaged(LoadImaged):
                     f"{files}: it has {len(image)} channels, not {self.channels}; {_ADVICE}"
                 )
             out[key] = image
+            if not self._loader.image_only:  # MONAI Label asks for the metadata too
+                out[meta_key or f"{key}_{postfix}"] = image.meta
         return out
 
     def _read(self, path: Any, reader: Any) -> MetaTensor:
@@ -85,12 +87,13 @@ class ReadImaged(LoadImaged):
         if self.spatial_dims == 2 and (problem := picture_problem(path)):
             raise InputError(f"{path}: it {': '.join(problem)}.")
         try:
-            image = self._loader(path, reader)
+            read = self._loader(path, reader)
         except Exception as error:  # readers raise about anything
             # MONAI lists every reader that it tried, the chosen one first.
             first = re.search(r"^[\w.]+: .+", str(error), re.MULTILINE)
             reason = first[0] if first else one_line(error)
             raise InputError(f"{path}: it cannot be read ({reason}); {_ADVICE}") from None
+        image = read if self._loader.image_only else read[0]
         if self.spatial_dims not in (None, image.ndim - 1):
             kind = "a picture" if self.spatial_dims == 2 else "a volume"
             raise InputError(f"{path}: it is not {kind}, which the bundle takes; {_ADVICE}")

@@ -63,7 +63,7 @@ class ChosenPostprocessing:
         choose: whether to choose.
 
     Attributes:
-        settings: threshold and components in use.
+        settings: threshold and components in use; ``tags`` has them for MLflow.
 
     Raises:
         InputError: ``choose`` is set for another section than validation, or again; or ``steps``
@@ -103,6 +103,7 @@ class ChosenPostprocessing:
             for step in own:
                 setattr(step, name, chosen.get(name, getattr(step, name)))
                 self.settings[name] = getattr(step, name)
+        self.tags = {"pipeline.postprocessing": str(self.settings)}
         self.mark, self.keep = (next(iter(own), None) for own in (marks, keeps))
         self.cases: list[TriedCase] = []
         self.choice: dict[str, Any] | None = None

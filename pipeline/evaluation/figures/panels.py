@@ -129,7 +129,7 @@ def fit_columns(regions: Sequence[str], width: float) -> int:
     """How many entries of a legend fit beside each other into a figure, ``width`` in inches."""
     keys = list_keys(regions)
     longest = max((len(text) for *_, text in keys), default=0)
-    return max(1, min(len(keys), int(width / (0.6 + 0.075 * longest))))
+    return max(1, min(len(keys), int(width / (0.6 + 0.062 * longest))))
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 130) -> None:

@@ -51,7 +51,7 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
         raise InputError(case.problem)
     read = affine = None
     if model.volumes:
-        images = _read_volumes(case, len(model.channels))
+        images = _read_volumes(case, len(model.channels), model.modality or "CT")
         shape, affine = images[0].shape[:3], images[0].affine
         # Only the predictor holds the volumes, which may be gigabytes, and drops them early.
         read = images[::-1].pop
@@ -69,7 +69,7 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
     return measured | _write(mask, affine, case, model, predictor.regions, folder)
 
 
-def _read_volumes(case: InputCase, channels: int) -> list[Nifti1Image]:
+def _read_volumes(case: InputCase, channels: int, modality: str) -> list[Nifti1Image]:
     """Read the volumes of a case as float32, and check what their preprocessing does not."""
     import nibabel
     import numpy as np
@@ -88,7 +88,7 @@ def _read_volumes(case: InputCase, channels: int) -> list[Nifti1Image]:
             if not is_file:
                 raise
             raise InputError(f"{name}: cannot be read ({one_line(error)}): copy it again") from None
-        problems = list(grid_problems(part, volume)) if is_file else []
+        problems = list(grid_problems(part, volume, modality=modality)) if is_file else []
         # Whether the values have to be Hounsfield units, the preprocessing knows.
         problems = problems or list(value_problems(volume.voxels, ct=False))
         if problems:

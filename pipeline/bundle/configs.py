@@ -98,7 +98,8 @@ class Config:
         """The config with all that decides the model as it was in a training.
 
         So the network's overlay, its widths and the preprocessing are those of the training, and
-        what these refer to comes along.
+        what these refer to comes along. How many parts of a region to keep stays the config's own,
+        for those of its regions that the training had.
 
         Args:
             training: the merged config of the training; empty for the config as it is.
@@ -109,6 +110,9 @@ class Config:
             content |= {name: training[name] for name in new}
             referred = references([training[name] for name in new])
             new = (referred & training.keys()) - content.keys()
+        regions, kept = content.get("regions"), content.get("components")
+        if isinstance(regions, Mapping) and isinstance(kept, Mapping):
+            content["components"] = {name: kept[name] for name in kept if name in regions}
         return Config(content)
 
     def check_ids(self, given: Mapping[str, Any], *, where: str = "--") -> None:

@@ -84,6 +84,9 @@ def plan_dataset(
             name for name, inside in about["regions"].items() if found & set(inside)
         )
     parts = _assign(sources, patients, holds, options)
+    everywhere = {value for each in held.values() for value in values.names_in(each)}
+    if lacking := [name for value, name in values.names.items() if value not in everywhere | {0}]:
+        notes.append(f"no label holds {' or '.join(lacking)}, which a check will refuse")
     if len(set(parts.values()) - {TESTING}) < 2:
         notes.append("there is one fold, so train with --fold all")
     if empty := [s.name for s in sources if not values.names_in(held[s.name]) - {0}]:

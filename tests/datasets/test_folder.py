@@ -226,6 +226,19 @@ def test_volumes_of_other_formats_and_patients(tmp_path):
     assert np.array_equal(mask.dataobj, label // 700)
 
 
+def test_what_is_doubtful_is_noted(tmp_path):
+    _save(tmp_path, _index(1))
+    _save(tmp_path, _index(), name="empty")
+    places = [str(tmp_path / "images")], str(tmp_path / "labels")
+    given = {"name": "x", "values": ["1=vessel", "2=lesion"]}
+    _, dataset = plan_folder(*places, Options(testing=1), **given)
+    assert [note.split()[:4] for note in dataset.notes] == [
+        ["no", "label", "holds", "lesion,"],
+        ["there", "is", "one", "fold,"],
+        ["1", "labels", "hold", "nothing"],
+    ]
+
+
 def test_flat_volumes_become_pictures(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     (tmp_path / "images").mkdir()

@@ -168,6 +168,11 @@ def test_other_modalities_have_other_units(cts):
     assert len(check()) == 1
     content["modality"] = "MR"
     assert check() == []
+    for kind in ("ct", "label"):
+        change(kind, affine=METRES)  # or the voxels of a microscope
+    assert {problem.problem.split()[2] for problem in check()} == {"spacing"}
+    content["modality"] = "microscopy"
+    assert check() == []
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no CT at {REAL}")

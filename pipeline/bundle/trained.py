@@ -8,7 +8,6 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import read_json, sha256
-from .upgrade import upgrade
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +53,8 @@ def read_config(weights: Path) -> dict[str, Any]:
     path = weights.with_name(CONFIG)
     if not path.is_file():
         return {}
+    from .upgrade import upgrade  # loads torch, which a job does not need
+
     return upgrade(read_json(path, "move it away, or give another checkpoint."), str(path))
 
 

@@ -209,7 +209,7 @@ def plan(tmp_path, monkeypatch):
     # One channel too many for the photographs: found in the first step, not before.
     network = {
         "_target_": "pipeline.networks.AttentionUnet",
-        **{"spatial_dims": 2, "in_channels": 4, "out_channels": 2},
+        **{"spatial_dims": 2, "in_channels": "$len(@channel_names) + 1", "out_channels": 2},
         **{"channels": "@channels", "strides": "@strides"},
     }
     Path("broken.json").write_text(json.dumps({"network_def": network}))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 NOTHING = -1_000_000_000  # no intensity is as low
+_FEW = 5  # cases with a region, below which their number of parts says little of others
 _SIDES = re.compile(r"(^|[^a-z])(left|right|[lr])([^a-z]|$)", re.IGNORECASE)
 
 
@@ -35,10 +36,16 @@ def choose_foreground(modality: str, *, minimum_is_0: bool, zero_share: float) -
 def choose_components(regions: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     """How many parts of a region to keep: as many as all training labels have, if they agree.
 
+    A region that few cases have keeps all its parts: a lesion may have more in the next case.
+
     Args:
         regions: by name, ``{"parts": cases with so many}``.
     """
-    return {name: int(next(iter(parts))) for name, parts in regions.items() if len(parts) == 1}
+    return {
+        name: int(next(iter(parts)))
+        for name, parts in regions.items()
+        if len(parts) == 1 and sum(parts.values()) >= _FEW
+    }
 
 
 def choose_flip(modality: str, dims: int, regions: Sequence[str]) -> float | list[float]:

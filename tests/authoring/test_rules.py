@@ -88,8 +88,8 @@ def test_intensities_are_scaled_as_the_modality_needs():
 
 
 def test_parts_are_kept_where_all_labels_agree():
-    parts = {"liver": {"1": 20}, "kidneys": {"2": 20}, "lesions": {"1": 5, "2": 9}, "none": {}}
-    assert rules.choose_components(parts) == {"liver": 1, "kidneys": 2}
+    parts = {"liver": {"1": 20}, "kidneys": {"2": 5}, "lesions": {"1": 5, "2": 9}, "none": {}}
+    assert rules.choose_components({**parts, "rare": {"1": 4}}) == {"liver": 1, "kidneys": 2}
 
 
 def test_only_images_without_sides_are_flipped():

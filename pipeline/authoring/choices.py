@@ -76,7 +76,7 @@ def choose_volumes(found: Mapping[str, Any], device: Device) -> list[Choice]:
             why = f"coarser than {_times(spacing)}, which would be slow on a CPU"
             spacing, size = coarse, geometry.resize(cropped, median, coarse)
     width = 8 if device.gigabytes is None else 32 if device.gigabytes >= _LARGE else 16
-    room = device.voxels(width, 3)
+    room = device.voxels(width, 3, len(found["regions"]))
     most = _CPU_PATCH[3] if room is None else min(_GPU_PATCH[3], room // 2)
     patch = geometry.choose_patch(size, spacing, most)
     strides = geometry.choose_strides(patch, spacing)
@@ -113,7 +113,7 @@ def choose_pictures(found: Mapping[str, Any], device: Device) -> list[Choice]:
     longest, width = max(found["size"]["median"]), 16
     usual = 256 if device.gigabytes is None else 512
     side = geometry.choose_picture_size(longest, thinnest(found), usual=usual)
-    room = device.voxels(width, 2)
+    room = device.voxels(width, 2, len(regions))
     most = _CPU_PATCH[2] if room is None else min(_GPU_PATCH[2], room // 2)
     half = max(side // 2, min(side, 256))
     patch = geometry.choose_patch([half, half], [1, 1], most)

@@ -102,10 +102,11 @@ def test_only_images_without_sides_are_flipped():
 
 def test_memory_decides_the_batch_and_the_cases_limit_it():
     gpu = Device(16, "test")
-    assert rules.choose_batch(gpu.voxels(32, 3), [128, 128, 128], 100) == 2
-    assert rules.choose_batch(gpu.voxels(32, 3), [40, 56, 40], 160) == 8
-    assert rules.choose_batch(gpu.voxels(32, 3), [40, 56, 40], 16) == 4
-    assert rules.choose_batch(Device(None, "test").voxels(8, 3), [40, 56, 40], 160) == 2
+    assert rules.choose_batch(gpu.voxels(32, 3, 1), [128, 128, 128], 100) == 2
+    assert rules.choose_batch(gpu.voxels(32, 3, 1), [40, 56, 40], 160) == 8
+    assert rules.choose_batch(gpu.voxels(32, 3, 1), [40, 56, 40], 16) == 4
+    assert rules.choose_batch(gpu.voxels(32, 3, 100), [56, 56, 56], 160) == 6  # 8 of one region
+    assert rules.choose_batch(Device(None, "test").voxels(8, 3, 1), [40, 56, 40], 160) == 2
     assert rules.choose_widths(32, 5) == [32, 64, 128, 256, 320]
     assert rules.choose_epochs(2500, 160, 2) == 40
     assert (rules.choose_epochs(10**6, 8, 2), rules.choose_epochs(10, 1000, 2)) == (1000, 20)

@@ -29,7 +29,6 @@ class ReadImaged(LoadImaged):
         channels: that each image must have; None takes any. A picture with one channel is read as
             grey, and one with three as RGB.
         modality: of CT, the values must be Hounsfield units.
-        ct: the same as modality CT, as older configs say it.
         args, kwargs: see ``LoadImaged``.
 
     Raises:
@@ -44,14 +43,12 @@ class ReadImaged(LoadImaged):
         spatial_dims: int | None = None,
         channels: int | None = None,
         modality: str = "",
-        ct: bool = False,
         **kwargs: Any,
     ) -> None:
         if spatial_dims == 2 and channels is not None:
             kwargs["reader"] = PILReader(converter=as_rgb if channels == 3 else as_grey)
         super().__init__(*args, **kwargs)
-        self.spatial_dims, self.channels = spatial_dims, channels
-        self.ct = ct or modality == "CT"
+        self.spatial_dims, self.channels, self.modality = spatial_dims, channels, modality
 
     def __call__(
         self, data: Mapping[Hashable, Any], reader: Any = None
@@ -99,7 +96,7 @@ class ReadImaged(LoadImaged):
             raise InputError(f"{path}: it is not {kind}, which the bundle takes; {_ADVICE}")
         if image.is_floating_point() and not torch.isfinite(image).all():
             raise InputError(f"{path}: it holds values that are NaN or infinite; {_ADVICE}")
-        if self.ct and (problem := hu_problem(image.numpy())):
+        if self.modality == "CT" and (problem := hu_problem(image.numpy())):
             raise InputError(
                 f"{path}: it {problem}; apply the rescale slope and intercept of its DICOM, "
                 f"or, if it is not a CT, give another --modality. {_ADVICE}"

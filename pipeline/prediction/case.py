@@ -159,12 +159,10 @@ def _write(
         if case.series:
             from .dicom_seg import Meaning, write_dicom_seg
 
-            parts = zip(regions.index_values, regions.names, strict=True)
-            labels = {value: name for value, name in parts if value is not None}
             about = {"algorithm": model.name, "version": model.version}
             about["meanings"] = {name: Meaning(**each) for name, each in model.segments.items()}
             try:
-                write_dicom_seg(folder / names[1], mask, labels, case.series[0], **about)
+                write_dicom_seg(folder / names[1], mask, regions, case.series[0], **about)
             except InputError as error:
                 del names[1]
                 note = {"note": f"no DICOM SEG: {error}"}

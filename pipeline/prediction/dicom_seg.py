@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
     from pydicom import Dataset
 
+    from ..transforms.regions import Regions
+
 log = logging.getLogger(__name__)
 
 
@@ -47,17 +49,18 @@ _MAY_BE_EMPTY = (
 def write_dicom_seg(
     path: str | Path,
     mask: np.ndarray,
-    labels: Mapping[int, str],
+    regions: Regions,
     series: Series,
     *,
     meanings: Mapping[str, Meaning],
     algorithm: str,
     version: str,
 ) -> Path:
-    """Write an index mask as a binary DICOM segmentation with a segment per label.
+    """Write an index mask as a binary DICOM segmentation with a segment per region.
 
-    Every label becomes a segment, numbered from 1 in the order of the values. One without a voxel
-    says that the structure was looked for and not found. All segments have a frame for each slice
+    Every region becomes a segment with all that lies inside it, so segments may overlap. They are
+    numbered from 1 in the order of the regions. One without a voxel says that the structure was
+    looked for and not found. All segments have a frame for each slice
     from the first to the last that holds anything, since viewers misplace segments with gaps
     between their frames and hang on segments without a frame. An empty mask has one empty frame
     per segment, in the middle slice. Frames lie exactly on their slices of the series and refer to
@@ -70,9 +73,9 @@ def write_dicom_seg(
         path: file to write.
         mask: ``(X, Y, Z)``, unsigned integers, on the grid of
             :func:`pipeline.datasets.dicom.read_series`; 0 is background.
-        labels: names of the values.
+        regions: their names and the values of each.
         series: the series; its headers are read again.
-        meanings: what the segments are, by these names; see `Meaning` for others.
+        meanings: what the regions are, by name; see `Meaning` for others.
         algorithm: name of what made the mask, as a viewer shows it.
         version: of the algorithm.
 
@@ -91,27 +94,27 @@ def write_dicom_seg(
             "DICOM SEG needs highdicom: pip install 'attention-unet-pipeline[data]'",
             name="highdicom",
         ) from error
+    import torch
+
     path = Path(path)
-    _check_mask(mask, labels, series)
-    values = sorted(labels)
-    numbers = np.zeros(max(values) + 1, np.uint8)
-    numbers[values] = range(1, len(values) + 1)
+    _check_mask(mask, regions, series)
     headers = _headers(series, mask.shape)
     marked = np.flatnonzero(mask.any(axis=(0, 1)))
     first, last = (marked[0], marked[-1]) if marked.size else (len(headers) // 2,) * 2
+    held = np.ascontiguousarray(mask[:, :, first : last + 1].T, np.uint8)  # (slices, rows, columns)
     try:
         segmentation = highdicom.seg.Segmentation(
             source_images=headers,
-            # (slices, rows, columns)
-            pixel_array=numbers[np.ascontiguousarray(mask[:, :, first : last + 1].T, np.uint8)],
+            # (slices, rows, columns, segments)
+            pixel_array=np.moveaxis(regions.from_index(torch.from_numpy(held)).numpy(), 0, -1),
             plane_positions=[
                 highdicom.PlanePositionSequence("PATIENT", header.ImagePositionPatient)
                 for header in headers[first : last + 1]
             ],
             segmentation_type="BINARY",
             segment_descriptions=[
-                _segment(numbers[value], labels[value], meanings, algorithm, version)
-                for value in values
+                _segment(number, name, meanings, algorithm, version)
+                for number, name in enumerate(regions.names, 1)
             ],
             omit_empty_frames=False,
             series_instance_uid=highdicom.UID(),
@@ -135,7 +138,7 @@ def write_dicom_seg(
     return path
 
 
-def _check_mask(mask: np.ndarray, labels: Mapping[int, str], series: Series) -> None:
+def _check_mask(mask: np.ndarray, regions: Regions, series: Series) -> None:
     if series.problem is not None:
         raise InputError(f"{series}: {series.problem}")
     if mask.dtype.kind not in "bu":
@@ -145,8 +148,10 @@ def _check_mask(mask: np.ndarray, labels: Mapping[int, str], series: Series) -> 
             f"the mask has the grid {mask.shape} but {series} has {len(series.files)} slices: "
             "give a mask on the grid of read_series"
         )
-    if strange := sorted(set(np.unique(mask).tolist()) - {0, *labels}):
-        raise InputError(f"the mask has the value {strange[0]}, which labels {dict(labels)} lack")
+    if strange := sorted(set(np.unique(mask).tolist()) - {0, *regions.known}):
+        raise InputError(
+            f"the mask has the value {strange[0]}, which the regions {regions.names} lack"
+        )
 
 
 def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
@@ -218,8 +223,8 @@ def _segment(
     meaning = meanings.get(name, generic)
     region = getattr(codes.SCT, meaning.region) if meaning.region else None
     return highdicom.seg.SegmentDescription(
-        segment_number=int(number),
-        segment_label=name.capitalize()[:64],
+        segment_number=number,
+        segment_label=name[:64],
         segmented_property_category=getattr(codes.SCT, meaning.category),
         segmented_property_type=getattr(codes.SCT, meaning.type),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,

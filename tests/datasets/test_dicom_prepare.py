@@ -13,6 +13,7 @@ from pipeline.datasets.dicom.series import find_series
 from pipeline.datasets.importing import write_sources
 from pipeline.errors import InputError
 from pipeline.prediction.dicom_seg import Meaning, write_dicom_seg
+from pipeline.transforms.regions import Regions
 
 nibabel = pytest.importorskip("nibabel")
 pytest.importorskip("SimpleITK")
@@ -101,9 +102,9 @@ def _segment(series, masks, path):
     """Write a DICOM SEG, with the masks as its segments."""
     meaning = Meaning("AnatomicalStructure", "Liver", (255, 0, 0))
     index = sum(mask.astype(np.uint8) * value for value, mask in enumerate(masks.values(), 1))
-    labels = dict(enumerate(masks, 1))
+    regions = Regions({name: [value] for value, name in enumerate(masks, 1)})
     about = {"algorithm": "hand", "version": "1", "meanings": dict.fromkeys(masks, meaning)}
-    write_dicom_seg(path, index, labels, series, **about)
+    write_dicom_seg(path, index, regions, series, **about)
 
 
 def test_segmentations_beside_the_series_name_their_regions(tmp_path):
@@ -123,7 +124,7 @@ def test_segmentations_beside_the_series_name_their_regions(tmp_path):
     assert check_datalist(datalist) == []
     content = read_datalist(datalist)
     assert content["modality"] == "MR"
-    assert content["regions"] == {"Lesion": [2], "Organ": [1, 2]}
+    assert content["regions"] == {"lesion": [2], "organ": [1, 2]}
     for name, lesion in (("p1", 1), ("p2", 0)):
         mask = np.asarray(nibabel.load(tmp_path / f"out/labels/{name}.nii.gz").dataobj)
         assert np.array_equal(mask, outer + np.uint8(lesion) * inner)

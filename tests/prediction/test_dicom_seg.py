@@ -15,12 +15,13 @@ from scipy.spatial.transform import Rotation
 from pipeline.datasets.dicom.series import read_series, select_series
 from pipeline.errors import InputError
 from pipeline.prediction.dicom_seg import Meaning, write_dicom_seg
+from pipeline.transforms.regions import Regions
 
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ct_totalsegmentator"
-LABELS = {1: "pancreas", 2: "tumour"}
+REGIONS = Regions({"pancreas": [1], "tumour": [2]})
 SHAPE = (11, 9, 8)
 METADATA = BUNDLES[1] / "configs/metadata.json"
 CODES = json.loads(METADATA.read_text())["dicom_segments"]
@@ -85,7 +86,7 @@ def read_back(path, affine, shape, folder):
 def test_every_voxel_comes_back_in_every_orientation(series, tmp_path):
     array, affine = read_series(series)
     mask = scattered(array.shape)
-    path = write_dicom_seg(tmp_path / "out" / "seg.dcm", mask, LABELS, series, **MODEL)
+    path = write_dicom_seg(tmp_path / "out" / "seg.dcm", mask, REGIONS, series, **MODEL)
     found, _, _ = read_back(path, affine, mask.shape, tmp_path / "dcmqi")
     assert np.array_equal(found, mask)
     assert [file.name for file in path.parent.iterdir()] == ["seg.dcm"]
@@ -93,7 +94,7 @@ def test_every_voxel_comes_back_in_every_orientation(series, tmp_path):
 
 def test_it_belongs_to_the_series_and_says_what_it_shows(series, tmp_path):
     mask = scattered(SHAPE)
-    path = write_dicom_seg(tmp_path / "seg.dcm", mask, LABELS, series, **MODEL)
+    path = write_dicom_seg(tmp_path / "seg.dcm", mask, REGIONS, series, **MODEL)
     _, meta, _ = read_back(path, read_series(series)[1], SHAPE, tmp_path / "dcmqi")
     codes = [
         {name: part["CodeValue"] for name, part in segment.items() if name.endswith("Sequence")}
@@ -130,7 +131,7 @@ def test_it_belongs_to_the_series_and_says_what_it_shows(series, tmp_path):
         position = frame.PlanePositionSequence[0].ImagePositionPatient
         assert position == sources[slice_].ImagePositionPatient
         seen.add((number, slice_))
-    assert seen == {(number, slice_) for number in LABELS for slice_ in range(1, 8)}  # no gap
+    assert seen == {(number, slice_) for number in (1, 2) for slice_ in range(1, 8)}  # no gap
     assert {item.SegmentAlgorithmName for item in written.SegmentSequence} == {"Attention U-Net"}
     algorithm = written.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
     assert algorithm.AlgorithmVersion == "1.2.0"
@@ -144,19 +145,38 @@ def test_any_values_of_an_mr_become_segments_of_their_names(tmp_path):
     array, affine = read_series(series)
     assert np.array_equal(array, mr)
     mask = np.array([0, 3, 7], np.uint8)[scattered(SHAPE)]
-    labels = {7: "left kidney", 3: "liver"}
-    path = write_dicom_seg(tmp_path / "seg.dcm", mask, labels, series, **MODEL)
+    regions = Regions({"LV_myocardium": [7], "liver": [3]})
+    path = write_dicom_seg(tmp_path / "seg.dcm", mask, regions, series, **MODEL)
     found, meta, _ = read_back(path, affine, SHAPE, tmp_path / "dcmqi")
-    assert np.array_equal(found, scattered(SHAPE))
+    assert np.array_equal(found, np.array([0, 2, 1])[scattered(SHAPE)])
     (one,), (other,) = meta["segmentAttributes"]
-    assert (one["SegmentLabel"], other["SegmentLabel"]) == ("Liver", "Left kidney")
+    assert (one["SegmentLabel"], other["SegmentLabel"]) == ("LV_myocardium", "liver")
     assert one["SegmentedPropertyTypeCodeSequence"]["CodeMeaning"] == "Tissue"
     assert one["recommendedDisplayRGBValue"] != other["recommendedDisplayRGBValue"]
 
 
+@pytest.mark.parametrize(
+    "regions", [{"core": [2], "whole": [1, 2]}, {"whole": [1, 2], "a": [1], "b": [2]}]
+)
+def test_a_region_has_all_that_lies_inside_it(regions, series, tmp_path):
+    mask = scattered(SHAPE)
+    path = write_dicom_seg(tmp_path / "seg.dcm", mask, Regions(regions), series, **MODEL)
+    written = pydicom.dcmread(path)
+    assert [each.SegmentLabel for each in written.SegmentSequence] == list(regions)
+    voxels = dict.fromkeys(regions, 0)
+    for frame, bits in zip(
+        written.PerFrameFunctionalGroupsSequence, written.pixel_array, strict=True
+    ):
+        number = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        voxels[list(regions)[number - 1]] += bits.sum()
+    assert voxels == {name: np.isin(mask, values).sum() for name, values in regions.items()}
+
+
 def test_the_same_mask_gives_the_same_file_but_for_uids_and_dates(series, tmp_path):
     first, second = (
-        pydicom.dcmread(write_dicom_seg(tmp_path / name, scattered(SHAPE), LABELS, series, **MODEL))
+        pydicom.dcmread(
+            write_dicom_seg(tmp_path / name, scattered(SHAPE), REGIONS, series, **MODEL)
+        )
         for name in ("a.dcm", "b.dcm")
     )
     differing = {item.keyword for item in first if item != second.get(item.tag)}
@@ -171,11 +191,11 @@ def test_the_same_mask_gives_the_same_file_but_for_uids_and_dates(series, tmp_pa
 def test_what_was_looked_for_and_not_found_is_an_empty_segment(value, series, tmp_path):
     mask = np.zeros(SHAPE, dtype=np.uint8)
     mask[3:6, 2:5, 2:5] = value
-    path = write_dicom_seg(tmp_path / "seg.dcm", mask, LABELS, series, **MODEL)
+    path = write_dicom_seg(tmp_path / "seg.dcm", mask, REGIONS, series, **MODEL)
     found, meta, files = read_back(path, read_series(series)[1], SHAPE, tmp_path / "dcmqi")
     assert np.array_equal(found, mask)
     labels = [segment["SegmentLabel"] for (segment,) in meta["segmentAttributes"]]
-    assert (labels, files) == (["Pancreas", "Tumour"], 2)
+    assert (labels, files) == (["pancreas", "tumour"], 2)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="no real CT beside the project")
@@ -189,7 +209,7 @@ def test_a_real_series_in_jpeg_2000(tmp_path, caplog):
     mask = np.zeros(array.shape, dtype=np.uint8)
     mask[tuple(place.astype(int).T)] = 1
     assert mask.sum() == 1327
-    path = write_dicom_seg(tmp_path / "seg.dcm", mask, {1: "pancreas"}, series, **MODEL)
+    path = write_dicom_seg(tmp_path / "seg.dcm", mask, Regions({"pancreas": [1]}), series, **MODEL)
     found, _, _ = read_back(path, affine, mask.shape, tmp_path / "dcmqi")
     assert np.array_equal(found, mask)
     # Its anonymization left the UIDs of the frame of reference and of the images alone.
@@ -228,25 +248,25 @@ def test_headers_that_anonymization_emptied_are_enough(characters, patient, seri
         item.save_as(file, enforce_file_format=False)
     anonymous = select_series(folder)
     mask = scattered(SHAPE)
-    path = write_dicom_seg(tmp_path / "seg.dcm", mask, LABELS, anonymous, **MODEL)
+    path = write_dicom_seg(tmp_path / "seg.dcm", mask, REGIONS, anonymous, **MODEL)
     found, _, _ = read_back(path, read_series(anonymous)[1], SHAPE, tmp_path / "dcmqi")
     assert np.array_equal(found, mask)
     assert pydicom.dcmread(path).PatientName == patient
 
 
 @pytest.mark.parametrize(
-    ("mask", "labels", "message"),
+    ("mask", "regions", "message"),
     [
-        (np.zeros((9, 11, 8), np.uint8), LABELS, r"grid \(9, 11, 8\).* 11 x 9 px"),
-        (np.zeros((11, 9, 7), np.uint8), LABELS, r"grid \(11, 9, 7\) .* 8 slices"),
-        (np.zeros((11, 9), np.uint8), LABELS, r"grid \(11, 9\)"),
-        (np.zeros(SHAPE), LABELS, "float64"),
-        (np.full(SHAPE, 3, np.uint8), LABELS, "value 3"),
+        (np.zeros((9, 11, 8), np.uint8), REGIONS, r"grid \(9, 11, 8\).* 11 x 9 px"),
+        (np.zeros((11, 9, 7), np.uint8), REGIONS, r"grid \(11, 9, 7\) .* 8 slices"),
+        (np.zeros((11, 9), np.uint8), REGIONS, r"grid \(11, 9\)"),
+        (np.zeros(SHAPE), REGIONS, "float64"),
+        (np.full(SHAPE, 3, np.uint8), REGIONS, "value 3"),
     ],
 )
-def test_a_mask_that_does_not_fit_is_refused(mask, labels, message, series, tmp_path):
+def test_a_mask_that_does_not_fit_is_refused(mask, regions, message, series, tmp_path):
     with pytest.raises(InputError, match=message):
-        write_dicom_seg(tmp_path / "seg.dcm", mask, labels, series, **MODEL)
+        write_dicom_seg(tmp_path / "seg.dcm", mask, regions, series, **MODEL)
     assert not (tmp_path / "seg.dcm").exists()
 
 
@@ -272,14 +292,14 @@ def test_a_series_that_nothing_can_refer_to_is_refused(name, values, message, se
     (tmp_path / "seg.dcm").write_text("an earlier one")
     with pytest.raises(InputError, match=message):
         write_dicom_seg(
-            tmp_path / "seg.dcm", scattered(SHAPE), LABELS, select_series(series.folder), **MODEL
+            tmp_path / "seg.dcm", scattered(SHAPE), REGIONS, select_series(series.folder), **MODEL
         )
     assert (tmp_path / "seg.dcm").read_text() == "an earlier one"
     assert len(list(tmp_path.iterdir())) == 2  # nothing half-written stays
 
 
 def test_a_full_disk_costs_no_earlier_file(series, tmp_path, monkeypatch):
-    path = write_dicom_seg(tmp_path / "seg.dcm", scattered(SHAPE), LABELS, series, **MODEL)
+    path = write_dicom_seg(tmp_path / "seg.dcm", scattered(SHAPE), REGIONS, series, **MODEL)
     before = path.read_bytes()
 
     def fail(*args, **kwargs):
@@ -287,6 +307,6 @@ def test_a_full_disk_costs_no_earlier_file(series, tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="No space left"):
-        write_dicom_seg(path, scattered(SHAPE, 2), LABELS, series, **MODEL)
+        write_dicom_seg(path, scattered(SHAPE, 2), REGIONS, series, **MODEL)
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 2

@@ -144,7 +144,8 @@ def test_dicom_gets_the_mask_of_its_nifti_and_a_segmentation(pancreas, tmp_path)
     segmentation = pydicom.dcmread(output / "p2_seg.dcm")
     mask = np.asarray(same.dataobj)
     assert segmentation.Modality == "SEG"
-    assert segmentation.pixel_array.sum() == (mask > 0).sum()
+    # The pancreas has the tumour inside it.
+    assert segmentation.pixel_array.sum() == (mask > 0).sum() + (mask == 2).sum()
     assert {"p1_1_seg.dcm", "p1_2_seg.dcm"} <= {path.name for path in output.iterdir()}
 
 

@@ -165,7 +165,12 @@ def _find_bundle(checkpoint: Path | None) -> Path:
     weights = find_weights(checkpoint, fix="give a model.pt, or the folder of a training.")
     folder = read_config(weights).get(BUNDLE)
     if not folder:
-        raise InputError(f"checkpoint {weights}: no {CONFIG} beside it says its bundle; {fix}")
+        why = (
+            f"the {CONFIG} beside it lacks {BUNDLE}, as that of an older training does"
+            if weights.with_name(CONFIG).is_file()
+            else f"there is no {CONFIG} beside it that says its bundle"
+        )
+        raise InputError(f"checkpoint {weights}: {why}; {fix}")
     if not (Path(folder) / "configs/inference.json").is_file():
         raise InputError(
             f"checkpoint {weights}: its bundle {folder} has no configs/inference.json any more; "

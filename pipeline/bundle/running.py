@@ -44,6 +44,18 @@ def overrides() -> dict[str, Any]:
     return {}
 
 
+def changed_ids(name: str) -> set[str]:
+    """The top-level ids of a config file of the bundle that have another value in this run.
+
+    Args:
+        name: of the file, in the folder of the run's first config file; it may be absent.
+    """
+    workflow, config = _workflow(), running_config()
+    path = Path(workflow.config_root_path) / name if workflow else None
+    own = read_json(path) if path and path.is_file() else {}
+    return {key for key, value in own.items() if key in config and config[key] != value}
+
+
 def running_bundle() -> dict[str, Any]:
     """The bundle that is being run, for its record: config, overrides, tags, files, inference."""
     config, workflow = running_config(), _workflow()

@@ -16,7 +16,7 @@ from ignite.engine import Engine, Events
 from monai.transforms import Compose
 from monai.utils.enums import CommonKeys
 
-from ..bundle.running import overrides
+from ..bundle.running import changed_ids, overrides
 from ..bundle.trained import CHOSEN, chosen_postprocessing
 from ..errors import InputError
 from ..files import sha256, write_json
@@ -47,7 +47,7 @@ class ChosenPostprocessing:
     """Apply a postprocessing with the threshold and the parts that were chosen for a checkpoint.
 
     These stand beside the checkpoint in ``postprocessing.json``. What the command line sets counts
-    more.
+    more, and so does a value that an overlay changes from that of ``evaluate.json``.
 
     As a handler it chooses them, if asked to: it measures the mean Dice of every case with several
     thresholds, and with the largest part of each region alone or with all parts, one region after
@@ -87,7 +87,7 @@ class ChosenPostprocessing:
         )
         if choose:
             self._check(section)
-        given = overrides()
+        given = overrides().keys() | changed_ids("evaluate.json")
         chosen = {} if choose else chosen_postprocessing(ckpt_path)
         chosen = {name: value for name, value in chosen.items() if name not in given}
         if (choose or chosen) and not (marks and keeps):

@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from monai.bundle import run
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, LoadImaged
@@ -110,6 +111,31 @@ def test_what_is_clearly_better_is_chosen_and_then_used(cases, weights):
         evaluate(cases, weights, section="validation", choose=True)
     weights.write_bytes(b"trained further")
     assert chosen_postprocessing(weights) == {}
+
+
+@pytest.mark.filterwarnings("ignore:parsing config_file")
+def test_an_overlay_counts_more_than_what_was_chosen(weights, monkeypatch):
+    choice = {"threshold": 0.6, "components": {"kidney": 1}}
+    weights.with_name(CHOSEN).write_text(json.dumps(choice))
+    mark = {"_target_": "pipeline.transforms.MarkRegionsd", "threshold": "@threshold"}
+    keep = {"_target_": "pipeline.transforms.KeepPartsd", "components": "@components"}
+    made = {"_target_": "pipeline.evaluation.ChosenPostprocessing", "ckpt_path": str(weights)}
+    steps = [step | {"keys": "pred", "regions": REGIONS} for step in (mark, keep)]
+    own = {
+        "threshold": 0.5,
+        "components": {},
+        "made": made | {"section": "testing", "output_dir": "", "steps": "@steps"},
+        "steps": {"_target_": "Compose", "transforms": steps},
+        "initialize": ["$found.append(@made.settings)"],
+        "run": [],
+    }
+    files = [weights.with_name(name) for name in ("evaluate.json", "overlay.json")]
+    for path, content in zip(files, (own, {"threshold": 0.4}), strict=True):
+        path.write_text(json.dumps(content))
+    monkeypatch.setattr("builtins.found", found := [], raising=False)  # which expressions see
+    for given in (files[:1], files):
+        run(config_file=[*map(str, given)], logging_file=False, meta_file=[])
+    assert found == [choice, choice | {"threshold": 0.4}]
 
 
 def test_what_is_no_better_is_not_chosen(cases, weights):

@@ -94,9 +94,7 @@ def choose_volumes(found: Mapping[str, Any], device: Device) -> list[Choice]:
         Choice("patch_size", patch, f"at most {most:,} voxels; {image}"),
         Choice("roi_size", patch, "the patch"),
         Choice("margin", geometry.choose_margin(patch), "a twelfth of the patch's shortest axis"),
-        Choice(
-            "rotate", geometry.choose_rotation(patch, spacing), "degrees; less out of a flat patch"
-        ),
+        Choice("rotate", geometry.choose_rotation(patch), "degrees; less out of a flat patch"),
         Choice(
             "warp", geometry.choose_warp(patch, spacing), "mm; 3.5 % of the patch's shortest axis"
         ),

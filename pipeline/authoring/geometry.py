@@ -126,14 +126,13 @@ def choose_margin(patch: Sequence[int]) -> int:
     return max(1, round(min(patch) / 12))
 
 
-def choose_rotation(patch: Sequence[int], spacing: Sequence[float]) -> float | list[float]:
+def choose_rotation(patch: Sequence[int]) -> float | list[float]:
     """Largest angle about each axis in degrees: in a flat patch, only within its plane (nnU-Net).
 
-    A patch is flat if it is over 3 times shorter in mm along one axis than along the others.
+    A patch is flat if it has over 3 times fewer voxels along one axis than along the others.
     """
-    length = [n * s for n, s in zip(patch, spacing, strict=True)]
-    flat = min(range(3), key=lambda n: length[n])
-    if length[flat] * _ANISOTROPIC < min(length[n] for n in range(3) if n != flat):
+    flat = min(range(3), key=lambda n: patch[n])
+    if patch[flat] * _ANISOTROPIC < min(patch[n] for n in range(3) if n != flat):
         return [25.0 if n == flat else 5.0 for n in range(3)]
     return 25.0
 

@@ -38,6 +38,8 @@ def find_difference(now: Any, before: Any, name: str) -> tuple[str, Any, Any] | 
     if isinstance(now, dict) and isinstance(before, dict):
         if all(str(each.get("_target_")).endswith(_READERS) for each in (now, before)):
             return None
+        if name == "regions" and list(now) != list(before):  # the order of the channels
+            return name, now, before
         keys = sorted((now.keys() | before.keys()) - {"_desc_"})
         pairs = [(key, now.get(key), before.get(key)) for key in keys]
     elif isinstance(now, list) and isinstance(before, list) and len(now) == len(before):

@@ -12,7 +12,15 @@ from typing import Any
 from ..errors import InputError
 from .case_files import find_faults
 from .channels import ChannelFiles, group_channels
-from .listing import DRAW, FILES, entry_faults, files_of, find_leaks, read_datalist
+from .listing import (
+    DRAW,
+    FILES,
+    description_faults,
+    entry_faults,
+    files_of,
+    find_leaks,
+    read_datalist,
+)
 
 ALL = "all"  # the fold of a training on every case
 ADVICE = "`python -m pipeline data check` lists every such file."
@@ -40,6 +48,8 @@ def select_cases(
             parts, the header of a file does not fit, the section is unknown, the fold has no cases,
             or a process of ``torchrun`` would validate none.
     """
+    from .running import running_config
+
     if section not in ("training", "validation", "testing"):
         raise InputError(f"section {section}: give training, validation or testing.")
     root = Path(dataset_dir)
@@ -52,6 +62,8 @@ def select_cases(
     cases = read[name]
     if not cases:
         raise InputError(f"datalist {datalist}: the list {name!r} is missing or empty.")
+    for problem, fix in description_faults(read, running_config()):
+        raise InputError(f"datalist {datalist}: {problem}; {fix}.")
     channels = read.get("channel_names") or ()
     for case in cases:
         for problem, fix in entry_faults(case, channels=channels):

@@ -1,4 +1,4 @@
-"""Which files are the channels of one image: ``NAME_0000.nii.gz`` and on, or ``NAME_T1.nii.gz``."""
+"""Which files are the channels of an image: ``NAME_0000.nii.gz`` on, or ``NAME_T1.nii.gz``."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def group_channels(
 ) -> list[ChannelFiles]:
     """Put the files of each image together, in the order of its first file.
 
-    A file belongs to a channel by its number or its name, in any case: ``NAME_0001.nii.gz`` or
-    ``NAME_T2.nii.gz`` is the second of T1 and T2. Another file is an image of its own, whose
-    channels the reader counts.
+    A file belongs to a channel by its number or its name, in any case: ``NAME_0001.nii.gz``,
+    ``NAME_T2.nii.gz`` or ``NAME/T2.nii.gz`` is the second of T1 and T2. Another file is an image of
+    its own, whose channels the reader counts.
 
     Args:
         paths: of the files.
@@ -55,7 +55,8 @@ def group_channels(
         if channel is None:
             images[path] = {}
         else:
-            images.setdefault(path.with_name(name), {}).setdefault(channel, []).append(path)
+            image = path.with_name(name) if name else path.parent / path.parent.name
+            images.setdefault(image, {}).setdefault(channel, []).append(path)
     return [
         _join(path, found, names, suffixes)
         if found
@@ -82,12 +83,14 @@ def cut_ending(name: str, suffixes: Sequence[str]) -> str:
 
 
 def _split_name(stem: str, names: Sequence[str]) -> tuple[str, int | None]:
-    """The name of the image and the number of the channel; None if the name has none."""
+    """The name of the image, empty for its folder's, and the channel; None if there is none."""
     if not is_split(names):
         return stem, None
     if (match := re.fullmatch(r"(.+)_(\d{4})", stem)) and int(match[2]) < len(names):
         return match[1], int(match[2])
     for name in sorted(names, key=len, reverse=True):
+        if stem.lower() == name.lower():
+            return "", names.index(name)
         end = len(stem) - len(name) - 1
         if end > 0 and stem[end:].lower() == f"_{name.lower()}":
             return stem[:end], names.index(name)

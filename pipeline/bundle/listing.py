@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import read_json
 from ..transforms.modality import read_modality
+from .channels import is_colour
 
 Fault = tuple[str, str]  # a problem and its fix
 
@@ -51,6 +52,25 @@ def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, 
     except InputError as error:
         raise InputError(f"datalist {path}: {error}") from None
     return content
+
+
+def description_faults(datalist: Mapping[str, Any], bundle: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield where what a datalist says of its dataset does not fit the ids of a bundle."""
+    for name, fix in (
+        ("modality", "correct the datalist, or give --modality in training"),
+        ("channel_names", "correct the datalist, or train a bundle for these channels"),
+    ):
+        said, own = datalist.get(name), bundle.get(name)
+        if said and own and _comparable(said) != _comparable(own):
+            yield f'"{name}" is {said}, and {own} in the bundle', fix
+
+
+def _comparable(said: str | Sequence[str]) -> Any:
+    """A modality, or what of channels matters: how many, and of several the order."""
+    if isinstance(said, str):
+        return said
+    names = [name.casefold() for name in said]
+    return len(names) if len(names) == 1 or is_colour(names) else names
 
 
 def check_description(content: dict[str, Any], *, needs_labels: bool) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from ..errors import InputError, one_line
 from ..networks.weights import load_fitting_weights, load_weights
-from .as_trained import check_as_trained
+from .as_trained import check_as_trained, find_difference
 from .cases import ALL
 from .configs import Config, as_json, is_plain
 from .running import overrides, running_config
@@ -121,8 +121,8 @@ def load_pretrained(network: torch.nn.Module, path: str) -> None:
     before, now = read_config(weights), as_json(running_config())
     other = [
         f"{name} {before[name]} (now {now[name]})"
-        for name in ("channels", "strides", "gates")
-        if name in before and name in now and before[name] != now[name]
+        for name in ("channels", "strides", "gates", "regions", "channel_names")
+        if name in before and name in now and find_difference(now[name], before[name], name)
     ]
     trained = f" It was trained with {', '.join(other)}." if other else ""
     fix = "give the overlays and the channels, strides and gates that it was trained with"
@@ -144,9 +144,9 @@ def load_trained(
     Args:
         network: of the running bundle.
         ckpt_path: the checkpoint.
-        section: of the cases; in ``"validation"`` the fold and the datalist must be the training's
-            too, or the network would be measured on cases that it was trained on.
-        fold: that is validated.
+        section: of the cases; in all but ``"testing"`` the fold and the datalist must be the
+            training's too, or other cases would be measured than the section says.
+        fold: that was held out.
         datalist: that lists the cases.
 
     Raises:
@@ -158,9 +158,10 @@ def load_trained(
     if section == "validation" and ALL in (fold, read_config(weights).get("fold")):
         raise InputError(
             f"section validation: {weights} may have been trained on every case (fold {ALL}); give "
-            "--section testing, or --section training to measure those cases."
+            f"--section testing, or --section training --fold {ALL} to measure those cases."
         )
-    same_cases = {"fold": fold, "datalist": datalist} if section == "validation" else {}
+    of_training = section in ("training", "validation")
+    same_cases = {"fold": fold, "datalist": datalist} if of_training else {}
     config = running_config()
     check_as_trained(weights, config, **same_cases)
     for name, value in {} if section else chosen_postprocessing(weights).items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..bundle.cases import ADVICE
 from ..bundle.configs import Config
-from ..bundle.listing import FILES, Fault, files_of
+from ..bundle.listing import FILES, Fault, description_faults, files_of
 from ..errors import InputError
 from ..transforms.regions import Regions
 
@@ -57,19 +57,7 @@ class BundleReader:
 
     def compare(self, datalist: Mapping[str, Any]) -> Iterator[Fault]:
         """Yield where what a dataset says does not fit the bundle, so that no case would."""
-        modality = datalist.get("modality")
-        if modality and self.said["modality"] not in (None, modality):
-            yield (
-                f'"modality" is {modality}, and {self.said["modality"]} in {self.bundle.name}',
-                "correct the datalist, or give --modality in training",
-            )
-        names, own = datalist.get("channel_names"), self.said["channel_names"]
-        if names and own and len(names) != len(own):
-            yield (
-                f'"channel_names" is {", ".join(names)}, and {", ".join(own)} in '
-                f"{self.bundle.name}",
-                "correct the datalist, or train a bundle for these channels",
-            )
+        yield from description_faults(datalist, self.said)
 
     def find_empty(self, present: set[float]) -> Iterator[Fault]:
         """Yield the regions of the bundle that no label holds, of which some are ``present``."""

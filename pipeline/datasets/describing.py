@@ -52,9 +52,11 @@ def describe_images(
     if len(pictures) > 1:
         raise InputError("some images are pictures and others volumes; import them apart.")
     flat = pictures.pop()
-    if options.modality is None and not flat:
+    coloured = flat and any(grid.channels > 1 for each in grids.values() for grid in each)
+    if options.modality is None and not coloured:
+        kind = ("grey pictures", "X-ray") if flat else ("volumes", "MR")
         raise InputError(
-            "the modality of the volumes is not known; give it, such as --modality MR."
+            f"the modality of the {kind[0]} is not known; give it, such as --modality {kind[1]}."
         )
     modality = read_modality(options.modality or "photograph")
     counts = {tuple(grid.channels for grid in each): name for name, each in grids.items()}

@@ -157,8 +157,9 @@ class CaseReport:
         name = name_case(self.files.get(path, [path])) if path else f"case_{len(self.cases):04d}"
         given = {"prediction": prediction, "label": truth[: len(self.regions)]}
         masks = np.stack([self._check_mask(*each, name, truth) for each in given.items()])
+        counted = masks
         if len(truth) > len(self.regions):  # what does not count is in no region
-            masks &= ~(torch.as_tensor(truth[-1]).cpu().numpy() > 0)
+            counted = masks & ~(torch.as_tensor(truth[-1]).cpu().numpy() > 0)
         affine, spacing = np.eye(4), (1.0,) * (masks.ndim - 2)
         if isinstance(truth, MetaTensor):
             affine = truth.affine.cpu().numpy()
@@ -166,10 +167,10 @@ class CaseReport:
         spacing = tuple(map(float, self.spacing or spacing))
         files = {"image": path, "label": find_file(truth)}
         row = {"case": name} | {key: abspath(file) if file else "" for key, file in files.items()}
-        row |= case_metrics(*masks, self.regions, spacing, tolerance=self.nsd_tolerance)
+        row |= case_metrics(*counted, self.regions, spacing, tolerance=self.nsd_tolerance)
         if self.disc_and_cup:
             # Axis 1 is vertical in MONAI's order (W, H).
-            predicted, true = (vertical_cdr(*mask[self.disc_and_cup], axis=1) for mask in masks)
+            predicted, true = (vertical_cdr(*mask[self.disc_and_cup], axis=1) for mask in counted)
             row |= {"vertical_cdr/prediction": predicted, "vertical_cdr/truth": true}
             row["vertical_cdr/absolute_error"] = vertical_cdr_error(predicted, true)
         return MeasuredCase(row, path, spacing, affine, masks.shape, pack_masks(masks))

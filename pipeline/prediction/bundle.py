@@ -140,6 +140,7 @@ def read_model(
     # Where it runs, what it reads and how it starts do not change the mask of an image.
     others = of_role(config, Role.PLACE, Role.DATA, Role.ASSEMBLY) - {"network"}
     decides = without_notes({name: config[name] for name in config.keys() - others})
+    decides["regions"] = list(decides["regions"].items())  # their order counts
     text = digest + json.dumps(decides, sort_keys=True, default=str)
     return Model(
         config=config,

@@ -46,6 +46,7 @@ class RandAffineBatchd:
     Args:
         keys: the image and the label, each (B, C, X, Y).
         patch_size: size of the output; None for the size of the image.
+        regions: how many of the label's channels are regions; None for all.
         focus: share of the patches that are placed around the middle of the label's regions, which
             then lies anywhere in the patch; the others lie anywhere in the image.
         prob: share of the cases that are rotated, scaled and shifted; flips are separate.
@@ -61,6 +62,7 @@ class RandAffineBatchd:
         keys: tuple[str, str] = ("image", "label"),
         *,
         patch_size: Sequence[int] | None = None,
+        regions: int | None = None,
         focus: float = 0.7,
         prob: float = 0.9,
         rotate: float = 30.0,
@@ -72,6 +74,7 @@ class RandAffineBatchd:
         self.keys = keys
         self.patch_size = patch_size and list(patch_size)
         self.focus = focus
+        self.regions = regions
         self.prob = prob
         self.rotate = math.radians(rotate)
         self.scale = tuple(scale)
@@ -114,7 +117,7 @@ class RandAffineBatchd:
         reach = torch.tensor([p / s for p, s in zip(patch, size, strict=True)]).flip(0).to(device)
         room = 1 - reach
         anywhere = uniform(-1, 1, count, 2).to(device) * room
-        marked = label.amax(dim=1)
+        marked = label[:, : self.regions].amax(dim=1)
         mass = marked.sum(dim=(1, 2))
         middle = [
             (marked.sum(dim=other) * pixel_centres(length, device)).sum(dim=1)

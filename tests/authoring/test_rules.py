@@ -57,8 +57,8 @@ def test_a_cpu_sees_coarser_voxels_but_none_that_lose_a_region():
 def test_augmentation_keeps_its_share_of_the_patch():
     assert geometry.choose_warp([96, 96, 96], [1.5, 1.5, 2]) == 5.0  # as the bundle that ships
     assert geometry.choose_warp([40, 56, 40], [1, 1, 1]) == 1.4
-    assert geometry.choose_rotation([96, 96, 96], [1.5, 1.5, 2]) == 25
-    assert geometry.choose_rotation([256, 224, 10], [1.4, 1.4, 9]) == [5, 5, 25]
+    assert geometry.choose_rotation([96, 96, 96]) == 25
+    assert geometry.choose_rotation([112, 112, 8]) == [5, 5, 25]
     assert [geometry.choose_margin(p) for p in ([96] * 3, [40, 56, 40], [99, 99, 4])] == [8, 3, 1]
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pipeline.bundle.as_trained import check_as_trained
+from pipeline.bundle.as_trained import check_as_trained, find_difference
 from pipeline.bundle.configs import Config
 from pipeline.errors import InputError
 
@@ -56,3 +56,9 @@ def test_another_setting_is_named_with_both_values(trained, tmp_path, change, fo
 
 def test_nothing_is_compared_where_the_training_left_no_config(tmp_path):
     check_as_trained(tmp_path / "model.pt", {"network_def": {"_target_": "Net"}}, fold=1)
+
+
+def test_the_order_of_the_regions_is_that_of_the_channels():
+    one, other = {"a": [1], "b": [2]}, {"b": [2], "a": [1]}
+    assert find_difference(one, dict(one), "regions") is None
+    assert find_difference(one, other, "regions") == ("regions", one, other)

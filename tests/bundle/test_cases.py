@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.bundle.cases import cases_digest, find_images, select_cases
+from pipeline.bundle.listing import description_faults
 from pipeline.errors import InputError
 
 
@@ -165,3 +166,18 @@ def test_other_cases_or_folds_have_another_digest(dataset):
     path.write_text(json.dumps(lists))
     assert cases_digest(str(path)) not in (first, "")
     assert cases_digest("nowhere.json") == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "own", "fits"),
+    [
+        ({"channel_names": ["T2", "T1"]}, {"channel_names": ["T1", "T2"]}, False),
+        ({"channel_names": ["t1", "t2"]}, {"channel_names": ["T1", "T2"]}, True),
+        ({"channel_names": ["R", "G", "B"]}, {"channel_names": ["red", "green", "blue"]}, True),
+        ({"channel_names": ["T1"]}, {"channel_names": ["MR"]}, True),
+        ({"modality": "MR"}, {"modality": "CT"}, False),
+        ({}, {"modality": "CT"}, True),
+    ],
+)
+def test_a_dataset_has_the_channels_of_the_bundle_in_their_order(said, own, fits):
+    assert (not list(description_faults(said, own))) == fits

@@ -94,7 +94,8 @@ def _index(*values):
 
 def _write(folder, *values, **options):
     places = [str(folder / "images")], str(folder / "labels")
-    _, dataset = plan_folder(*places, Options(**options), name="test", values=values)
+    said = Options(**{"modality": "X-ray"} | options)
+    _, dataset = plan_folder(*places, said, name="test", values=values)
     datalist = write_sources(dataset, folder / "out")
     assert [each for each in check_datalist(datalist) if each.blocks] == []
     mask = Image.open(folder / "out/labels/a.png")
@@ -135,7 +136,7 @@ def test_masks_of_any_kind_become_index_masks(tmp_path, name):
         {expected: [7 if name == "other" else 1]},
         ["grey"],
     )
-    assert content["modality"] == "photograph"
+    assert content["modality"] == "X-ray"
     assert written.mode == "L"
     value = content["regions"][expected][0]
     assert np.array_equal(written, _index(value))
@@ -231,7 +232,7 @@ def test_what_is_doubtful_is_noted(tmp_path):
     _save(tmp_path, _index(), name="empty")
     places = [str(tmp_path / "images")], str(tmp_path / "labels")
     given = {"name": "x", "values": ["1=vessel", "2=lesion"]}
-    _, dataset = plan_folder(*places, Options(testing=1), **given)
+    _, dataset = plan_folder(*places, Options(testing=1, modality="X-ray"), **given)
     assert [note.split()[:4] for note in dataset.notes] == [
         ["no", "label", "holds", "lesion,"],
         ["there", "is", "one", "fold,"],
@@ -262,7 +263,7 @@ def test_the_command_shows_first_and_refuses_in_one_line(tmp_path, capsys):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: the labels hold values")
     with pytest.raises(SystemExit) as end:
-        main([*arguments, "--values", "255=vessel"])
+        main([*arguments, "--values", "255=vessel", "--modality", "X-ray"])
     assert (end.value.code or 0) == 0
     shown = capsys.readouterr().err
     assert "photo.png" in shown

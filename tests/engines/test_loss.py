@@ -1,11 +1,10 @@
-"""The loss of regions against references: a softmax, the bare loss, and ignored voxels."""
+"""The loss of regions against the bare loss, and ignored voxels."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from monai.losses import DeepSupervisionLoss, DiceFocalLoss
-from torch.nn.functional import one_hot
 
 from pipeline.engines.loss import RegionLoss
 from pipeline.transforms.regions import Regions
@@ -32,36 +31,12 @@ def truth_of(regions: dict, index: torch.Tensor, ignored: torch.Tensor | None = 
     return masks if ignored is None else torch.cat([masks, ignored[:, None].float()], dim=1)
 
 
-def test_exclusive_regions_share_a_softmax_with_the_background():
-    logits, index = draw()
-    loss = RegionLoss(BCE, EXCLUSIVE)
-    background = torch.zeros(2, 1, 5, 6)
-    shares = torch.cat([background, logits], dim=1).softmax(dim=1)
-    torch.testing.assert_close(loss.compete(logits).sigmoid(), shares[:, 1:])
-    expected = torch.nn.functional.binary_cross_entropy(
-        shares[:, 1:], one_hot(index, 4).movedim(-1, 1)[:, 1:].float()
-    )
-    torch.testing.assert_close(loss(logits, truth_of(EXCLUSIVE, index)), expected)
-    # What the loss holds likely, evaluation marks.
-    marked = Regions(EXCLUSIVE).mark(logits, dim=1)
-    assert marked[loss.compete(logits) > 0].all()
-
-
 @pytest.mark.parametrize("bare", [BCE, DICE_CE], ids=["bce", "dice_ce"])
-def test_nested_regions_keep_their_sigmoids(bare):
+@pytest.mark.parametrize("regions", [EXCLUSIVE, NESTED])
+def test_without_an_ignored_value_it_is_the_bare_loss(bare, regions):
     logits, index = draw()
-    truth = truth_of(NESTED, index)
-    assert RegionLoss(bare, NESTED)(logits, truth) == bare(logits, truth)
-    exclusive = truth_of(EXCLUSIVE, index)
-    assert RegionLoss(bare, EXCLUSIVE, softmax=False)(logits, exclusive) == bare(logits, exclusive)
-
-
-def test_only_siblings_compete():
-    logits, _ = draw()
-    made = RegionLoss(BCE, MIXED).compete(logits)
-    assert torch.equal(made[:, 0], logits[:, 0])
-    alone = RegionLoss(BCE, {"left": [2], "right": [3]}).compete(logits[:, 1:])
-    assert torch.equal(made[:, 1:], alone)
+    truth = truth_of(regions, index)
+    assert RegionLoss(bare, regions)(logits, truth) == bare(logits, truth)
 
 
 @pytest.mark.parametrize("regions", [EXCLUSIVE, NESTED, MIXED], ids=["exclusive", "nested", "both"])
@@ -80,8 +55,8 @@ def test_what_is_ignored_changes_nothing(regions):
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
     # It adds no more than a background that the network is sure of.
     sure = torch.where(ignored[:, None], -30.0, logits)
-    sure = RegionLoss(BCE, regions, softmax=False)(sure, truth_of(regions, index * ~ignored))
-    loss = RegionLoss(BCE, regions, softmax=False)(logits, truth_of(regions, index, ignored))
+    sure = RegionLoss(BCE, regions)(sure, truth_of(regions, index * ~ignored))
+    loss = RegionLoss(BCE, regions)(logits, truth_of(regions, index, ignored))
     torch.testing.assert_close(loss, sure)
     nothing = torch.zeros_like(ignored)
     whole = RegionLoss(DICE_CE, regions)(logits, truth_of(regions, index))

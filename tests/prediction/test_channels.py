@@ -115,7 +115,7 @@ def test_pictures_are_grey_and_may_have_a_file_for_each_channel(names, tmp_path)
         (["a_0000", "a_0001", "a_0002"], ["red", "green", "blue"], ["a_0000", "a_0001", "a_0002"]),
         (["a_0001", "b_T1", "a_t1", "b_T1ce"], ["T1", "T1ce"], ["a", "b"]),
         (["a_0000", "a_0001", "a_0007"], ["T1", "T2"], ["a", "a_0007"]),
-        (["x", "T1", "_T1"], ["T1", "T2"], ["x", "T1", "_T1"]),
+        (["x", "p/T1", "p/t2", "_T1"], ["T1", "T2"], ["x", "p", "_T1"]),
     ],
 )
 def test_files_are_grouped_by_the_names_of_the_channels(files, names, images, tmp_path):

@@ -93,7 +93,7 @@ def test_a_training_is_repeated_from_its_record_alone(recorded, tmp_path):
         assert one == other, name
     assert f"{first.data.metrics['best/dice']:.6f}" in said
     changed = {name for name, _ in first.data.params.items() ^ second.data.params.items()}
-    assert changed <= {"run_name", "output_dir", "tracking_uri", "tracking_offline"}
+    assert changed <= {"run_name", "output_dir", "tracking_uri", "tracking_offline", "tags"}
     # It counts as the same bundle's, keeps the tags that it was given, but is no plan's cell.
     alike = ("pipeline.bundle", "pipeline.network", "pipeline.datalist_sha256", "team")
     assert [second.data.tags[name] for name in alike] == [first.data.tags[name] for name in alike]

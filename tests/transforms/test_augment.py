@@ -124,6 +124,15 @@ def test_focus_holds_the_middle_of_the_label_inside(patch):
     assert (moved["label"].sum(dim=(1, 2, 3)) > 4).all()
 
 
+def test_focus_does_not_follow_what_is_ignored():
+    label = torch.zeros(50, 2, 128, 128)
+    label[:, 0, 20:24, 20:24] = 1
+    label[:, 1, 64:] = 1
+    cut = RandAffineBatchd(patch_size=(32, 32), regions=1, focus=1.0, shift=0.0, prob=0.0)
+    moved = cut({"image": label, "label": label})["label"]
+    assert moved[:, 0].flatten(1).any(dim=1).all()
+
+
 def test_a_label_without_the_region_is_no_obstacle():
     batch = photographs()
     batch["label"][1:] = 0

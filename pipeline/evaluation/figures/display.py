@@ -59,9 +59,8 @@ def read_layers(
     if path is None:
         image = MetaTensor(torch.zeros(1, *truth.shape[1:]), affine=affine)
     else:
-        load = LoadImage(image_only=True, ensure_channel_first=True)
-        load.register(PILReader(converter=_keep_colours))
-        image = load(path)
+        reader = PILReader(converter=_keep_colours) if truth.ndim == 3 else None
+        image = LoadImage(reader, image_only=True, ensure_channel_first=True)(path)
     found = [image, *(MetaTensor(torch.from_numpy(m), affine=affine) for m in (prediction, truth))]
     if truth.ndim == 4:
         turn = Orientation("LPS", labels=None)

@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, one_line
-from ..transforms.read import as_grey, as_rgb
+from ..errors import InputError
+from ..transforms.read import ReadImaged
 
 _MANY = 2_000_000  # voxels of a region's box above which its thickness is measured on fewer
 
@@ -65,7 +66,9 @@ def measure_case(
     *,
     regions: Mapping[str, Sequence[int]],
     channels: int,
+    modality: str,
     threshold: float | None,
+    spatial_dims: int,
 ) -> CaseFacts:
     """Read and measure one case.
 
@@ -74,19 +77,19 @@ def measure_case(
         label: its mask.
         regions: label values by name.
         channels: that the image must have.
+        modality: of CT, the values must be Hounsfield units.
         threshold: the background around the body is at or below it; None if there is none.
+        spatial_dims: 2 for pictures, 3 for volumes.
 
     Raises:
         InputError: a file cannot be read, or does not fit the others.
     """
-    read = [_read(path, rgb=channels == 3 and len(images) == 1) for path in images]
-    arrays = [part for array, _ in read for part in array]
-    labels, spacing = _read(label, is_label=True)[0], read[0][1]
-    mask = labels[0]
-    if (len(arrays), len(labels)) != (channels, 1) or any(a.shape != mask.shape for a in arrays):
+    arrays, spacing = _read(images, spatial_dims, channels=channels, modality=modality)
+    (mask, *more), _ = _read([label], spatial_dims)
+    if more or arrays.shape[1:] != mask.shape:
         raise InputError(
-            f"{images[0]}: {len(arrays)} channels of {arrays[0].shape}, and {len(labels)} of "
-            f"{mask.shape} in its label; {channels} and 1 of one size are right. "
+            f"{label}: it has {1 + len(more)} channels of {mask.shape}, and its image has "
+            f"{arrays.shape[1:]}; one channel of the image's size is right. "
             "`python -m pipeline data check` lists every such file."
         )
     body = np.zeros(mask.shape, bool)
@@ -100,7 +103,7 @@ def measure_case(
     return CaseFacts(
         size=list(mask.shape),
         cropped=kept,
-        spacing=[float(s) for s in spacing],
+        spacing=spacing,
         foreground=np.concatenate([array[marked] for array in arrays]).astype(np.float32),
         overall=np.percentile(thin, [0.5, 50, 99.5]).tolist(),
         minimum=float(min(array.min() for array in arrays)),
@@ -143,31 +146,16 @@ def _box(mask: np.ndarray) -> list[tuple[int, int]]:
     return found
 
 
-def _read(
-    path: Path, *, rgb: bool = False, is_label: bool = False
-) -> tuple[list[np.ndarray], Sequence[float]]:
-    """Read the channels of a file, on axes in RAS order or width first, and the spacing."""
-    try:
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            import nibabel
+def _read(files: Sequence[Path], spatial_dims: int, **image: Any) -> tuple[np.ndarray, list[float]]:
+    """Read (C, *spatial) as a training does, in RAS order or width first; and the spacing."""
+    from monai.transforms import Orientation
 
-            file = nibabel.as_closest_canonical(nibabel.load(path))
-            array = np.asanyarray(file.dataobj)
-            array = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
-            if array.ndim != 3:
-                raise ValueError(f"it is {array.ndim}D")
-            return [array], [float(s) for s in file.header.get_zooms()[:3]]
-        from PIL import Image
-
-        with Image.open(path) as picture:
-            if not is_label:
-                picture = as_rgb(picture) if rgb else as_grey(picture)
-            array = np.asarray(picture).swapaxes(0, 1)
-    except Exception as error:  # readers raise about anything
-        raise InputError(
-            f"{path}: it cannot be measured ({one_line(error)}); `python -m pipeline data check` "
-            "lists every such file."
-        ) from None
-    if array.ndim == 2:
-        return [array], [1.0, 1.0]
-    return [array[..., n] for n in range(array.shape[2])], [1.0, 1.0]
+    reader = "NibabelReader" if spatial_dims == 3 else "PILReader"
+    read = ReadImaged(
+        "file", reader=reader, ensure_channel_first=True, spatial_dims=spatial_dims, **image
+    )
+    array = read({"file": [str(path) for path in files]})["file"]
+    if spatial_dims == 2:
+        return array.numpy(), [1.0, 1.0]
+    array = Orientation("RAS", labels=None)(array)
+    return array.numpy(), array.pixdim.tolist()

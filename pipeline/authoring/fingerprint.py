@@ -47,6 +47,8 @@ def take_fingerprint(
             datalist.parent / case["label"],
             regions=content["regions"],
             channels=len(content["channel_names"]),
+            modality=content["modality"],
+            spatial_dims=2 if pictures else 3,
             threshold=None if pictures else -500 if content["modality"] == "CT" else 0,
         )
         for case in track(chosen, "Measuring", console=Console(stderr=True), transient=True)

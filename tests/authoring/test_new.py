@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.authoring.cases import measure_region
+from pipeline.authoring.cases import measure_case, measure_region
 from pipeline.authoring.layout import file_text, set_ids
 from pipeline.authoring.new import make_bundle
 from pipeline.bundle.configs import Config
@@ -134,6 +134,30 @@ def test_it_is_measured_in_the_image_and_its_body(bodies, tmp_path):
     organ = found["regions_measured"]["pancreas"]
     assert organ["amount"]["median"] == pytest.approx(6 * 5 * 4 * 4.1 * 3.9 * 5.3 / 1000, rel=1e-3)
     assert (organ["cases"], organ["parts"]) == (10, {"1": 10})
+
+
+def test_the_channels_of_one_file_are_measured_as_those_of_several(tmp_path):
+    import nibabel
+
+    voxels = np.random.default_rng(0).normal(0, 1, (6, 5, 4, 2)).astype(np.float32)
+    mask = (voxels[..., 0] > 0).astype(np.uint8)
+    affine = np.diag([-1.0, 2, 3, 1])
+    arrays = {"both": voxels, "a": voxels[..., 0], "b": voxels[..., 1], "mask": mask}
+    paths = {name: tmp_path / f"{name}.nii.gz" for name in arrays}
+    for name, array in arrays.items():
+        nibabel.save(nibabel.Nifti1Image(array, affine), paths[name])
+    options = {"channels": 2, "modality": "MR", "threshold": None, "spatial_dims": 3}
+    one, two = (
+        measure_case(images, paths["mask"], regions={"r": [1]}, **options)
+        for images in ([paths["both"]], [paths["a"], paths["b"]])
+    )
+    assert (one.size, one.spacing, one.overall) == ([6, 5, 4], [1, 2, 3], two.overall)
+    np.testing.assert_array_equal(one.foreground, two.foreground)
+    np.testing.assert_array_equal(np.sort(one.foreground), np.sort(voxels[mask > 0].ravel()))
+    with pytest.raises(InputError, match="2 channels, not 1"):
+        measure_case(
+            [paths["both"]], paths["mask"], regions={"r": [1]}, **options | {"channels": 1}
+        )
 
 
 def test_the_thickness_of_a_strip_is_its_width_and_diagonal_voxels_are_connected():

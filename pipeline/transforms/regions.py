@@ -148,7 +148,7 @@ def _find_problem(regions: Any) -> str:
 
 
 class LabelToRegionsd(MapTransform):
-    """Convert an index mask (1, *spatial) to one binary float32 channel per region (R, *spatial).
+    """Convert an index mask (1, *spatial) to one binary uint8 channel per region (R, *spatial).
 
     Args:
         keys: the masks.
@@ -194,7 +194,9 @@ class LabelToRegionsd(MapTransform):
             if self.ignore_label is not None:
                 channels = torch.cat([channels, values == self.ignore_label])
             out[key] = MetaTensor(
-                channels.float(), meta=label.meta, applied_operations=label.applied_operations
+                channels.view(torch.uint8),
+                meta=label.meta,
+                applied_operations=label.applied_operations,
             )
         return out
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: The end of errors about one file of a dataset.
+ADVICE = "`python -m pipeline data check` lists every such file."
+
 
 class InputError(ValueError):
     """A fault in what the user gave: its message says what was received and what to do.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import ADVICE, InputError
 from ..transforms.read import ReadImaged
 
 _MANY = 2_000_000  # voxels of a region's box above which its thickness is measured on fewer
@@ -89,8 +89,7 @@ def measure_case(
     if more or arrays.shape[1:] != mask.shape:
         raise InputError(
             f"{label}: it has {1 + len(more)} channels of {mask.shape}, and its image has "
-            f"{arrays.shape[1:]}; one channel of the image's size is right. "
-            "`python -m pipeline data check` lists every such file."
+            f"{arrays.shape[1:]}; one channel of the image's size is right. {ADVICE}"
         )
     body = np.zeros(mask.shape, bool)
     for array in arrays:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import ADVICE, InputError
 from .case_files import find_faults
 from .channels import ChannelFiles, group_channels
 from .listing import (
@@ -23,7 +23,6 @@ from .listing import (
 )
 
 ALL = "all"  # the fold of a training on every case
-ADVICE = "`python -m pipeline data check` lists every such file."
 PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 

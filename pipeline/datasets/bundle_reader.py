@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..bundle.cases import ADVICE
 from ..bundle.configs import Config
 from ..bundle.listing import FILES, Fault, description_faults, files_of
-from ..errors import InputError
+from ..errors import ADVICE, InputError
 from ..transforms.regions import Regions
 
 _DESCRIBED = ("modality", "channel_names", "regions")

@@ -11,7 +11,7 @@ import torch
 from monai.data import MetaTensor, PILReader
 from monai.transforms import LoadImaged
 
-from ..errors import InputError, one_line
+from ..errors import ADVICE, InputError, one_line
 from .volume_checks import grid_difference, hu_problem
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class ReadImaged(LoadImaged):
             if self.channels not in (None, len(image)):
                 files = ", ".join(map(str, paths))
                 raise InputError(
-                    f"{files}: it has {len(image)} channels, not {self.channels}; {_ADVICE}"
+                    f"{files}: it has {len(image)} channels, not {self.channels}; {ADVICE}"
                 )
             out[key] = image
             if not self._loader.image_only:  # MONAI Label asks for the metadata too
@@ -89,22 +89,19 @@ class ReadImaged(LoadImaged):
             # MONAI lists every reader that it tried, the chosen one first.
             first = re.search(r"^[\w.]+: .+", str(error), re.MULTILINE)
             reason = first[0] if first else one_line(error)
-            raise InputError(f"{path}: it cannot be read ({reason}); {_ADVICE}") from None
+            raise InputError(f"{path}: it cannot be read ({reason}); {ADVICE}") from None
         image = read if self._loader.image_only else read[0]
         if self.spatial_dims not in (None, image.ndim - 1):
             kind = "a picture" if self.spatial_dims == 2 else "a volume"
-            raise InputError(f"{path}: it is not {kind}, which the bundle takes; {_ADVICE}")
+            raise InputError(f"{path}: it is not {kind}, which the bundle takes; {ADVICE}")
         if image.is_floating_point() and not torch.isfinite(image).all():
-            raise InputError(f"{path}: it holds values that are NaN or infinite; {_ADVICE}")
+            raise InputError(f"{path}: it holds values that are NaN or infinite; {ADVICE}")
         if self.modality == "CT" and (problem := hu_problem(image.numpy())):
             raise InputError(
                 f"{path}: it {problem}; apply the rescale slope and intercept of its DICOM, "
-                f"or, if it is not a CT, give another --modality. {_ADVICE}"
+                f"or, if it is not a CT, give another --modality. {ADVICE}"
             )
         return image
-
-
-_ADVICE = "`python -m pipeline data check` lists every such file."
 
 
 def picture_problem(path: Any) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_to_tensor
 
-from ..errors import InputError
+from ..errors import ADVICE, InputError
 
 _NAME = re.compile(r"[^\W_][\w .-]*")  # what MLflow, file names and MONAI's references take
 _MOST = 255  # a mask is uint8
@@ -159,7 +159,7 @@ class LabelToRegionsd(MapTransform):
         allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
-        InputError: a mask holds another value; the message names its file.
+        InputError: a mask holds another value, or nothing that counts; the message names its file.
     """
 
     def __init__(
@@ -181,14 +181,19 @@ class LabelToRegionsd(MapTransform):
         for key in self.key_iterator(out):
             label = convert_to_tensor(out[key], track_meta=True)
             values = label.as_tensor()
-            unknown = sorted(set(values.unique().tolist()) - set(self.known))
+            found = set(values.unique().tolist())
+            unknown = sorted(found - set(self.known))
+            name = label.meta.get("filename_or_obj", "an array without a file name")
             if values.shape[0] != 1 or unknown:
-                name = label.meta.get("filename_or_obj", "an array without a file name")
                 held = f"the values {unknown}" if unknown else f"{values.shape[0]} channels"
                 raise InputError(
                     f"label {name} holds {held}; a mask has one channel with the values "
-                    f"{self.known}: add others to --regions or --background. "
-                    "`python -m pipeline data check` lists every such file."
+                    f"{self.known}: add others to --regions or --background. {ADVICE}"
+                )
+            if found == {self.ignore_label}:
+                raise InputError(
+                    f"label {name} holds {self.ignore_label} alone, which is ignored; remove the "
+                    f"case from the datalist. {ADVICE}"
                 )
             channels = self.regions.from_index(values[0])
             if self.ignore_label is not None:

@@ -119,3 +119,13 @@ def test_each_process_takes_its_own_gpu_before_it_meets_the_others(bundle, first
     for place in (1, 2):
         parser.get_parsed_content(f"initialize::{place}")
     assert calls == ["cuda:1", "nccl"]
+
+
+def test_a_case_without_the_classes_that_patches_are_centred_on_has_patches():
+    config = ConfigParser()
+    config.read_config(str(BUNDLES / PANCREAS / "configs/train.json"))
+    config.update({"class_ratios": [0, 1, 1], "patch_size": [4, 4, 4], "margin": 0})
+    case = {name: torch.zeros(1, 8, 8, 8) for name in ("image", "label")}
+    centres = config.get_parsed_content("patch_centres")(case)
+    patches = config.get_parsed_content("patches")(centres)
+    assert {patch["image"].shape for patch in patches} == {(1, 4, 4, 4)}

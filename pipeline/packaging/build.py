@@ -14,7 +14,7 @@ from ..files import read_json, replacing
 from .archive import WEIGHTS, write_archive
 from .card import make_card
 from .code import collect_modules
-from .configs import make_inference_config, make_training_config
+from .configs import as_fine_tuning, make_inference_config, make_training_config
 from .metadata import make_metadata
 from .source import Trained, open_trained
 from .zoo import LARGE_FILES, check_name, default_name, make_large_files
@@ -108,6 +108,7 @@ def package_files(
     multi_gpu = read_json(bundle / "configs/multi_gpu.json", fix)  # an overlay of train.json
     training = train.as_trained(source.config)
     own = inference.as_trained(training.content).with_changes(source.chosen)
+    retraining = as_fine_tuning(training, bundle)
     network, state = read_network(training, source)
     packaged = Config(make_inference_config(own))
     metadata = make_metadata(
@@ -129,7 +130,7 @@ def package_files(
     )
     jsons = {
         "metadata": metadata,
-        "train": make_training_config(training, name),
+        "train": make_training_config(retraining, name),
         "inference": packaged.content,
         # MONAI Label looks for this name on a machine with several GPUs.
         "multi_gpu_train": multi_gpu,
@@ -142,7 +143,7 @@ def package_files(
         files[each] = (bundle / each).read_bytes()
     files["docs/README.md"] = card.encode()
     files |= collect_modules(
-        [training.content, own.content, multi_gpu, "pipeline.engines.UpdateModel"]
+        [retraining.content, own.content, multi_gpu, "pipeline.engines.UpdateModel"]
     )
     files[WEIGHTS] = save_weights(state)
     if exports:

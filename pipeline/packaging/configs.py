@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from ..bundle.configs import Config
+from ..bundle.configs import Config, read_overlay
 from ..bundle.ids import SET_BY_MONAI_LABEL
 from .archive import WEIGHTS
 from .code import rename_project
+
+
+def as_fine_tuning(training: Config, bundle: Path) -> Config:
+    """Make a training that starts from trained weights not unlearn what they know.
+
+    Args:
+        training: ``train.json`` as the training had it, with or without the overlay.
+        bundle: its folder, whose ``fine_tune.json`` says how. Without one, a tenth of ``lr`` does.
+    """
+    path = bundle / "configs/fine_tune.json"
+    if not path.is_file():
+        return training.with_changes({"lr": training.content["lr"] / 10})
+    return training.with_changes(read_overlay(path, "correct the file."), source=str(path))
 
 
 def make_training_config(training: Config, name: str) -> dict[str, Any]:
     """Make a training continue from the packaged weights, and replace them by better ones.
 
     Args:
-        training: ``train.json`` as the training had it.
+        training: see `as_fine_tuning`.
         name: of the package, which becomes that of the MLflow experiment.
     """
     config = training.content
@@ -34,7 +48,6 @@ def make_training_config(training: Config, name: str) -> dict[str, Any]:
             "output_dir": "$@bundle_root + '/runs/' + str(@run_name)",
             "experiment_name": name,
             "log_to_mlflow": "$all(map(find_spec, ['mlflow', 'psutil']))",
-            "lr": config["lr"] / 10,  # so that it does not unlearn what it knows
             "val_interval": 1,  # a retraining has few epochs, and the best of them counts
             "train": {**config["train"], "handlers": handlers},
         }

@@ -19,7 +19,7 @@ from pipeline.errors import InputError
 from pipeline.packaging.archive import MANIFEST, read_archive, write_archive
 from pipeline.packaging.build import package, package_files, save_weights
 from pipeline.packaging.check import check_files, check_package, verify_archive
-from pipeline.packaging.configs import hide_image_path
+from pipeline.packaging.configs import as_fine_tuning, hide_image_path, make_training_config
 from pipeline.packaging.fresh import WithoutProject
 from pipeline.packaging.source import open_trained
 
@@ -82,6 +82,17 @@ def test_what_monai_label_demands_is_in_the_files(archive):
     # What it looks for on a machine with several GPUs, or else does not train and says nothing.
     assert "configs/multi_gpu_train.json" in files
     assert {name.split("/")[0] for name in files if name.endswith(".py")} == {"scripts"}
+
+
+def test_a_package_retrains_by_the_overlay_that_fine_tunes(tmp_path):
+    configs = BUNDLE / "configs"
+    plain, tuned = Config.read(configs / "train.json"), configs / "fine_tune.json"
+    expected = Config.read(configs / "train.json", tuned).content
+    for before in (plain, Config(expected)):  # a second time changes nothing
+        made = make_training_config(as_fine_tuning(before, BUNDLE), "eyes")
+        for name in ("lr", "optimizer", "ema"):
+            assert made[name] == expected[name]
+    assert as_fine_tuning(plain, tmp_path).get("lr") == pytest.approx(plain.get("lr") / 10)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..transforms.volume_checks import times
 from . import geometry, rules
 from .memory import Device
 
@@ -68,12 +69,12 @@ def choose_volumes(found: Mapping[str, Any], device: Device) -> list[Choice]:
     spacing = geometry.choose_spacing(median, found["spacing"]["p10"], cropped)
     why = "the median"
     if spacing != [round(s, 3) for s in median]:
-        why = f"the median, {_times(median)}, but the 10th percentile along the coarse axis"
+        why = f"the median, {times(median)}, but the 10th percentile along the coarse axis"
     size = geometry.resize(cropped, median, spacing)
     if device.gigabytes is None:
         coarse = geometry.coarsen(spacing, size, voxels=_CPU_IMAGE, thickness=thinnest(found))
         if coarse != spacing:
-            why = f"coarser than {_times(spacing)}, which would be slow on a CPU"
+            why = f"coarser than {times(spacing)}, which would be slow on a CPU"
             spacing, size = coarse, geometry.resize(cropped, median, coarse)
     width = 8 if device.gigabytes is None else 32 if device.gigabytes >= _LARGE else 16
     room = device.voxels(width, 3, len(found["regions"]))
@@ -85,7 +86,7 @@ def choose_volumes(found: Mapping[str, Any], device: Device) -> list[Choice]:
     percentiles = rules.choose_percentiles(modality, 3)
     labelled = "percentiles 0.5 and 99.5 of the labelled voxels"
     border = "the empty border is cut off" if above > rules.NOTHING else "no empty border to cut"
-    image = f"the median image has {_times(size)} voxels"
+    image = f"the median image has {times(size)} voxels"
     return [
         Choice("spacing", spacing, why),
         Choice("hu_window", window, labelled if window else "not a CT"),
@@ -181,7 +182,3 @@ def thinnest(found: Mapping[str, Any]) -> float:
     """Find the median thickness of the thinnest region, mm or px."""
     shapes = found["regions_measured"].values()
     return min(each["thickness"]["median"] for each in shapes if each["cases"])
-
-
-def _times(values: list[float]) -> str:
-    return " x ".join(f"{value:g}" for value in values)

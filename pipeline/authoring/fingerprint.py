@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.cases import PHOTOGRAPHS, files_of, read_datalist
+from ..bundle.cases import files_of, read_datalist
+from ..bundle.channels import PICTURES
 from ..errors import InputError
 from .cases import CaseFacts, measure_case
 
@@ -108,7 +109,7 @@ def is_picture(cases: Sequence[Mapping[str, Any]]) -> bool:
         InputError: there are both.
     """
     names = [file for case in cases for file in files_of(case["image"])]
-    kinds = {name.lower().endswith(PHOTOGRAPHS) for name in names}
+    kinds = {name.lower().endswith(PICTURES) for name in names}
     if len(kinds) > 1:
         raise InputError("the datalist lists pictures and volumes; keep those of one kind.")
     return kinds.pop()

@@ -7,16 +7,15 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..bundle.channels import RGB
 from ..transforms.regions import Regions
+from ..transforms.volume_checks import times
 from .choices import Choice
 
 _ARTICLE = (
     "Oktay O. et al. Attention U-Net: Learning Where to Look for the Pancreas. arXiv:1804.03999, "
     "2018"
 )
-
-
-RGB = ["red", "green", "blue"]
 
 
 def make_metadata(
@@ -112,12 +111,12 @@ def make_card(
         for each in choices
         if each.value not in (None, [], {})
     )
-    median = f"The median image has {_times(found['size']['median'])} {unit}"
-    grid = f"scaled by its longer side and padded to {_times(ids['roi_size'])} px."
+    median = f"The median image has {times(found['size']['median'])} {unit}"
+    grid = f"scaled by its longer side and padded to {times(ids['roi_size'])} px."
     if dims == 3:
-        median += f" of {_times(found['spacing']['median'])} mm"
-        window = _times(ids["roi_size"])
-        spacing = _times(ids["spacing"])
+        median += f" of {times(found['spacing']['median'])} mm"
+        window = times(ids["roi_size"])
+        spacing = times(ids["spacing"])
         grid = f"resampled to {spacing} mm. The network sees windows of {window} voxels."
     about = _fill(
         f"{title}: an Attention U-Net (Oktay et al. 2018, arXiv:1804.03999) that segments {names} "
@@ -201,10 +200,6 @@ Apache-2.0, see `LICENSE`. The data have their own terms.
 
 def _fill(text: str) -> str:
     return textwrap.fill(text, 100)
-
-
-def _times(values: Sequence[float]) -> str:
-    return " x ".join(f"{value:g}" for value in values)
 
 
 def _triple(region: Mapping[str, Any], name: str) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 
 from ..errors import one_line
 from ..transforms.volume_checks import UnfitVolume, grid_difference, grid_problems, read_header
+from .channels import VOLUMES
 from .listing import Fault
 
 READ_AGAIN = "copy or extract the file again"
-VOLUMES = (".nii", ".nii.gz")
 
 
 def find_faults(

@@ -11,8 +11,9 @@ from typing import Any
 
 from ..errors import ADVICE, InputError
 from .case_files import find_faults
-from .channels import ChannelFiles, group_channels
+from .channels import PICTURES, ChannelFiles, group_channels
 from .listing import (
+    ALL,
     DRAW,
     FILES,
     description_faults,
@@ -21,9 +22,6 @@ from .listing import (
     find_leaks,
     read_datalist,
 )
-
-ALL = "all"  # the fold of a training on every case
-PHOTOGRAPHS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 def select_cases(
@@ -106,7 +104,7 @@ def select_cases(
 
 
 def find_images(
-    folder: str, *, suffixes: Sequence[str] = PHOTOGRAPHS, channel_names: Sequence[str] = ()
+    folder: str, *, suffixes: Sequence[str] = PICTURES, channel_names: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """List the images of a folder by name, as ``[{"image": path}, ...]``.
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_COLOURS = (["red", "green", "blue"], ["r", "g", "b"])
+VOLUMES = (".nii.gz", ".nii")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+RGB = ["red", "green", "blue"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class ChannelFiles:
 
 def is_colour(names: Sequence[str]) -> bool:
     """Tell whether the channels are the colours of a picture, which are in one file."""
-    return [name.lower() for name in names] in _COLOURS
+    return [name.lower() for name in names] in (RGB, ["r", "g", "b"])
 
 
 def is_split(names: Sequence[str]) -> bool:

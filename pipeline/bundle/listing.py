@@ -16,6 +16,7 @@ from .channels import is_colour
 
 Fault = tuple[str, str]  # a problem and its fix
 
+ALL = "all"  # the fold of a training on every case
 FILES = ("image", "label")  # of a case
 DRAW = "draw phantoms with `python -m pipeline data phantom`"
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..transforms.modality import MODALITIES
-from .cases import ALL
+from .listing import ALL
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import torch
 from ..errors import InputError, one_line
 from ..networks.weights import load_fitting_weights, load_weights
 from .as_trained import check_as_trained, find_difference
-from .cases import ALL
 from .configs import Config, as_json, is_plain
+from .listing import ALL
 from .running import overrides, running_config
 from .settings import check_settings
 from .trained import (

@@ -13,7 +13,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from ..bundle.case_files import READ_AGAIN, VOLUMES, find_faults
+from ..bundle.case_files import READ_AGAIN, find_faults
+from ..bundle.channels import VOLUMES
 from ..bundle.listing import FILES, Fault, entry_faults, files_of, find_leaks, read_datalist
 from ..errors import InputError, one_line
 from ..files import some

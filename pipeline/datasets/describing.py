@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..bundle.channels import RGB
 from ..errors import InputError
 from ..transforms.modality import read_modality
 from .images import Grid
-
-COLOURS = ["red", "green", "blue"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def describe_images(
     count, names = sum(files), list(options.channels)
     picture = flat and len(files) == 1  # which is read as RGB or grey, as the names say
     if not names and (picture or count == 1):
-        names = (COLOURS if count == 3 else ["grey"]) if picture else [modality]
+        names = (RGB if count == 3 else ["grey"]) if picture else [modality]
     if len(names) != count and not (picture and len(names) in (1, 3)):
         raise InputError(
             f"an image has {count} channels and {len(names)} names; give --channels with a name "

@@ -8,16 +8,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..bundle.channels import PICTURES, VOLUMES
 from ..errors import InputError, one_line
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-NIFTI = (".nii.gz", ".nii")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # also read, and written as NIfTI
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-KINDS = (*NIFTI, *ITK, *PICTURES)
+KINDS = (*VOLUMES, *ITK, *PICTURES)
 
 _GREY = ("1", "L", "LA", "I", "F")  # modes of Pillow with one channel, up to a semicolon
 
@@ -122,8 +121,8 @@ def place_image(source: Path, folder: Path, name: str) -> list[str]:
     if grid.affine is None and kind not in PICTURES:
         write_picture(folder / f"{name}.png", read_pixels(source), source)
         return [f"{name}.png"]
-    if grid.affine is None or (kind in NIFTI and grid.channels == 1):
-        target = folder / f"{name}{'.nii.gz' if kind in NIFTI else kind}"
+    if grid.affine is None or (kind in VOLUMES and grid.channels == 1):
+        target = folder / f"{name}{'.nii.gz' if kind in VOLUMES else kind}"
         link(source, target, pack=kind == ".nii")
         return [target.name]
     pixels = read_pixels(source)

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle.cases import ALL
 from ..bundle.configs import Config
+from ..bundle.listing import ALL
 from ..errors import InputError
 from ..files import write_json
 from .cells import SETTINGS, Cell, check_ids, check_unchanged, make_cells

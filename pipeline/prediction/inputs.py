@@ -10,13 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..bundle.cases import PHOTOGRAPHS
-from ..bundle.channels import cut_ending, find_channel, group_channels, is_split
+from ..bundle.channels import PICTURES, VOLUMES, cut_ending, find_channel, group_channels, is_split
 from ..datasets.dicom.prepare import patient_of
 from ..datasets.dicom.series import Series, find_series
 from ..errors import InputError
-
-VOLUMES = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def find_inputs(
             raise InputError(f"{path}: it does not exist; give a file or folder to segment.")
         if path.resolve() == output:
             raise InputError(f"--output {path}: it is also an input; give another folder.")
-    kinds = VOLUMES if volumes else PHOTOGRAPHS
+    kinds = VOLUMES if volumes else PICTURES
     found: dict[str, InputCase] = {}
     for path in (Path(os.path.abspath(path)) for path in inputs):
         cases = _below(path, kinds, output, modality) if path.is_dir() else [_file(path, kinds)]
@@ -230,7 +227,7 @@ def _possible_names(case: InputCase, places: Counter[str]) -> list[str]:
 def _stem(case: InputCase) -> str:
     if case.series:
         return patient_of(case.series[0])
-    return cut_ending(make_printable(case.path.name), VOLUMES + PHOTOGRAPHS)
+    return cut_ending(make_printable(case.path.name), VOLUMES + PICTURES)
 
 
 def make_printable(text: str) -> str:

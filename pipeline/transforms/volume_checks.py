@@ -55,15 +55,13 @@ def read_header(path: Path, *, channels: int = 1) -> Volume:
     if len(shape) == 4 and shape[3] == channels > 1:
         return Volume(file.dataobj, file.affine)
     if len(shape) == 4 and shape[3] == 1:
-        raise UnfitVolume(f"is 4D: {_times(shape)}", "remove the last axis, which has one entry")
+        raise UnfitVolume(f"is 4D: {times(shape)}", "remove the last axis, which has one entry")
     if len(shape) != 3:
-        raise UnfitVolume(f"is {len(shape)}D: {_times(shape)}", "save one volume per file")
+        raise UnfitVolume(f"is {len(shape)}D: {times(shape)}", "save one volume per file")
     return Volume(file.dataobj, file.affine)
 
 
-def grid_problems(
-    path: Path, volume: Volume, *, modality: str = "CT"
-) -> Iterator[tuple[str, str]]:
+def grid_problems(path: Path, volume: Volume, *, modality: str = "CT") -> Iterator[tuple[str, str]]:
     """Yield the problems of the grid, each with a fix.
 
     Args:
@@ -75,14 +73,14 @@ def grid_problems(
 
     shape, affine = volume.voxels.shape[:3], volume.affine
     if min(shape) < 2:
-        yield f"has {min(shape)} slice: {_times(shape)}", "give the whole volume"
+        yield f"has {min(shape)} slice: {times(shape)}", "give the whole volume"
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or not (spacing > 0).all():
-        yield f"has a spacing of {_times(spacing)} mm", "convert it again from its source"
+        yield f"has a spacing of {times(spacing)} mm", "convert it again from its source"
         return
     scan = modality in _OF_BODIES
     if scan and (spacing.min() < _THIN or spacing.max() > _THICK):
-        yield f"has a spacing of {_times(spacing)} mm", "give the spacing in mm, not in cm or m"
+        yield f"has a spacing of {times(spacing)} mm", "give the spacing in mm, not in cm or m"
     directions = affine[:3, :3] / spacing
     cosines = np.abs(directions.T @ directions - np.eye(3))
     if cosines.max() > _SKEW:
@@ -119,7 +117,7 @@ def grid_difference(
         other_shape, other: of the image; the affine of a picture is None.
     """
     if tuple(shape) != tuple(other_shape):
-        return f"{_times(shape)} instead of {_times(other_shape)}"
+        return f"{times(shape)} instead of {times(other_shape)}"
     apart = 0.0 if other is None else corner_shift(affine, other, shape)
     return f"a corner is {apart:.3g} mm apart" if apart > _TOLERANCE else ""
 
@@ -159,5 +157,6 @@ def hu_problem(voxels: np.ndarray) -> str:
     )
 
 
-def _times(numbers: Iterable[float]) -> str:
+def times(numbers: Iterable[float]) -> str:
+    """Write sizes as ``4 x 5 x 6``."""
     return " x ".join(f"{number:g}" for number in numbers)

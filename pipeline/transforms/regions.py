@@ -173,8 +173,7 @@ class LabelToRegionsd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.regions = Regions(regions)
         self.ignore_label = ignore_label
-        ignored = [] if ignore_label is None else [ignore_label]
-        self.known = sorted({*background, *self.regions.known, *ignored})
+        self.known = sorted({*background, *self.regions.known, ignore_label} - {None})
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         out = dict(data)
@@ -246,7 +245,8 @@ class RegionsToLabeld(MapTransform):
             mask = out[key]
             index = self.regions.to_index(torch.as_tensor(mask))[None]
             if isinstance(mask, MetaTensor):
-                same = {"meta": mask.meta, "applied_operations": mask.applied_operations}
-                index = MetaTensor(index, **same)
+                index = MetaTensor(
+                    index, meta=mask.meta, applied_operations=mask.applied_operations
+                )
             out[key] = index
         return out

@@ -191,8 +191,7 @@ class LabelToRegionsd(MapTransform):
                 )
             if found == {self.ignore_label}:
                 raise InputError(
-                    f"label {name} holds {self.ignore_label} alone, which is ignored; remove the "
-                    f"case from the datalist. {ADVICE}"
+                    f"label {name} holds nothing but the ignored value: remove the case. {ADVICE}"
                 )
             channels = self.regions.from_index(values[0])
             if self.ignore_label is not None:
@@ -245,8 +244,7 @@ class RegionsToLabeld(MapTransform):
             mask = out[key]
             index = self.regions.to_index(torch.as_tensor(mask))[None]
             if isinstance(mask, MetaTensor):
-                index = MetaTensor(
-                    index, meta=mask.meta, applied_operations=mask.applied_operations
-                )
+                same = {"meta": mask.meta, "applied_operations": mask.applied_operations}
+                index = MetaTensor(index, **same)
             out[key] = index
         return out

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..bundle.channels import RGB
+from ..bundle.formats import make_formats
 from ..transforms.regions import Regions
 from ..transforms.volume_checks import times
 from .choices import Choice
@@ -24,37 +24,23 @@ def make_metadata(
     """The metadata of the nearest bundle with the texts, channels and labels of another dataset."""
     regions, channels = Regions(ids["regions"]), ids["channel_names"]
     names, data = ", ".join(regions.names), found["dataset"]
-    formats = metadata["network_data_format"]
-    image = formats["inputs"]["image"] | {
-        "format": "RGB"
-        if channels == RGB
-        else "hounsfield"
-        if ids["modality"] == "CT"
-        else "magnitude",
-        "modality": ids["modality"],
-        "num_channels": len(channels),
-        "spatial_shape": ids["roi_size"],
-        "channel_def": {str(n): name for n, name in enumerate(channels)},
+    values = {0: "background"}
+    for n, value in enumerate(regions.index_values):
+        if value is not None:
+            whole = regions.own[n] == regions.values[n]
+            values[value] = regions.names[n] if whole else found["labels"][str(value)]
+    formats = make_formats(
+        metadata["network_data_format"],
+        size=ids["roi_size"],
+        modality=ids["modality"],
+        channels=channels,
+        regions=len(regions),
+        labels={str(value): name for value, name in sorted(values.items())},
+    )
+    # Here the names of the network's channels; a package has those of a mask's values.
+    formats["outputs"]["pred"]["channel_def"] = {
+        str(n): name for n, name in enumerate(regions.names)
     }
-    pred = formats["outputs"]["pred"] | {
-        "num_channels": len(regions),
-        "spatial_shape": ids["roi_size"],
-        "channel_def": {str(n): name for n, name in enumerate(regions.names)},
-    }
-    found_formats = {"inputs": {"image": image}, "outputs": {"pred": pred}}
-    if after := formats.get("post_processed_outputs"):
-        values = {0: "background"}
-        for n, value in enumerate(regions.index_values):
-            if value is not None:
-                whole = regions.own[n] == regions.values[n]
-                values[value] = regions.names[n] if whole else found["labels"][str(value)]
-        found_formats["post_processed_outputs"] = {
-            "pred": after["pred"]
-            | {
-                "value_range": [0, max(values)],
-                "channel_def": {str(v): name for v, name in sorted(values.items())},
-            }
-        }
     labels = ", ".join(f"{value} {name}" for value, name in found["labels"].items())
     new = {
         "name": title,
@@ -65,7 +51,7 @@ def make_metadata(
         "label_classes": f"index mask: {labels}",
         "pred_classes": f"{len(regions)} channels: {names}",
         "references": [_ARTICLE],
-        "network_data_format": found_formats,
+        "network_data_format": formats,
     }
     codes = {n: c for n, c in metadata.get("dicom_segments", {}).items() if n in regions.names}
     kept = {name: value for name, value in metadata.items() if name != "dicom_segments"}

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata as installed
 from typing import Any
 
-from ..bundle.channels import is_colour
 from ..bundle.configs import Config
+from ..bundle.formats import make_formats
 from ..errors import InputError
 from ..transforms.regions import Regions
 from .source import Trained
-
-_FORMATS = {"CT": "hounsfield"}  # of a modality, as MONAI names them; "magnitude" for others
 
 
 def make_metadata(
@@ -70,42 +68,6 @@ def make_metadata(
             labels=labels,
         ),
     }
-
-
-def make_formats(
-    formats: Mapping[str, Any],
-    *,
-    size: Sequence[int],
-    modality: str | None,
-    channels: Sequence[str],
-    regions: int,
-    labels: Mapping[str, str],
-) -> dict[str, Any]:
-    """Set what a bundle's ``network_data_format`` says of channels, labels and sizes.
-
-    Args:
-        formats: of the bundle.
-        size: of the network's window.
-        modality: of the images; None for what the bundle says.
-        channels: names of the channels of an image.
-        regions: how many channels the network's output has.
-        labels: what ``name_labels`` gives. MONAI Label takes the labels of its masks from here.
-    """
-    image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
-    kind = "RGB" if is_colour(channels) else _FORMATS.get(modality, "magnitude")
-    image = {
-        **image,
-        "spatial_shape": size,
-        **({"modality": modality, "format": kind} if modality else {}),
-        "num_channels": len(channels),
-        "channel_def": {str(n): name for n, name in enumerate(channels)},
-    }
-    pred = {**pred, "spatial_shape": size, "num_channels": regions, "channel_def": labels}
-    new = {**formats, "inputs": {"image": image}, "outputs": {"pred": pred}}
-    if after := formats.get("post_processed_outputs"):
-        mask = {"value_range": [0, max(map(int, labels))], "channel_def": labels}
-        new["post_processed_outputs"] = {"pred": {**after["pred"], **mask}}
-    return new
 
 
 def describe_image(training: Config) -> str:

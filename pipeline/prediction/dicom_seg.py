@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..datasets.dicom.segmentation import import_highdicom
 from ..datasets.dicom.series import Series
 from ..errors import InputError
 from ..files import replacing
@@ -87,13 +88,7 @@ def write_dicom_seg(
         OSError: the file cannot be written.
         ModuleNotFoundError: the optional dependency is not installed.
     """
-    try:
-        import highdicom
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "DICOM SEG needs highdicom: pip install 'attention-unet-pipeline[data]'",
-            name="highdicom",
-        ) from error
+    highdicom = import_highdicom()
     import torch
 
     path = Path(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ...errors import InputError, one_line
@@ -47,6 +48,22 @@ def find_segmentations(found: Iterable[Series], wanted: Sequence[Series]) -> dic
     return paths
 
 
+def import_highdicom() -> ModuleType:
+    """Import the optional library that reads and writes DICOM SEG.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; says how to.
+    """
+    try:
+        import highdicom
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "DICOM SEG needs highdicom: pip install 'attention-unet-pipeline[data]'",
+            name="highdicom",
+        ) from error
+    return highdicom
+
+
 def read_segments(paths: Sequence[Path], series: Series) -> dict[str, np.ndarray]:
     """Read the segments of one or more segmentations of a series.
 
@@ -59,13 +76,7 @@ def read_segments(paths: Sequence[Path], series: Series) -> dict[str, np.ndarray
     """
     import pydicom
 
-    try:
-        import highdicom
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "DICOM SEG needs highdicom: pip install 'attention-unet-pipeline[data]'",
-            name="highdicom",
-        ) from error
+    highdicom = import_highdicom()
     headers = [
         pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS) for path in series.files
     ]

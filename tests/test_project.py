@@ -32,7 +32,7 @@ LAYERS = [
     ["datasets", "engines"],
     ["bundle"],
     ["networks", "transforms"],
-    ["folders"],
+    ["folders", "walk"],
     ["files"],
     ["errors", "lazy"],
     ["__init__"],

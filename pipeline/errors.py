@@ -16,6 +16,13 @@ class InputError(ValueError):
     """
 
 
+class UnfitFile(ValueError):
+    """A file that cannot be used: ``(problem, fix)``, as in "FILE: it PROBLEM: FIX"."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(problem, fix)
+
+
 def one_line(error: BaseException, limit: int | None = 300) -> str:
     """The message of an error, which may be empty or of many lines, up to ``limit`` characters."""
     return " ".join(str(error).split())[:limit] or type(error).__name__

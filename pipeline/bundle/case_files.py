@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import one_line
-from ..transforms.volume_checks import UnfitVolume, grid_difference, grid_problems, read_header
+from ..errors import UnfitFile, one_line
+from ..transforms.picture import read_grid
+from ..transforms.volume_checks import grid_difference, grid_problems
+from ..transforms.volume_file import read_header
 from .channels import VOLUMES
 from .listing import Fault
 
@@ -34,11 +36,11 @@ def find_faults(
         try:
             if path.name.lower().endswith(VOLUMES):
                 volume = read_header(path, channels=1 if path == label else inside)
-                faults = list(grid_problems(path, volume, modality=modality))
+                faults = list(grid_problems(volume, modality=modality))
                 grids[path] = volume.voxels.shape[:3], volume.affine
             else:
-                grids[path], faults = _read_picture(path, is_label=path == label)
-        except UnfitVolume as error:
+                grids[path], faults = (_read_picture(path, is_label=path == label), None), []
+        except UnfitFile as error:
             faults = [error.args]
         except Exception as error:  # readers raise about anything on a broken file
             faults = [(f"cannot be read: {one_line(error, None)}", READ_AGAIN)]
@@ -56,15 +58,9 @@ def find_faults(
             )
 
 
-def _read_picture(path: Path, *, is_label: bool) -> tuple[tuple[Sequence[int], Any], list[Fault]]:
-    """Read the size of a picture, width first as people say it, and find its faults."""
-    from PIL import Image
-
-    from ..transforms.read import picture_problem
-
-    with Image.open(path) as picture:
-        size, bands = picture.size, len(picture.getbands())
-    if is_label and bands > 1:
-        raise UnfitVolume(f"has {bands} channels", "export the mask again with one channel")
-    problem = None if is_label else picture_problem(path)
-    return (size, None), [problem] if problem else []
+def _read_picture(path: Path, *, is_label: bool) -> Sequence[int]:
+    """Read the size of a picture, width first as people say it."""
+    grid = read_grid(path, is_mask=is_label)
+    if is_label and grid.channels > 1:
+        raise UnfitFile(f"has {grid.channels} channels", "export the mask again with one channel")
+    return grid.size

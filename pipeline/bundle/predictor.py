@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.data import NibabelReader
 from monai.transforms import LoadImaged
-from monai.utils import ensure_tuple
 
 from ..errors import InputError, one_line
 from ..networks.weights import load_weights
+from ..transforms.read import VolumeReader
 from ..transforms.regions import Regions
 from .configs import first_cause
 
 if TYPE_CHECKING:
-    from nibabel import Nifti1Image
+    from ..transforms.volume_file import Volume
 
 
 class Predictor:
@@ -61,7 +60,7 @@ class Predictor:
         self.regions = Regions(self._build("regions"))
 
     def __call__(
-        self, path: str | Sequence[str], read: Callable[[], Nifti1Image] | None = None
+        self, path: str | Sequence[str], read: Callable[[], Volume] | None = None
     ) -> np.ndarray:
         """Segment an image.
 
@@ -77,7 +76,9 @@ class Predictor:
         preprocessing = copy(self.preprocessing)
         if read is not None:
             preprocessing.transforms = [
-                partial(step, reader=_GivenVolume(read)) if isinstance(step, LoadImaged) else step
+                partial(step, reader=VolumeReader(given=read))
+                if isinstance(step, LoadImaged)
+                else step
                 for step in self.preprocessing.transforms
             ]
         item = preprocessing({"image": path})
@@ -92,15 +93,3 @@ class Predictor:
         except Exception as error:  # components raise about anything
             reason = one_line(first_cause(error)).rstrip(".")
             raise InputError(f"{name} of the bundle's inference.json: {reason}.") from error
-
-
-class _GivenVolume(NibabelReader):
-    """MONAI's reader of NIfTI, with its metadata, for a volume that is in memory already."""
-
-    def __init__(self, read: Callable[[], Nifti1Image]) -> None:
-        super().__init__()
-        self._read = read
-
-    def read(self, data: Any, **kwargs: Any) -> Nifti1Image:
-        self.filenames = ensure_tuple(data)
-        return self._read()

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from ..errors import InputError, one_line
+from ..errors import ADVICE, InputError, UnfitFile
+from ..transforms.volume_file import open_volume
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ def cases_that_fit(
     nothing runs out of memory.
 
     Args:
-        cases: each with the path of its ``image``, NIfTI, or the paths of its channels.
+        cases: each with the path of its ``image``, a volume, or the paths of its channels.
         spacing: of the cached voxels, in mm, right-left, back-front, down-up.
         device: that holds the cache.
         share: of the free memory that the cache may take. The processes that ``torchrun`` started
@@ -90,7 +92,7 @@ def cases_that_fit(
         least: size in voxels that smaller cases are padded to.
 
     Raises:
-        InputError: an image cannot be read as NIfTI.
+        InputError: an image cannot be read as a volume.
     """
     import nibabel
 
@@ -98,16 +100,14 @@ def cases_that_fit(
     for case in cases:
         files = case["image"] if isinstance(case["image"], list) else [case["image"]]
         try:
-            image = nibabel.load(files[0])
-            axes = nibabel.io_orientation(image.affine)[:, 0].astype(int)
-            lengths = [0.0, 0.0, 0.0]  # mm, in the order of spacing
-            for axis, count, step in zip(axes, image.shape, image.header.get_zooms(), strict=False):
-                lengths[axis] = count * step
-        except Exception as error:  # nibabel raises about anything on a broken file
-            raise InputError(
-                f"{files[0]}: it cannot be read as NIfTI ({one_line(error)}); "
-                "`python -m pipeline data check` lists every such file."
-            ) from None
+            image = open_volume(files[0])
+        except UnfitFile as error:
+            raise InputError(f"{files[0]}: it {': '.join(error.args)}. {ADVICE}") from None
+        axes = nibabel.io_orientation(image.affine)[:, 0].astype(int)
+        zooms = np.linalg.norm(image.affine[:3, :3], axis=0)
+        lengths = [0.0, 0.0, 0.0]  # mm, in the order of spacing
+        for axis, count, step in zip(axes, image.voxels.shape, zooms, strict=False):
+            lengths[axis] = count * step
         voxels = (math.ceil(length / step) for length, step in zip(lengths, spacing, strict=True))
         sizes.append(bytes_per_voxel * math.prod(map(max, voxels, least)))
     room, total = share * free_memory(device), sum(sizes)

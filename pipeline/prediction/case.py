@@ -7,15 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..datasets.dicom.series import as_nifti, read_series
-from ..errors import InputError, one_line
+from ..errors import InputError, UnfitFile, one_line
 from ..files import replacing
-from ..transforms.volume_checks import (
-    UnfitVolume,
-    Volume,
-    grid_problems,
-    read_volume,
-    value_problems,
-)
+from ..transforms.picture import read_grid
+from ..transforms.volume_checks import grid_problems, value_problems
+from ..transforms.volume_file import Volume, read_volume
 from .bundle import Model
 from .cohort import writing
 from .inputs import InputCase, make_printable
@@ -52,7 +48,7 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
     read = affine = None
     if model.volumes:
         images = _read_volumes(case, len(model.channels), model.modality or "CT")
-        shape, affine = images[0].shape[:3], images[0].affine
+        shape, affine = images[0].voxels.shape[:3], images[0].affine
         # Only the predictor holds the volumes, which may be gigabytes, and drops them early.
         read = images[::-1].pop
         del images
@@ -69,45 +65,36 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
     return measured | _write(mask, affine, case, model, predictor.regions, folder)
 
 
-def _read_volumes(case: InputCase, channels: int, modality: str) -> list[Nifti1Image]:
+def _read_volumes(case: InputCase, channels: int, modality: str) -> list[Volume]:
     """Read the volumes of a case as float32, and check what their preprocessing does not."""
-    import nibabel
     import numpy as np
 
-    images = []
+    volumes = []
     for part in case.series or case.files:
-        is_file, name = isinstance(part, Path), make_printable(str(part))
+        name = make_printable(str(part))
         try:
-            if is_file:
+            if isinstance(part, Path):
                 volume = read_volume(part, channels=channels if len(case.files) == 1 else 1)
+                problems = list(grid_problems(volume, modality=modality))
             else:
-                volume = Volume(*read_series(part))
-        except UnfitVolume as error:
-            raise InputError(f"{name}: {': '.join(error.args)}") from None
-        except Exception as error:  # nibabel raises about anything on a broken file
-            if not is_file:
-                raise
-            raise InputError(f"{name}: cannot be read ({one_line(error)}): copy it again") from None
-        problems = list(grid_problems(part, volume, modality=modality)) if is_file else []
+                volume, problems = Volume(*read_series(part)), []
+        except UnfitFile as error:
+            raise InputError(f"{name}: it {': '.join(error.args)}") from None
         # Whether the values have to be Hounsfield units, the preprocessing knows.
         problems = problems or list(value_problems(volume.voxels, ct=False))
         if problems:
             raise InputError(f"{name}: {'; '.join(': '.join(each) for each in problems)}")
-        voxels = np.asarray(volume.voxels, np.float32, order="C")
-        images.append(nibabel.Nifti1Image(voxels, volume.affine))
-    return images
+        volumes.append(volume._replace(voxels=np.asarray(volume.voxels, np.float32, order="C")))
+    return volumes
 
 
 def _read_shape(path: Path) -> tuple[int, int]:
     """Read ``(rows, columns)`` of a picture; the preprocessing reads its pixels."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as picture:
-            picture.verify()
-            return picture.height, picture.width
-    except Exception as error:  # Pillow raises about anything on a broken file
-        raise InputError(f"{path}: cannot be read ({one_line(error)}): copy it again") from None
+        width, height = read_grid(path).size
+    except UnfitFile as error:
+        raise InputError(f"{path}: it {': '.join(error.args)}") from None
+    return height, width
 
 
 def _measure(

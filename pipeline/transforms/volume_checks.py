@@ -1,13 +1,15 @@
-"""What can be wrong with a volume: its file, its grid, its values."""
+"""What can be wrong with a volume that can be read: its grid, its values."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .volume_file import Volume
 
 _TOLERANCE = 0.1  # mm at a corner of the volume; tools round affines differently
 _OF_BODIES = ("CT", "MR", "PET")
@@ -16,61 +18,21 @@ _SKEW = 1e-3  # cosine of the angle between two axes
 # HU. The darkest voxel of a body is fat or air; soft tissue is a large part of every scan.
 _DARK = -90
 _SOFT, _LEAST_SOFT = (-150, 250), 0.02
+# HU. Scanners store 12 bits, -1024 to 3071, where metal is cut off at the upper end; or an extended
+# scale for metal, -10240 to 30710 (Coolens and Childs, "Calibration of CT Hounsfield units for
+# radiotherapy treatment planning of patients with metallic hip prostheses: the use of the extended
+# CT-scale", Phys. Med. Biol. 48, 1591, 2003). Implants fill less than a twentieth of a scan; padding
+# around the circle that a scanner measures fills a fifth.
+_DENSEST, _METAL, _MOST_METAL = 30710, 3071, 0.05
 
 
-class Volume(NamedTuple):
-    """The voxels ``(X, Y, Z)`` of a NIfTI, and its ``(4, 4)`` affine in mm."""
-
-    voxels: np.ndarray
-    affine: np.ndarray
-
-
-class UnfitVolume(ValueError):
-    """An intact file that is not a volume of one number per voxel: the problem and its fix."""
-
-
-def read_volume(path: Path, *, channels: int = 1) -> Volume:
-    """Read a NIfTI with three dimensions and one number per voxel; see `read_header`."""
-    header = read_header(path, channels=channels)
-    return Volume(np.asanyarray(header.voxels), header.affine)
-
-
-def read_header(path: Path, *, channels: int = 1) -> Volume:
-    """Read the same without its voxels, of which there is only the shape.
-
-    Args:
-        path: of the file.
-        channels: with more than one, a fourth axis may hold as many.
-
-    Raises:
-        UnfitVolume: it is something else.
-        Exception: what nibabel raises about a broken file, which is about anything.
-    """
-    import nibabel
-
-    file = nibabel.load(path)
-    if file.get_data_dtype().names:
-        raise UnfitVolume("holds colours (RGB), not numbers", "save it in grey")
-    shape = file.shape
-    if len(shape) == 4 and shape[3] == channels > 1:
-        return Volume(file.dataobj, file.affine)
-    if len(shape) == 4 and shape[3] == 1:
-        raise UnfitVolume(f"is 4D: {times(shape)}", "remove the last axis, which has one entry")
-    if len(shape) != 3:
-        raise UnfitVolume(f"is {len(shape)}D: {times(shape)}", "save one volume per file")
-    return Volume(file.dataobj, file.affine)
-
-
-def grid_problems(path: Path, volume: Volume, *, modality: str = "CT") -> Iterator[tuple[str, str]]:
+def grid_problems(volume: Volume, *, modality: str = "CT") -> Iterator[tuple[str, str]]:
     """Yield the problems of the grid, each with a fix.
 
     Args:
-        path: of the file.
-        volume: its voxels, of which only the shape counts, and its affine.
+        volume: its voxels, of which only the shape counts, and its affines.
         modality: of a scan of a body, which has no voxels as small as a microscope's.
     """
-    import nibabel
-
     shape, affine = volume.voxels.shape[:3], volume.affine
     if min(shape) < 2:
         yield f"has {min(shape)} slice: {times(shape)}", "give the whole volume"
@@ -89,10 +51,9 @@ def grid_problems(path: Path, volume: Volume, *, modality: str = "CT") -> Iterat
             f"has axes that are not at right angles but at {angle:.1f} degrees",
             "resample it to an upright grid: a tilted gantry or a registration is the cause",
         )
-    header = nibabel.load(path).header
-    if not (hasattr(header, "get_qform") and header["qform_code"] and header["sform_code"]):
+    if volume.second is None:
         return
-    if (shift := corner_shift(header.get_qform(), header.get_sform(), shape)) > _TOLERANCE:
+    if (shift := corner_shift(volume.second, affine, shape)) > _TOLERANCE:
         yield (
             f"has a qform and an sform that are up to {shift:.1f} mm apart",
             "set both to the right one, since programs differ in which they read",
@@ -135,25 +96,36 @@ def value_problems(voxels: np.ndarray, *, ct: bool) -> Iterator[tuple[str, str]]
     if bad := voxels.size - int(np.isfinite(voxels).sum()):
         yield f"holds {bad} voxels that are NaN or infinite", "replace them, by -1024 in a CT"
         return
+    for channel in np.moveaxis(voxels, 3, 0) if voxels.ndim == 4 else [voxels]:
+        if channel.min() == channel.max():
+            yield (
+                f"holds nothing but the value {channel.min():g}",
+                "convert it again from its source",
+            )
+            return
+    if ct and (problem := hu_problem(voxels)):
+        yield problem
+
+
+def hu_problem(voxels: np.ndarray) -> tuple[str, str] | None:
+    """Say why the values of a volume are not Hounsfield units, and the fix; None if they may be."""
     low, high = voxels.min(), voxels.max()
-    if low == high:
-        yield f"holds nothing but the value {low:g}", "convert it again from its source"
-    elif ct and (problem := hu_problem(voxels)):
-        yield (
-            problem,
-            'apply the rescale of its DICOM, or give the datalist another "modality" than CT',
+    metal = np.mean(voxels >= _METAL)
+    if high > _DENSEST or metal > _MOST_METAL:
+        return (
+            f"is not in Hounsfield units: {low:g} to {high:g}, {100 * metal:.3g} % of the voxels "
+            f"from {_METAL} on, where only metal is, and never above {_DENSEST}",
+            "replace what is no measurement, such as padding around the scan, by -1024; or, if "
+            'the images are not CTs, say so: "modality" in the datalist, --modality for a training',
         )
-
-
-def hu_problem(voxels: np.ndarray) -> str:
-    """Say why the values of a volume are not Hounsfield units; empty if they may be."""
-    low, high = voxels.min(), voxels.max()
     soft = np.mean((voxels >= _SOFT[0]) & (voxels <= _SOFT[1]))
     if low <= _DARK and soft >= _LEAST_SOFT:
-        return ""
+        return None
     return (
         f"is not in Hounsfield units: {low:g} to {high:g}, "
-        f"{100 * soft:.0f} % of them soft tissue ({_SOFT[0]} to {_SOFT[1]})"
+        f"{100 * soft:.0f} % of them soft tissue ({_SOFT[0]} to {_SOFT[1]})",
+        "apply the rescale slope and intercept of its DICOM; or, if the images are not CTs, say "
+        'so: "modality" in the datalist, --modality for a training',
     )
 
 

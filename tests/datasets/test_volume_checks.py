@@ -69,6 +69,14 @@ def _cut_volume(content, folder, change):
     path.write_bytes(path.read_bytes()[:-300])
 
 
+def _no_codes(content, folder, change):
+    """Neither the qform nor the sform counts, as in what was once Analyze."""
+    path = folder / "Fall 1 ct.nii.gz"
+    header = bytearray(gzip.decompress(path.read_bytes()))
+    header[252:256] = bytes(4)
+    path.write_bytes(gzip.compress(header))
+
+
 def _no_spacing(content, folder, change):
     """nibabel does not write such a file."""
     path = folder / "Fall 1 ct.nii.gz"
@@ -95,7 +103,9 @@ RGB = [(name, "u1") for name in "RGB"]
 VOXELS = {
     "NaN": ("ct", _nan, "1 voxels that are NaN"),
     "4D": ("ct", lambda x: np.stack([x, x], -1), "is 4D: 9 x 8 x 7 x 2"),
-    "one more axis": ("ct", lambda x: x[..., None], "is 4D: 9 x 8 x 7 x 1"),
+    "5D": ("ct", lambda x: np.stack([x[..., None], x[..., None]], -1), "is 4D: 9 x 8 x 7 x 2"),
+    "padded": ("ct", lambda x: np.where(x == -1000, np.int32(62512), x), "62512"),
+    "padded by 3072": ("ct", lambda x: np.where(x == -1000, np.int16(3072), x), "3072"),
     "2D": ("ct", lambda x: x[..., 0], "is 2D: 9 x 8"),
     "RGB": ("ct", lambda x: np.zeros(x.shape, RGB), "RGB"),
     "no rescale": ("ct", lambda x: x + np.int16(1024), "24 to"),
@@ -104,17 +114,20 @@ VOXELS = {
     "nothing": ("ct", lambda x: x * 0, "value 0"),
     "shape": ("label", lambda x: x[1:], "8 x 8 x 7 instead of 9 x 8 x 7"),
     "values": ("label", lambda x: x * np.uint8(9), "value 9"),
-    "halves": ("label", lambda x: x / 2, "value 0.5"),
+    "halves": ("label", lambda x: x / 2, "0.5"),
+    "a fifth": ("label", lambda x: x * 1.2, "1.2"),
+    "a hole": ("label", _nan, "NaN"),
     "empty": ("label", lambda x: x * 0, "is empty"),
 }
 METRES = np.diag([8e-4, 8e-4, 2e-3, 1])
 OTHER = {
-    "cut": (_cut_volume, "ct", "cannot be read"),
+    "cut": (_cut_volume, "ct", "cut off"),
     "no NIfTI": (
         lambda _, f, change: (f / "Fall 1 ct.nii.gz").write_bytes(b"<html>"),
         "ct",
-        "cannot be read",
+        "web page",
     ),
+    "no orientation": (_no_codes, "ct", "neither a qform nor an sform"),
     "spacing 0": (_no_spacing, "ct", "0.7 x 0 x 2.5 mm"),
     "metres": (_both(affine=METRES), "ct", "0.0008 x 0.0008 x 0.002 mm"),
     "one slice": (_both(lambda x: x[:, :, 3:4]), "ct", "has 1 slice: 9 x 8 x 1"),
@@ -152,6 +165,21 @@ def test_each_fault_of_a_volume_alone_is_named(cts, fault):
     item = kind if kind == "series" else f"Fall 1 {kind}.nii.gz"
     assert any(p.item == item and problem in p.problem and p.fix for p in problems), problems
     assert {p.item.split()[1] for p in problems if p.item != item} <= {"1"}
+
+
+@pytest.mark.parametrize("stored", [np.float64, np.uint8, np.int16])
+def test_whole_numbers_up_to_rounding_are_whole(cts, stored):
+    content, folder, change, check = cts
+    path = folder / "Fall 2 label.nii.gz"
+    sound = nibabel.load(path)
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(stored)  # nibabel scales floats to such integers
+    values = sound.get_fdata() * (0.99999999 if stored is np.float64 else 1)
+    nibabel.save(nibabel.Nifti1Image(values, sound.affine, header), path)
+    assert set(np.unique(nibabel.load(path).get_fdata())) != {0, 1, 2}
+    change("ct", lambda x: x[..., None])  # an axis of one entry does not count
+    change("label", lambda x: x[..., None])
+    assert check() == []
 
 
 def test_a_patient_may_lack_a_tumour_but_not_all_patients(cts):

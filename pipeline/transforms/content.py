@@ -1,0 +1,119 @@
+"""What a file that is no image really is, and what to do about it."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+
+COPY_AGAIN = "copy or extract the file again"
+
+# What files of a kind begin with, what they are, and how their names end; for messages only.
+_BEGINNINGS: dict[bytes, tuple[str, tuple[str, ...]]] = {
+    b"\x89PNG\r\n": ("a PNG picture", (".png",)),
+    b"\xff\xd8\xff": ("a JPEG picture", (".jpg", ".jpeg")),
+    b"II*\x00": ("a TIFF picture", (".tif", ".tiff")),
+    b"MM\x00*": ("a TIFF picture", (".tif", ".tiff")),
+    b"NRRD0": ("an NRRD", (".nrrd", ".nhdr")),
+    b"ObjectType": ("a MetaImage", (".mha", ".mhd")),
+    b"NDims": ("a MetaImage", (".mha", ".mhd")),
+    b"\x00\x00\x00\x01": ("an MGH volume, not packed", (".mgh",)),
+    b"\x89HDF": ("an HDF5 file", (".h5",)),
+    b"\x93NUMPY": ("an array of numpy", (".npy",)),
+    b"%PDF": ("a PDF", (".pdf",)),
+}
+_PACKED = {
+    b"PK\x03\x04": "a ZIP archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"BZh": "packed by bzip2",
+    b"\xfd7zXZ": "packed by xz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+}
+
+
+def explain_content(path: Path) -> tuple[str, str] | None:
+    """Say what a file is that its reader refused.
+
+    Returns:
+        The problem and its fix, as in "it PROBLEM: FIX"; None where the file is what its name says,
+        as far as its beginning shows.
+    """
+    if path.is_dir():
+        return "is a folder", "give a file; a series in DICOM is converted by `data prepare dicom`"
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})", "give the path of a file that is there"
+    name, text = path.name.lower(), start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not start:
+        return "is empty: 0 bytes", COPY_AGAIN
+    if not start.strip(b"\0") and len(start) == 1024:
+        return "begins with 1024 zeros: a copy that broke off leaves such a file", COPY_AGAIN
+    if text.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file itself", "fetch the files by `git lfs pull`"
+    if b"/annex/objects/" in text[:200]:
+        return "is a pointer of git-annex, not the file itself", "fetch it by `git annex get`"
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script")):
+        return (
+            "is a web page, not an image",
+            "download it again: the page says why, such as a login that was needed",
+        )
+    if text.startswith((b"{", b"[", b"<?xml", b"<error")):
+        return "is a text, such as a server's message, not an image", "read it, and download again"
+    if start[128:132] == b"DICM":
+        return "is DICOM", "give the folder of its series, or convert it: data prepare dicom"
+    if start.startswith(b"\x1f\x8b"):
+        return _explain_packed(path, name)
+    if _is_nifti(start):
+        return None if name.endswith((".nii", ".hdr", ".img")) else _misnamed("a NIfTI", ".nii")
+    for beginning, what in _PACKED.items():
+        if start.startswith(beginning):
+            return f"is {what}", "unpack it"
+    for beginning, (what, endings) in _BEGINNINGS.items():
+        if start.startswith(beginning):
+            return None if name.endswith(endings) else _misnamed(what, endings[0])
+    return None
+
+
+def _explain_packed(path: Path, name: str) -> tuple[str, str] | None:
+    try:
+        with gzip.open(path) as file:
+            inside = file.read(1024)
+    except (OSError, EOFError, zlib.error):
+        return "is cut off or broken: gzip cannot unpack it", COPY_AGAIN
+    if _is_nifti(inside):
+        if not name.endswith(".nii.gz"):
+            return _misnamed("a NIfTI packed by gzip", ".nii.gz")
+        try:
+            with gzip.open(path) as file:
+                while file.read(1 << 20):
+                    pass
+        except (OSError, EOFError, zlib.error):
+            return "is cut off or broken: gzip cannot unpack all of it", COPY_AGAIN
+        return None
+    if inside[257:262] == b"ustar":
+        return "is a TAR archive", "unpack it by `tar -xzf`"
+    if inside.startswith(b"\x1f\x8b"):
+        return "is packed by gzip twice", f"unpack it once: `gunzip {path.name}`"
+    if name.endswith((".mgz", ".nii.gz")):
+        return None
+    return "is packed by gzip", "unpack it"
+
+
+def _is_nifti(start: bytes) -> bool:
+    """Tell by the size of a header, 348 or 540 bytes for NIfTI-2, in either order of bytes."""
+    if len(start) < 348:
+        return False
+    size = start[:4]
+    first = size in (struct.pack("<i", 348), struct.pack(">i", 348))
+    second = size in (struct.pack("<i", 540), struct.pack(">i", 540))
+    return (first and start[344:347] in (b"n+1", b"ni1")) or (
+        second and start[4:7] in (b"n+2", b"ni2")
+    )
+
+
+def _misnamed(kind: str, ending: str) -> tuple[str, str]:
+    return f"is {kind}, whatever its name says", f"rename it, so that it ends in {ending}"

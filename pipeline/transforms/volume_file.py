@@ -1,0 +1,179 @@
+"""Open a volume of any format: the one place that does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import UnfitFile, one_line
+from .content import COPY_AGAIN, explain_content
+from .volume_checks import times
+from .whole import to_whole
+
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # which ITK reads; nibabel the others
+_SAY_ORIENTATION = (
+    "nothing says how it lies in the body, and programs guess differently: convert it again from "
+    "its source"
+)
+
+
+class Volume(NamedTuple):
+    """The voxels of a volume, and where they are.
+
+    Attributes:
+        voxels: (X, Y, Z) or (X, Y, Z, C); of a file that is only opened, what `numpy.asanyarray`
+            reads them from.
+        affine: (4, 4), from voxels to mm, RAS.
+        second: the affine that a NIfTI gives as well: its qform where ``affine`` is the sform.
+        step: between the numbers that the file can hold, where it scales integers; else 0.
+    """
+
+    voxels: Any
+    affine: np.ndarray
+    second: np.ndarray | None = None
+    step: float = 0.0
+
+
+def open_volume(path: str | Path) -> Volume:
+    """Read the header of a volume or of a slice, without its voxels.
+
+    Axes of one entry after the third are dropped: (X, Y, Z, 1) is (X, Y, Z).
+
+    Raises:
+        UnfitFile: it cannot be read, has more than four axes, holds colours, or does not say its
+            orientation.
+        ModuleNotFoundError: its format needs SimpleITK.
+    """
+    path = Path(path)
+    try:
+        volume = _open_itk(path) if path.name.lower().endswith(ITK) else _open_nibabel(path)
+    except (UnfitFile, ModuleNotFoundError):
+        raise
+    except Exception as error:  # readers raise about anything on a broken file
+        raise _unreadable(path, error) from error
+    if len(volume.voxels.shape) not in (2, 3, 4):
+        shape = volume.voxels.shape
+        raise UnfitFile(f"is {len(shape)}D: {times(shape)}", "save one volume per file")
+    return volume
+
+
+def read_header(path: str | Path, *, channels: int = 1) -> Volume:
+    """Open a volume with three axes and one number per voxel, or one for each of ``channels``.
+
+    Raises:
+        UnfitFile: see `open_volume`; or it is something else.
+    """
+    volume = open_volume(path)
+    shape = volume.voxels.shape
+    if len(shape) != 3 and not (len(shape) == 4 and shape[3] == channels > 1):
+        raise UnfitFile(f"is {len(shape)}D: {times(shape)}", "save one volume per file")
+    return volume
+
+
+def read_voxels(path: str | Path, volume: Volume, *, is_label: bool = False) -> Volume:
+    """Read the voxels of a volume that is open.
+
+    Raises:
+        UnfitFile: the file is broken, or a label holds other than whole numbers.
+    """
+    try:
+        voxels = np.asanyarray(volume.voxels)
+    except Exception as error:
+        raise _unreadable(Path(path), error) from error
+    return volume._replace(voxels=to_whole(voxels, step=volume.step) if is_label else voxels)
+
+
+def read_volume(path: str | Path, *, channels: int = 1, is_label: bool = False) -> Volume:
+    """Read a volume with its voxels, see `read_header` and `read_voxels`."""
+    return read_voxels(path, read_header(path, channels=channels), is_label=is_label)
+
+
+def _open_nibabel(path: Path) -> Volume:
+    """NIfTI and the format of FreeSurfer."""
+    import nibabel
+
+    file: Any = nibabel.load(path)
+    header, shape = file.header, _without_last(file.shape)
+    if file.get_data_dtype().names:
+        raise UnfitFile("holds colours (RGB), not numbers", "save it in grey")
+    voxels = file.dataobj if shape == file.shape else file.dataobj.reshape(shape)
+    if "goodRASFlag" in header:
+        if header["goodRASFlag"] != 1:
+            raise UnfitFile("has no direction cosines (goodRASFlag is 0)", _SAY_ORIENTATION)
+        return Volume(voxels, file.affine)
+    if "sform_code" not in header or not (header["sform_code"] or header["qform_code"]):
+        raise UnfitFile(
+            "has neither a qform nor an sform (both codes are 0)",
+            f"{_SAY_ORIENTATION}, or set the sform if you know it",
+        )
+    both = header["sform_code"] and header["qform_code"]
+    scaled = file.get_data_dtype().kind in "iu" and file.dataobj.slope != 1
+    step = abs(file.dataobj.slope) if scaled else 0.0
+    return Volume(voxels, file.affine, header.get_qform() if both else None, step)
+
+
+class _ItkVoxels:
+    """The voxels of a file that ITK reads once they are asked for."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.path, self.shape = path, shape
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        import SimpleITK as sitk
+
+        image = sitk.ReadImage(str(self.path))
+        array = sitk.GetArrayFromImage(image)  # (Z, Y, X) or (Z, Y, X, C)
+        axes = range(image.GetDimension())
+        array = array.transpose([*reversed(axes), *range(len(axes), array.ndim)])
+        return array.reshape(self.shape).astype(dtype or array.dtype, copy=False)
+
+
+def _open_itk(path: Path) -> Volume:
+    """NRRD and MetaImage."""
+    try:
+        import SimpleITK as sitk
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{path.suffix} needs SimpleITK: pip install 'attention-unet-pipeline[data]'",
+            name="SimpleITK",
+        ) from error
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    channels = reader.GetNumberOfComponents()
+    size = _without_last((*reader.GetSize(), *([channels] if channels > 1 else [])))
+    if len(size) > 2 and not _says_orientation(path, reader):
+        raise UnfitFile("has no orientation in its header", _SAY_ORIENTATION)
+    n, affine = min(reader.GetDimension(), 3), np.eye(4)
+    directions = np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2)[:n, :n]
+    affine[:n, :n] = directions * reader.GetSpacing()[:n]
+    affine[:n, 3] = reader.GetOrigin()[:n]
+    return Volume(_ItkVoxels(path, size), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)  # LPS to RAS
+
+
+def _says_orientation(path: Path, reader: Any) -> bool:
+    """Tell whether a header says in which system its axes are; ITK takes LPS where it does not."""
+    if path.name.lower().endswith((".nrrd", ".nhdr")):
+        return reader.HasMetaDataKey("NRRD_space")
+    with path.open("rb") as file:
+        header = file.read(1 << 16).partition(b"ElementDataFile")[0]
+    return bool(re.search(rb"^\s*(TransformMatrix|Rotation|Orientation)\s*=", header, re.MULTILINE))
+
+
+def _without_last(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Drop the axes of one entry after the third: ITK writes a vector as (X, Y, Z, 1, C)."""
+    return (*shape[:3], *(length for length in shape[3:] if length != 1))
+
+
+def _unreadable(path: Path, error: Exception) -> UnfitFile:
+    if told := explain_content(path):
+        return UnfitFile(*told)
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    reason = lines[-1].strip() if "ITK ERROR" in str(error) else one_line(error)
+    fix = (
+        f"{COPY_AGAIN}, with its file of voxels" if path.suffix in (".mhd", ".nhdr") else COPY_AGAIN
+    )
+    return UnfitFile(f"cannot be read ({reason})", fix)

@@ -85,7 +85,7 @@ def measure_case(
         InputError: a file cannot be read, or does not fit the others.
     """
     arrays, spacing = _read(images, spatial_dims, channels=channels, modality=modality)
-    (mask, *more), _ = _read([label], spatial_dims)
+    (mask, *more), _ = _read([label], spatial_dims, is_label=True)
     if more or arrays.shape[1:] != mask.shape:
         raise InputError(
             f"{label}: it has {1 + len(more)} channels of {mask.shape}, and its image has "
@@ -149,10 +149,7 @@ def _read(files: Sequence[Path], spatial_dims: int, **image: Any) -> tuple[np.nd
     """Read (C, *spatial) as a training does, in RAS order or width first; and the spacing."""
     from monai.transforms import Orientation
 
-    reader = "NibabelReader" if spatial_dims == 3 else "PILReader"
-    read = ReadImaged(
-        "file", reader=reader, ensure_channel_first=True, spatial_dims=spatial_dims, **image
-    )
+    read = ReadImaged("file", ensure_channel_first=True, spatial_dims=spatial_dims, **image)
     array = read({"file": [str(path) for path in files]})["file"]
     if spatial_dims == 2:
         return array.numpy(), [1.0, 1.0]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import ADVICE, InputError
+from ..files import some
+from ..transforms.volume_file import list_files
 from .case_files import find_faults
-from .channels import PICTURES, ChannelFiles, group_channels
+from .channels import PICTURES, VOLUMES, ChannelFiles, group_channels
 from .listing import (
     ALL,
     DRAW,
@@ -22,6 +25,8 @@ from .listing import (
     find_leaks,
     read_datalist,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def select_cases(
@@ -104,15 +109,21 @@ def select_cases(
 
 
 def find_images(
-    folder: str, *, suffixes: Sequence[str] = PICTURES, channel_names: Sequence[str] = ()
+    folder: str,
+    *,
+    spatial_dims: int = 2,
+    suffixes: Sequence[str] = (),
+    channel_names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """List the images of a folder by name, as ``[{"image": path}, ...]``.
 
     An image of several files, one for each channel, gives a list of paths; see `group_channels`.
+    A warning names what is left out.
 
     Args:
         folder: where the images are; folders inside it are not searched.
-        suffixes: how their names end.
+        spatial_dims: 2 for pictures, 3 for volumes.
+        suffixes: how their names end; by default as those of all pictures or volumes.
         channel_names: of the channels of an image.
 
     Raises:
@@ -121,12 +132,13 @@ def find_images(
     """
     if not Path(folder).is_dir():
         raise InputError(f"dataset_dir {folder}: there is no such folder; give --dataset_dir.")
-    kinds = tuple(suffixes)
-    paths = sorted(
-        path
-        for path in Path(folder).iterdir()
-        if path.name.lower().endswith(kinds) and not path.name.startswith(".")
-    )
+    kinds = tuple(suffixes) or (VOLUMES if spatial_dims == 3 else PICTURES)
+    every = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+    paths = [path for path in every if path.name.lower().endswith(kinds) and path.exists()]
+    parts = {part for path in paths for part in list_files(path)}
+    if left_out := [path.name for path in every if path not in parts]:
+        shown = f"{len(left_out)} that end with none of {', '.join(kinds)}: {some(left_out)}"
+        logger.warning(f"dataset_dir {folder}: left out {shown}")
     if not paths:
         raise InputError(f"dataset_dir {folder}: no image in it ends with {', '.join(kinds)}.")
     images = group_channels(paths, channel_names, suffixes=kinds)

@@ -7,8 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-VOLUMES = (".nii.gz", ".nii")
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+NIFTI = (".nii.gz", ".nii")
+VOLUMES = (*NIFTI, ".mgz", ".mgh", ".nrrd", ".nhdr", ".mha", ".mhd")
+PICTURES = (
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k"),
+    *(".ppm", ".pgm", ".dcm"),
+)
 RGB = ["red", "green", "blue"]
 
 

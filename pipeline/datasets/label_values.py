@@ -115,7 +115,7 @@ def read_label(path: Path) -> Label:
     """
     import numpy as np
 
-    pixels = read_pixels(path)
+    pixels = read_pixels(path, is_label=True)
     coloured = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
     if coloured:
         red, green, blue = np.moveaxis(pixels.astype(np.uint32), -1, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..bundle.channels import VOLUMES
+from ..bundle.channels import NIFTI
 from ..errors import InputError
 from .dataset_json import keep_complete, name_channels, read_description, say_values
 from .describing import Options
@@ -64,5 +64,5 @@ def _find_source(root: Path, image: Any, label: Any, *, channels: int) -> Source
 def _unpacked(path: Path) -> Path:
     """The path of a NIfTI, or of the same without or with compression where only that is there."""
     stem = path.name.removesuffix(ending(path))
-    others = [path, *(path.with_name(stem + each) for each in VOLUMES)]
+    others = [path, *(path.with_name(stem + each) for each in NIFTI)]
     return next((each for each in others if each.is_file()), path)

@@ -6,8 +6,9 @@ import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bundle.channels import NIFTI
 from ..datasets.dicom.series import as_nifti, read_series
-from ..errors import InputError, UnfitFile, one_line
+from ..errors import InputError, UnfitFile
 from ..files import replacing
 from ..transforms.picture import read_grid
 from ..transforms.volume_checks import grid_problems, value_problems
@@ -15,6 +16,7 @@ from ..transforms.volume_file import Volume, read_volume
 from .bundle import Model
 from .cohort import writing
 from .inputs import InputCase, make_printable
+from .own_format import own_ending, write_like
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 
 
 def output_names(case: InputCase, model: Model) -> list[str]:
-    """List the files that a case gets: its mask, and the DICOM SEG of a series."""
-    endings = [".nii.gz" if model.volumes else ".png", *([".dcm"] if case.series else [])]
+    """List the files that a case gets: its mask, and it again as DICOM SEG or as its volume is."""
+    own = ".dcm" if case.series else own_ending(case.files[0]) if case.files else ""
+    endings = [".nii.gz" if model.volumes else ".png", *([own] if own else [])]
     return [f"{case.name}_seg{ending}" for ending in endings]
 
 
@@ -140,7 +143,8 @@ def _write(
 
             Image.fromarray(mask).save(temporary, format="PNG")
         else:
-            image = as_nifti(mask, affine) if case.series else _as_nifti_like(case.files[0], mask)
+            known = case.files and case.files[0].name.lower().endswith(NIFTI)
+            image = _as_nifti_like(case.files[0], mask) if known else as_nifti(mask, affine)
             # nibabel.save would leave the file open on a full disk.
             temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
         if case.series:
@@ -153,6 +157,8 @@ def _write(
             except InputError as error:
                 del names[1]
                 note = {"note": f"no DICOM SEG: {error}"}
+        elif len(names) > 1:
+            write_like(folder / names[1], mask, case.files[0])
     return {"outputs": names, **note}
 
 

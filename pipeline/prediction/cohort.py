@@ -14,14 +14,15 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..files import write_json
-from .inputs import normalize_name
+from ..walk import LeftOut
+from .inputs import make_printable, normalize_name
 
 CaseRecord = dict[str, Any]
 
@@ -59,15 +60,25 @@ class Cohort:
         about: what the report says of the run.
         model: digest of what makes the masks, the same for all processes of a run.
         total: number of cases that this process is given.
+        left_out: what it is given besides, each a path and the reason.
 
     Raises:
         InputError: other processes work there with another checkpoint or other settings.
         OutputError: the folder cannot be made, written or locked.
     """
 
-    def __init__(self, folder: Path, about: CaseRecord, *, model: str, total: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        about: CaseRecord,
+        *,
+        model: str,
+        total: int,
+        left_out: Sequence[LeftOut] = (),
+    ) -> None:
         self.folder, self.state = folder, folder / ".predict"
         self.about, self.total = about, total
+        self.left_out = {make_printable(str(path)): reason for path, reason in left_out}
         self.entries: dict[str, CaseRecord] = {}
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._due = 0.0  # when the report is written again
@@ -135,11 +146,14 @@ class Cohort:
             report = _read(path) or {"run": self.run, "started": _now(), **self.about}
             known = {entry["name"]: entry for entry in report.get("cases", [])} | self.entries
             cases = [known[name] for name in sorted(known)]
+            passed = {each["path"]: each["reason"] for each in report.get("left_out", [])}
+            passed |= self.left_out
             report |= {
                 "updated": _now(),
                 "total": max(self.total, len(cases)),
                 "counts": dict(Counter(entry["status"] for entry in cases)),
                 "cases": cases,
+                "left_out": [{"path": path, "reason": passed[path]} for path in sorted(passed)],
             }
             write_json(path, report, alone=True, make_folder=False)
         return path

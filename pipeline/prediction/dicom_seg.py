@@ -153,7 +153,7 @@ def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
     """Read the headers of the series, and complete what a segmentation copies from them."""
     import pydicom
 
-    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in series.files]
+    headers = [pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in series.files]
     for header in headers:
         for name in ("SOPClassUID", "SOPInstanceUID"):  # which the file's own header repeats
             if not header.get(name):

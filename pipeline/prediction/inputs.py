@@ -9,11 +9,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..bundle.channels import PICTURES, VOLUMES, cut_ending, find_channel, group_channels, is_split
 from ..datasets.dicom.prepare import patient_of
 from ..datasets.dicom.series import Series, find_series
 from ..errors import InputError
+from ..transforms.volume_file import list_files
+from ..walk import LeftOut, walk
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class InputCase:
     def stamp(self) -> list[int]:
         """Number of files, bytes, latest change in ns: the same on all machines."""
         files = [file for each in self.series for file in each.files]
-        files = files or list(self.files) or [self.path]
+        files = files or [each for file in self.files for each in list_files(file)] or [self.path]
         states = [os.stat(file) for file in files if os.path.exists(file)]
         latest = max((state.st_mtime_ns for state in states), default=0)
         return [len(states), sum(state.st_size for state in states), latest]
@@ -60,6 +63,13 @@ def _source_of(part: Series | Path) -> str:
     return f"{part.folder}#{part.uid}" if part.uid else str(part.folder)
 
 
+class Inputs(NamedTuple):
+    """What was found: the cases, and what is passed over, each with its reason."""
+
+    cases: list[InputCase]
+    left_out: list[LeftOut]
+
+
 def find_inputs(
     inputs: Sequence[Path],
     *,
@@ -67,14 +77,15 @@ def find_inputs(
     output: Path,
     modality: str | None = "CT",
     channel_names: Sequence[str] = (),
-) -> list[InputCase]:
+) -> Inputs:
     """Find the cases in files and folders, in the order of the inputs.
 
-    What cannot be segmented becomes a case with a problem, so that the others go on.
+    What cannot be segmented becomes a case with a problem, so that the others go on. All that lies
+    below a folder belongs to a case or is left out with a reason.
 
     Args:
         inputs: files and folders.
-        volumes: look for NIfTI and series in DICOM, else for PNG, JPEG, TIFF and BMP.
+        volumes: look for volumes and for series in DICOM, else for pictures.
         output: the folder of the masks, which are not inputs.
         modality: of the series; None for any.
         channel_names: of the channels of an image, see `group_channels`.
@@ -90,11 +101,18 @@ def find_inputs(
             raise InputError(f"--output {path}: it is also an input; give another folder.")
     kinds = VOLUMES if volumes else PICTURES
     found: dict[str, InputCase] = {}
+    left_out: dict[Path, str] = {}
     for path in (Path(os.path.abspath(path)) for path in inputs):
-        cases = _below(path, kinds, output, modality) if path.is_dir() else [_file(path, kinds)]
+        if path.is_dir():
+            cases, passed = _below(path, kinds, output, modality)
+            left_out |= dict(passed)
+        else:
+            cases = [_file(path, kinds)]
         for case in cases:
             found.setdefault(case.source, case)
-    return name_cases(list(_join_channels(list(found.values()), channel_names, kinds)))
+    named = name_cases(list(_join_channels(list(found.values()), channel_names, kinds)))
+    used = {file for case in named for file in (case.path, *case.files)}
+    return Inputs(named, [each for each in left_out.items() if each[0] not in used])
 
 
 def _join_channels(
@@ -151,40 +169,49 @@ def _is_dicom(path: Path) -> bool:
 
 def _below(
     folder: Path, kinds: Sequence[str], output: Path, modality: str | None
-) -> Iterator[InputCase]:
+) -> tuple[list[InputCase], list[LeftOut]]:
     """Find the files of these kinds, and for volumes the series of the modality too.
 
-    Hidden files, and files that an earlier run wrote below the same folder, are left out.
+    Files that an earlier run wrote below the same folder are left out.
     """
+    inside = folder.resolve() in output.parents
 
     def is_output(path: Path) -> bool:
-        return folder.resolve() in output.parents and output in path.parents
+        return inside and path.resolve().is_relative_to(output)
 
-    paths = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.name.lower().endswith(tuple(kinds))
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not is_output(path.resolve())
-        and path.is_file()
-    ]
-    yield from map(InputCase, paths)
+    every, passed = walk(folder)
+    left_out = {path: reason for path, reason in passed if not is_output(path)}
+    files = [path for path in every if not is_output(path)]
+    if len(files) < len(every):
+        left_out[output] = "it is the folder of the masks"
+    cases = [InputCase(path) for path in files if path.name.lower().endswith(tuple(kinds))]
+    named = {path for case in cases for path in list_files(case.path)}
     series: list[Series] = []
-    problem = f"{folder}: it holds no {', '.join(kinds)}: give another folder"
+    problem = f"it holds no {', '.join(kinds)}"
+    other = f"it is none of {', '.join(kinds)}"
     if kinds == VOLUMES:
+        other += ", and not in DICOM"
         try:
             found = find_series(folder, modality=modality)
-            series = [each for each in found if not is_output(each.files[0].resolve())]
-        except (FileNotFoundError, ModuleNotFoundError) as error:
-            if not paths:
-                problem = f"{error}, or of NIfTI files"
+            series = [each for each in found if not is_output(each.files[0])]
+        except FileNotFoundError as error:
+            problem = f"{problem}, and {error}"
+        except ModuleNotFoundError as error:
+            problem = other = str(error)
     # Nobody means the scout or the report beside a CT.
-    wanted = [each for each in series if each.is_wanted] or ([] if paths else series)
-    for each in wanted:
-        refused = f"{each}: {each.problem}" if each.problem else ""
-        yield InputCase(each.folder, series=(each,), problem=refused)
-    if not paths and not wanted:
-        yield InputCase(folder, problem=problem)
+    wanted = [each for each in series if each.is_wanted] or ([] if cases else series)
+    for each in series:
+        named.update(each.files)
+        left_out |= dict(each.left_out)
+        if each in wanted:
+            refused = f"{each}: {each.problem}" if each.problem else ""
+            cases.append(InputCase(each.folder, series=(each,), problem=refused))
+        else:
+            left_out[Path(_source_of(each))] = str(each.problem)
+    left_out |= {path: other for path in files if path not in named and path not in left_out}
+    if not cases:
+        cases = [InputCase(folder, problem=f"{folder}: {problem}: give another folder")]
+    return cases, list(left_out.items())
 
 
 def name_cases(cases: Sequence[InputCase]) -> list[InputCase]:

@@ -24,6 +24,7 @@ from .inputs import InputCase, find_inputs, make_printable
 _POLL = 0.5  # s between looks at what other processes hold
 _ATTEMPTS = 2  # processes that may die over a case in one run
 _SHOWN = 4  # regions in the line of a case
+_LISTED = 50  # lines of what is left out; the report has all
 
 
 def predict(
@@ -53,7 +54,7 @@ def predict(
         FailedCases: some images could not be segmented; all others are done.
     """
     model = read_model(bundle, checkpoint=checkpoint, overlays=overlays, overrides=overrides)
-    cases = find_inputs(
+    cases, left_out = find_inputs(
         inputs,
         volumes=model.volumes,
         output=output,
@@ -63,11 +64,15 @@ def predict(
     from ..tracking.provenance import describe_environment
 
     about = {**model.about, "environment": describe_environment()}
-    cohort = Cohort(output, about, model=model.digest, total=len(cases))
+    cohort = Cohort(output, about, model=model.digest, total=len(cases), left_out=left_out)
     try:
         if not overwrite:
             _refuse_other_models(model, cohort)
         with CaseProgress(len(cases)) as progress:
+            for path, reason in left_out[:_LISTED]:
+                progress.say(f"left out  {path}  {reason}", style="yellow")
+            if (more := len(left_out) - _LISTED) > 0:
+                progress.say(f"left out  {more} more, see the report", style="yellow")
             try:
                 CaseRunner(cases, model, cohort, progress, overwrite=overwrite).run()
             except BaseException:
@@ -81,7 +86,11 @@ def predict(
         status: [name for name, entry in cohort.entries.items() if entry["status"] == status]
         for status in ("done", "skipped", "failed")
     }
-    progress.say(", ".join(f"{len(names)} {status}" for status, names in counts.items() if names))
+    counted = {
+        **{status: len(names) for status, names in counts.items()},
+        "left out": len(left_out),
+    }
+    progress.say(", ".join(f"{count} {status}" for status, count in counted.items() if count))
     progress.say(f"report: {report}")
     if failed := counts["failed"]:
         more = f" and {len(failed) - 10} more, see {report}" if len(failed) > 10 else ""

@@ -21,8 +21,8 @@ _SOFT, _LEAST_SOFT = (-150, 250), 0.02
 # HU. Scanners store 12 bits, -1024 to 3071, where metal is cut off at the upper end; or an extended
 # scale for metal, -10240 to 30710 (Coolens and Childs, "Calibration of CT Hounsfield units for
 # radiotherapy treatment planning of patients with metallic hip prostheses: the use of the extended
-# CT-scale", Phys. Med. Biol. 48, 1591, 2003). Implants fill less than a twentieth of a scan; padding
-# around the circle that a scanner measures fills a fifth.
+# CT-scale", Phys. Med. Biol. 48, 1591, 2003). Implants fill less than a twentieth of a scan; the
+# surround of the circle that a scanner measures fills a fifth.
 _DENSEST, _METAL, _MOST_METAL = 30710, 3071, 0.05
 
 

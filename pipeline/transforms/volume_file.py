@@ -14,6 +14,7 @@ from .volume_checks import times
 from .whole import to_whole
 
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # which ITK reads; nibabel the others
+_APART = (".nhdr", ".mhd")  # headers whose voxels are in other files
 _SAY_ORIENTATION = (
     "nothing says how it lies in the body, and programs guess differently: convert it again from "
     "its source"
@@ -91,6 +92,26 @@ def read_volume(path: str | Path, *, channels: int = 1, is_label: bool = False) 
     return read_voxels(path, read_header(path, channels=channels), is_label=is_label)
 
 
+def list_files(path: Path) -> list[Path]:
+    """List the files of an image: its own, and those that hold the voxels of a header."""
+    if not path.name.lower().endswith(_APART) or not path.is_file():
+        return [path]
+    with path.open("rb") as file:
+        lines = file.read(1 << 16).decode("latin-1").splitlines()
+    names: list[str] = []
+    for number, line in enumerate(lines):
+        if match := re.match(r"(?:ElementDataFile\s*=|data ?file:)\s*(.*\S)", line, re.IGNORECASE):
+            listed = [each.strip() for each in lines[number + 1 :]]
+            first = match[1]
+            names = listed if first.split()[0] == "LIST" else [re.split(r"\s+\d", first)[0]]
+            break
+    found = [path]
+    for name in filter(None, names):  # a pattern such as slice%03d.raw stands for many
+        pattern = re.sub(r"%\d*d", "*", name)
+        found += sorted(path.parent.glob(pattern)) if "*" in pattern else [path.parent / name]
+    return [each for each in found if each.is_file()]
+
+
 def _open_nibabel(path: Path) -> Volume:
     """NIfTI and the format of FreeSurfer."""
     import nibabel
@@ -104,12 +125,13 @@ def _open_nibabel(path: Path) -> Volume:
         if header["goodRASFlag"] != 1:
             raise UnfitFile("has no direction cosines (goodRASFlag is 0)", _SAY_ORIENTATION)
         return Volume(voxels, file.affine)
-    if "sform_code" not in header or not (header["sform_code"] or header["qform_code"]):
+    coded = "sform_code" in header and (header["sform_code"] or header["qform_code"])
+    if not coded and not _is_flat(shape):
         raise UnfitFile(
             "has neither a qform nor an sform (both codes are 0)",
             f"{_SAY_ORIENTATION}, or set the sform if you know it",
         )
-    both = header["sform_code"] and header["qform_code"]
+    both = coded and header["sform_code"] and header["qform_code"]
     scaled = file.get_data_dtype().kind in "iu" and file.dataobj.slope != 1
     step = abs(file.dataobj.slope) if scaled else 0.0
     return Volume(voxels, file.affine, header.get_qform() if both else None, step)
@@ -143,9 +165,11 @@ def _open_itk(path: Path) -> Volume:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    channels = reader.GetNumberOfComponents()
-    size = _without_last((*reader.GetSize(), *([channels] if channels > 1 else [])))
-    if len(size) > 2 and not _says_orientation(path, reader):
+    channels, size = reader.GetNumberOfComponents(), tuple(reader.GetSize())
+    if channels > 1:
+        size = (*size, 1, channels) if len(size) == 2 else (*size, channels)
+    size = _without_last(size)
+    if not _is_flat(size) and not _says_orientation(path, reader):
         raise UnfitFile("has no orientation in its header", _SAY_ORIENTATION)
     n, affine = min(reader.GetDimension(), 3), np.eye(4)
     directions = np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2)[:n, :n]
@@ -161,6 +185,11 @@ def _says_orientation(path: Path, reader: Any) -> bool:
     with path.open("rb") as file:
         header = file.read(1 << 16).partition(b"ElementDataFile")[0]
     return bool(re.search(rb"^\s*(TransformMatrix|Rotation|Orientation)\s*=", header, re.MULTILINE))
+
+
+def _is_flat(shape: tuple[int, ...]) -> bool:
+    """Tell a slice, which is read as a picture and needs no orientation, from a volume."""
+    return shape[2:3] in ((), (1,))
 
 
 def _without_last(shape: tuple[int, ...]) -> tuple[int, ...]:

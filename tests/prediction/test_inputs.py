@@ -44,10 +44,12 @@ def test_files_are_found_once_and_outputs_never(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     inputs = [tmp_path, tmp_path / "a.png", tmp_path / "sub/../a.png"]
-    cases = find_inputs(inputs, volumes=False, output=tmp_path / "out")
+    cases, left_out = find_inputs(inputs, volumes=False, output=tmp_path / "out")
     assert [case.path.name for case in cases] == ["a.png", "b.JPG"]
+    names = [str(path.relative_to(tmp_path)) for path, _ in left_out]
+    assert names == [".git", "sub/.hidden.png", "out", "d.txt"]
     # Below a folder of outputs there may well be inputs.
-    cases = find_inputs([tmp_path / "sub"], volumes=False, output=tmp_path)
+    cases, _ = find_inputs([tmp_path / "sub"], volumes=False, output=tmp_path)
     assert [case.path.name for case in cases] == ["b.JPG"]
     with pytest.raises(InputError, match="nowhere"):
         find_inputs([tmp_path / "nowhere"], volumes=False, output=tmp_path / "out")

@@ -1,0 +1,88 @@
+"""A picture in DICOM: a photograph, an X-ray or another single frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import UnfitFile, one_line
+from .content import COPY_AGAIN, explain_content
+from .modality import find_modality
+
+if TYPE_CHECKING:
+    from SimpleITK import ImageFileReader
+
+_OF_VOLUMES = ("CT", "MR", "PET")
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell a file in DICOM by its beginning, or by its name."""
+    if path.name.lower().endswith(".dcm"):
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def open_dicom(path: Path, modality: str = "") -> ImageFileReader:
+    """Read the header of one frame, which ITK decodes whatever its compression is.
+
+    Args:
+        path: of the file.
+        modality: that it must be of, see ``MODALITIES``; empty for any.
+
+    Raises:
+        UnfitFile: it cannot be read, is a slice of a volume or several frames, or is of another
+            modality.
+    """
+    try:
+        import SimpleITK as sitk
+    except ModuleNotFoundError:
+        raise UnfitFile("is DICOM, which needs SimpleITK", "pip install SimpleITK") from None
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO("GDCMImageIO")
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from None
+    code = reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else ""
+    found = find_modality(code)
+    if found is None:
+        told = f"has the modality {code}" if code else "has no modality"
+        raise UnfitFile(f"{told}, which is not that of a picture", "save it as a PNG")
+    if found in _OF_VOLUMES:
+        raise UnfitFile(f"is a slice of a {found}, not a picture", "give the folder of its series")
+    if modality and found != modality:
+        raise UnfitFile(f"is of the modality {code} ({found}), not {modality}", "leave it out")
+    if (frames := int(np.prod(reader.GetSize()[2:]))) > 1:
+        raise UnfitFile(f"holds {frames} frames", "save each in a file of its own")
+    return reader
+
+
+def read_dicom(path: Path, modality: str = "") -> np.ndarray:
+    """Read (H, W), or (H, W, 3) in RGB, with rescale and palette applied and white as the largest.
+
+    Raises:
+        UnfitFile: see `open_dicom`.
+    """
+    import SimpleITK as sitk
+
+    reader = open_dicom(path, modality)
+    try:
+        pixels = sitk.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise _unreadable(path, error) from None
+    return pixels.reshape(*reader.GetSize()[1::-1], *pixels.shape[reader.GetDimension() :])
+
+
+def _unreadable(path: Path, error: RuntimeError) -> UnfitFile:
+    with path.open("rb") as file:
+        named = file.read(132)[128:] != b"DICM"
+    told = explain_content(path) if named else None
+    reason = one_line(error).rpartition("ERROR")[2].strip(": ")
+    return UnfitFile(*told) if told else UnfitFile(f"cannot be read ({reason})", COPY_AGAIN)

@@ -7,6 +7,7 @@ __getattr__, __all__ = lazy(
     {
         "as_trained": ["running_settings"],
         "cases": ["find_images", "select_cases"],
+        "labels": ["check_labels"],
         "running": ["running_bundle"],
         "start": ["check_run", "load_pretrained", "load_trained", "check_output_dir"],
     },

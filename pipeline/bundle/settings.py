@@ -59,7 +59,8 @@ def check_settings(config: Mapping[str, Any], *, option: str = "--{}") -> None:
             fail((name,), f"{name} is {known[name]!r}", fix)
     for name in ("vertical_cdr", "components"):
         if not set(known.get(name, ())) <= set(names):
-            fail((name,), f"{name} is {known[name]!r}", f"give some of the regions {names}")
+            fix = f"give some of the regions {names}, or {'{}' if name == 'components' else '[]'}"
+            fail((name,), f"{name} is {known[name]!r}", fix)
     classes = 1 + len(regions.known)
     if "class_ratios" in known and len(known["class_ratios"]) != classes:
         fix = f"give {classes}, for the background and the label values {regions.known}, or null"

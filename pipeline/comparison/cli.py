@@ -56,6 +56,11 @@ def compare(
             raise InputError(f"--baseline {baseline}: give one of {', '.join(names)}")
         baseline = baseline or ("unet" if "unet" in names else names[0])
         results = average_cases(evaluations, baseline=baseline)
+        if results.absent:
+            absent = f"No label of these cases holds {', '.join(results.absent)}"
+            if not results.metrics:
+                raise InputError(f"{absent}: there is nothing to compare; evaluate other cases")
+            left_out.append(f"{absent}: it is in no table.")
         low, high = count_repeats(evaluations)
         times = str(low) if low == high else f"{low} to {high}"
         averaged = f" Each is first averaged over its {times} evaluations (folds, seeds)."

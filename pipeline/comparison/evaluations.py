@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bundle.trained import CASES, SUMMARY
 from ..errors import InputError, one_line, suggestion
+from ..evaluation.summary import leave_out_absent
 from ..tracking.store import without_password
 
 if TYPE_CHECKING:
@@ -174,7 +175,10 @@ def read_evaluations(
 
 
 def read_cases(path: Path, name: str) -> pd.DataFrame:
-    """Read the ``cases.csv`` of the run ``name``, with numbers or nan in all columns but paths."""
+    """Read the ``cases.csv`` of the run ``name``, with numbers or nan in all columns but paths.
+
+    Earlier evaluations measured regions that no label holds: these columns become nan here.
+    """
     import pandas as pd
 
     text = ["case", "image", "label"]
@@ -186,7 +190,9 @@ def read_cases(path: Path, name: str) -> pd.DataFrame:
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     if len(repeated := table["case"][table["case"].duplicated()]):
         raise InputError(f"{name}: its cases.csv has the case {repeated.iloc[0]} twice")
-    return table.set_index("case")
+    rows = table.to_dict("records")
+    leave_out_absent(rows)
+    return pd.DataFrame(rows, columns=table.columns).set_index("case")
 
 
 def download_artifact(client: MlflowClient, run: Run, artifact: str, folder: Path) -> Path | None:

@@ -45,9 +45,14 @@ class CaseTables:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics of all networks, in the order of the evaluation, by kind and region."""
+        """The metrics of all networks, in the order of the evaluation, by kind and region.
+
+        Those of a region that no label holds have no value in any case, and are left out.
+        """
         columns = self.tables[self.baseline].columns
-        shared = [c for c in columns if all(c in table for table in self.tables.values())]
+        shared = [
+            c for c in columns if all(c in t and t[c].notna().any() for t in self.tables.values())
+        ]
         names = [name for name in shared if find_metric(name).kind == "metric"]
         kinds = list(dict.fromkeys(name.split("/")[0] for name in names))
         names.sort(key=lambda name: kinds.index(name.split("/")[0]))
@@ -62,6 +67,12 @@ class CaseTables:
     def regions(self) -> list[str]:
         """The structures that have a Dice."""
         return [name.split("/", 1)[1] for name in self.metrics if name.startswith("dice/")]
+
+    @property
+    def absent(self) -> list[str]:
+        """The structures that no label holds."""
+        columns = (c for c in self.tables[self.baseline] if c.startswith("dice/"))
+        return [name for c in columns if (name := c.split("/", 1)[1]) not in self.regions]
 
     @property
     def size_unit(self) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.configs import Config
+from ..bundle.labels import describe_absence
 from ..bundle.listing import FILES, Fault, description_faults, files_of
 from ..errors import ADVICE, InputError
-from ..transforms.regions import Regions
 
-_DESCRIBED = ("modality", "channel_names", "regions")
+_DESCRIBED = ("modality", "channel_names", "regions", "vertical_cdr")
 
 
 class BundleReader:
@@ -29,7 +29,6 @@ class BundleReader:
         config = Config.read(bundle / "configs" / "train.json", fix=fix)
         self.bundle = bundle
         self.said = {name: config.get(name) for name in _DESCRIBED}
-        self.regions = Regions(config.get("regions"))
         self.transforms = [
             config.built("preprocessing").transforms[0],
             *map(config.built, ("load_label", "same_grid", "label_regions")),
@@ -58,13 +57,24 @@ class BundleReader:
         """Yield where what a dataset says does not fit the bundle, so that no case would."""
         yield from description_faults(datalist, self.said)
 
-    def find_empty(self, present: set[float]) -> Iterator[Fault]:
-        """Yield the regions of the bundle that no label holds, of which some are ``present``."""
-        for name, values in zip(self.regions.names, self.regions.values, strict=True):
-            if present and not present & set(values):
+    def find_absent(self, present: set[float]) -> Iterator[Fault]:
+        """Yield the regions of the bundle that no training label holds, as its training would."""
+        regions = self.said["regions"]
+        if absent := [name for name in regions if not present & set(regions[name])]:
+            yield describe_absence(self.said, absent)
+
+    def find_gaps(self, present: Mapping[str, set[float]]) -> Iterator[Fault]:
+        """Yield the regions that some parts of a dataset lack, such as a fold.
+
+        Args:
+            present: label values by the name of the part.
+        """
+        for name, values in self.said["regions"].items():
+            lacking = [part for part, held in present.items() if not held & set(values)]
+            if 0 < len(lacking) < len(present):
                 yield (
-                    f"no label holds {name} of {self.bundle.name}, {values}",
-                    "give other --regions in training, or correct the labels",
+                    f"no label of {', '.join(lacking)} holds {name}",
+                    "share such cases out, or the measures there leave it out",
                 )
 
     def remark(self, datalist: Mapping[str, Any]) -> Iterator[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def check_datalist(
         note(path.name, *reader.compare(datalist))
     reads = reader is not None and not problems
     seen: dict[str, str] = {}  # digest of the pixels -> image
-    present: set[float] = set()  # values that some label holds
+    present: dict[str, set[float]] = defaultdict(set)  # values of the labels, by fold or testing
     cases = [
         (split, number, case)
         for split in ("training", "testing")
@@ -120,7 +121,7 @@ def check_datalist(
         if pixels is not None:
             held = set(np.unique(pixels).tolist())
             note(name, *_check_values(held, datalist))
-            present |= held
+            present[f"fold {case['fold']}" if split == "training" else split] |= held
             if not held - {0, datalist.get("ignore_label")}:
                 note(name, ("is empty", "draw the structure, if it is there"), blocks=False)
         fit = all(problem.item not in _names(case) for problem in problems if problem.blocks)
@@ -130,11 +131,14 @@ def check_datalist(
         note(patient, (f"patient in {' and '.join(where)}", "keep each patient in one"))
     # A patient may lack a structure, such as a tumour; all patients may not.
     names = {int(value): name for value, name in datalist["labels"].items() if value != "0"}
-    if present and (missing := [name for value, name in names.items() if value not in present]):
+    trained = set().union(*(held for part, held in present.items() if part != "testing"))
+    every = trained | present.get("testing", set())
+    if present and (missing := [name for value, name in names.items() if value not in every]):
         note(path.name, (f"no label holds {' or '.join(missing)}", 'correct its "labels"'))
     if reader:
-        note(path.name, *reader.find_empty(present))
-        note(path.name, *reader.remark(datalist), blocks=False)
+        if trained:
+            note(path.name, *reader.find_absent(trained))
+        note(path.name, *reader.find_gaps(present), *reader.remark(datalist), blocks=False)
     return problems
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,6 @@ from ..bundle.as_trained import find_difference, shorten
 from ..bundle.trained import BEST, CHECKPOINT, FINAL
 from ..errors import InputError, one_line
 from ..files import replacing
-from .handlers import has_cases
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +30,12 @@ class Checkpoints:
     """Ignite handler that writes a training's files, and resumes it from them.
 
     ``model.pt`` holds the weights of the epoch with the best key metric, ``model_final.pt`` those
-    of the last epoch; without a validation case both hold the latter. ``checkpoint.pt``, written
-    after every epoch, holds all that it takes to go on as if nothing had happened: the states of
-    the parts, the random generators, the best metric and the epoch. A kill at any moment leaves the
-    last good files. In a distributed training the first process writes, and every process goes on
-    with its own random generators. This handler has to be the last in the list.
+    of the last epoch; without a validation that measured something both hold the latter.
+    ``checkpoint.pt``, written after every epoch, holds all that it takes to go on as if nothing had
+    happened: the states of the parts, the random generators, the best metric and the epoch. A kill
+    at any moment leaves the last good files. In a distributed training the first process writes,
+    and every process goes on with its own random generators. This handler has to be the last in
+    the list.
 
     Args:
         output_dir: folder of these files.
@@ -138,7 +139,7 @@ class Checkpoints:
         generators = gather(get_generators())
         if idist.get_rank() > 0:
             return
-        if validated.epoch == state.epoch == validated.best_metric_epoch:
+        if validated.epoch == state.epoch == validated.best_metric_epoch and self.is_measured():
             write_checkpoint(self.folder / BEST, self.weights())
         if state.epoch == state.max_epochs or engine.should_terminate:
             self.save_final(engine)
@@ -155,8 +156,13 @@ class Checkpoints:
 
     def save_final(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
-            for name in [FINAL] if has_cases(self.validator) else [BEST, FINAL]:
+            for name in [FINAL] if self.is_measured() else [BEST, FINAL]:
                 write_checkpoint(self.folder / name, self.weights())
+
+    def is_measured(self) -> bool:
+        """Whether an epoch is the best; the metric is nan if no validation label holds a region."""
+        state = self.validator.state
+        return state.best_metric_epoch > 0 and math.isfinite(state.best_metric)
 
     def weights(self) -> dict[str, torch.Tensor]:
         model = self.model

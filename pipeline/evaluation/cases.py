@@ -31,8 +31,9 @@ class MeasuredCase:
 
     @property
     def score(self) -> float:
-        """Mean Dice over the regions."""
-        return float(np.mean([v for k, v in self.row.items() if k.startswith("dice/")]))
+        """Mean Dice over the regions that some label holds; 0 if none does."""
+        dice = [v for k, v in self.row.items() if k.startswith("dice/") and not np.isnan(v)]
+        return float(np.mean(dice)) if dice else 0.0
 
     def unpack_masks(self) -> np.ndarray:
         """Prediction and truth, boolean ``(2, R, *spatial)``."""

@@ -1,7 +1,9 @@
 """The metrics of a segmentation: each is one function and one row of `METRICS`.
 
-Every function has a defined value when a region is empty. A missed structure therefore always
-counts: an undefined value would drop out of the mean, and the worse model would look better.
+A structure that is missed always counts: no value of a case is undefined because its prediction is
+empty, or it would drop out of the mean, and the worse model would look better. Two empty masks
+agree (Dice 1), and a prediction where the label is empty does not (Dice 0). Only the recall of an
+empty label is undefined, since there is nothing to find.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def precision(masks: MaskPair) -> float:
 
 
 def recall(masks: MaskPair) -> float:
-    return masks.share(masks.intersection, masks.true)
+    return masks.intersection / masks.true if masks.true else float("nan")
 
 
 def hd95(masks: MaskPair) -> float:

@@ -21,7 +21,7 @@ from ..transforms.regions import Regions
 from .cases import MeasuredCase, find_file, gather_cases, list_files, name_case, pack_masks
 from .masks import write_mask
 from .metrics import case_metrics, find_units, vertical_cdr, vertical_cdr_error
-from .summary import print_summary, summarise, write_rows, write_summary
+from .summary import leave_out_absent, print_summary, summarise, write_rows, write_summary
 from .surface import NSD_TOLERANCE
 
 log = logging.getLogger(__name__)
@@ -123,17 +123,25 @@ class CaseReport:
     def finish(self, engine: Engine) -> None:
         """Write the report, and the means into the engine's metrics."""
         cases = gather_cases(self.cases)
-        summary = summarise([case.row for case in cases])
+        rows = [case.row for case in cases]
+        absent = leave_out_absent(rows)
+        summary = summarise(rows)
         means = {name: column["mean"] for name, column in summary["metrics"].items()}
         engine.state.metrics.update({k: v for k, v in means.items() if v is not None})
-        engine.state.metrics["pooled_iou"] = summary["pooled_iou"]
+        if summary["pooled_iou"] is not None:
+            engine.state.metrics["pooled_iou"] = summary["pooled_iou"]
         if idist.get_rank() > 0:
             return
+        if absent:
+            log.warning(
+                "no label of these %d cases holds %s: it is not measured, and in no mean",
+                *(len(cases), ", ".join(absent)),
+            )
         units = find_units([case.spacing for case in cases], self.nsd_tolerance)
         summary = {"units": units, **summary}
         summary["label_values"] = dict(zip(self.regions, self.tree.values, strict=True))
         summary |= {"window": self.window, **(self.settings or {})}
-        write_rows(self.output_dir / CASES, [case.row for case in cases])
+        write_rows(self.output_dir / CASES, rows)
         write_summary(self.output_dir / SUMMARY, summary)
         print_summary(summary)
         if self.predictions:

@@ -31,7 +31,7 @@ def summarise(cases: Sequence[Mapping[str, Any]], *, resamples: int = 10_000) ->
         ``{"n_cases", "pooled_iou", "metrics": {name: {"n", "mean", "std", "median", "ci_low",
         "ci_high"}}}``. ``n`` counts the cases where the metric is defined, ``std`` is that of a
         sample, and undefined numbers are None. ``pooled_iou`` is the sum of the intersections
-        over the sum of the unions, over all regions and cases.
+        over the sum of the unions, over all regions and cases; None if nothing was measured.
 
     Raises:
         ValueError: there is no case.
@@ -48,11 +48,38 @@ def summarise(cases: Sequence[Mapping[str, Any]], *, resamples: int = 10_000) ->
         if find_metric(name).kind != "size"
     }
     intersection, union = (
-        sum(value for case in cases for key, value in case.items() if key.startswith(prefix))
+        sum(_defined(v) or 0 for case in cases for key, v in case.items() if key.startswith(prefix))
         for prefix in ("intersection/", "union/")
     )
-    pooled = intersection / union if union else 1.0
+    pooled = intersection / union if union else None
     return {"n_cases": len(cases), "pooled_iou": pooled, "metrics": metrics}
+
+
+def leave_out_absent(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Set what was measured of a region to nan, in all rows, if no label of any case holds it.
+
+    Two empty masks agree, which says that a case was rightly left alone; where every label is empty
+    the mean of this would say that the network segments what nobody has shown it. A region that
+    only some labels lack counts in all cases. The true sizes stay, and a cup-to-disc ratio goes
+    where no label has one.
+
+    Args:
+        rows: of `case_metrics`, with the cup-to-disc ratios of the report; changed in place.
+
+    Returns:
+        the names of these regions.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    split = {column: column.partition("/")[::2] for column in columns}
+    sizes = {name: each for each, (key, name) in split.items() if key in ("area", "volume")}
+    absent = [name for name, each in sizes.items() if not any(row[each] > 0 for row in rows)]
+    ratio = any((row.get("vertical_cdr/truth") or 0) > 0 for row in rows)
+    for column, (key, name) in split.items():
+        measured = name in absent and key not in ("area", "volume", "vertical_cdr")
+        if measured or (key == "vertical_cdr" and not ratio):
+            for row in rows:
+                row[column] = math.nan
+    return absent
 
 
 def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -82,7 +109,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
-    title = f"{summary['n_cases']} cases, pooled IoU {summary['pooled_iou']:.3f}"
+    title = f"{summary['n_cases']} cases, pooled IoU {number(summary['pooled_iou'])}"
     table = Table(title=title, title_justify="left")
     table.add_column("metric", no_wrap=True)
     for head in ("mean", "sd", "median", "95 % of the mean", "n"):

@@ -166,6 +166,7 @@ def read_dice(folder: Path) -> str:
     try:
         metrics = read_json(folder / "evaluation" / SUMMARY)["metrics"]
         dice = [column["mean"] for name, column in metrics.items() if name.startswith("dice/")]
+        dice = [mean for mean in dice if mean is not None]  # that of a region that no label holds
         return f"  Dice {sum(dice) / len(dice):.4f}"
     except (InputError, KeyError, TypeError, ZeroDivisionError):
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import math
 import signal
 import sys
 import threading
@@ -258,7 +259,7 @@ class MlflowRun:
         if self.validator is not None and self.validator.state.epoch == epoch:
             state = self.validator.state
             values |= {f"val/{name}": value for name, value in state.metrics.items()}
-            if state.best_metric_epoch == epoch:
+            if state.best_metric_epoch == epoch and math.isfinite(state.best_metric):
                 values |= {f"best/{name}": value for name, value in state.metrics.items()}
                 values["best/epoch"] = epoch
         metrics = [[name, value, now(), epoch] for name, value in keep_finite(values)]

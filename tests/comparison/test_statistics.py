@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from pipeline.comparison import statistics as statistics
+from pipeline.comparison.evaluations import read_cases
 from pipeline.comparison.figures import draw_box_plots
 from pipeline.comparison.statistics import CaseTables, adjust_holm, compare_pairs
 from pipeline.comparison.tables import make_difference_table, make_metric_table
-from pipeline.evaluation.metrics import METRICS, Metric
+from pipeline.evaluation.metrics import METRICS, Metric, case_metrics
+from pipeline.evaluation.summary import write_rows
 
 
 def closed_testing(p):
@@ -115,6 +117,29 @@ def test_a_case_counts_once_however_often_it_was_evaluated():
     assert list(found.tables) == ["unet", "a"]
     assert found.values("unet", "dice/cup").tolist() == pytest.approx([0.6, 0.8])
     assert statistics.compute_means(found)[0]["n"] == 2
+
+
+def test_a_region_that_no_label_holds_is_in_no_table(tmp_path):
+    """Nor in the pooled IoU, also of an evaluation that measured it as others are measured."""
+    truth = np.zeros((2, 8, 8), bool)  # a disc and no cup
+    truth[0, :4] = True
+    tables, names = {}, ["disc", "cup"]
+    for network, shift in (("a", 0), ("b", 1)):
+        predicted = np.roll(truth, shift, axis=1)
+        predicted[1, :shift] = True  # invented
+        row = {"image": "", "label": "", **case_metrics(predicted, truth, names, (1, 1))}
+        row |= {"vertical_cdr/truth": 0.0, "vertical_cdr/absolute_error": 0.0}
+        write_rows(tmp_path / "cases.csv", [{"case": f"{n}"} | row for n in range(3)])
+        table = read_cases(tmp_path / "cases.csv", network)
+        tables[network] = table.select_dtypes("number")
+    found = CaseTables(tables)
+    assert found.absent == ["cup"]
+    kinds = ("dice", "iou", "precision", "recall", "hd95")
+    assert found.metrics == [*(f"{kind}/disc" for kind in kinds), "pooled_iou"]
+    pooled = [r for r in statistics.compute_means(found) if r["metric"] == "pooled_iou"]
+    assert [record["value"] for record in pooled] == [1.0, pytest.approx(24 / 40)]
+    make_metric_table(found, {})
+    draw_box_plots(found, units={})
 
 
 def test_the_pooled_iou_and_its_difference():

@@ -178,6 +178,23 @@ def test_what_a_bundle_segments_is_somewhere_in_the_data(dataset):
     assert (remark.blocks, remark.problem[:9]) == (False, '"regions"')
 
 
+def test_a_region_that_parts_of_the_data_lack_is_remarked(dataset):
+    """A training would refuse what no training label holds, and a fold's Dice leaves it out."""
+    _, folder, check = dataset
+    for number in range(5):
+        path = folder / f"labels/{number}.png"
+        label = np.array(Image.open(path))
+        Image.fromarray(np.minimum(label, 1 + (number == 2))).save(path)
+    (remark,) = check(bundle=BUNDLE)
+    assert not remark.blocks
+    assert "fold 0, fold 1, fold 3, fold 4 holds optic_cup" in remark.problem
+    Image.open(folder / "labels/1.png").save(folder / "labels/2.png")
+    problem, *_ = sorted(check(bundle=BUNDLE), key=lambda each: not each.blocks)
+    assert (problem.item, problem.blocks) == ("datalist.json", True)
+    assert "optic_cup [2]" in problem.problem
+    assert '--regions "{\'optic_disc\': [1, 2]}" --vertical_cdr "[]"' in problem.fix
+
+
 def test_an_empty_label_may_be_meant_so(dataset):
     _, folder, check = dataset
     _paint(folder, lambda label: label * 0)

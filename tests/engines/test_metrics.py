@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing as mp
 
 import hypothesis.strategies as st
@@ -42,12 +43,31 @@ def test_it_is_monais_dice_however_the_cases_are_batched(sizes, seed, density):
     got = value(zip(logits.split(sizes), truth.split(sizes), strict=True))
     prediction = (logits > 0).float()
     prediction[:, 1] *= prediction[:, 0]  # a cup lies inside its disc
-    expected = compute_dice(prediction, truth, ignore_empty=False)  # (cases, regions)
+    held = truth.flatten(2).any(dim=2).any(dim=0)  # a region that no case holds is in no mean
+    expected = compute_dice(prediction, truth, ignore_empty=False)[:, held]  # (cases, regions)
+    names = [name for name, each in zip(REGIONS, held.tolist(), strict=True) if each]
+    if not names:
+        assert got == {"dice": pytest.approx(math.nan, nan_ok=True)}
+        return
+    assert set(got) == {"dice", "pooled_iou", *(f"dice/{name}" for name in names)}
     assert got["dice"] == pytest.approx(expected.mean().item(), abs=1e-6)
-    for name, each in zip(REGIONS, expected.mean(dim=0), strict=True):
+    for name, each in zip(names, expected.mean(dim=0), strict=True):
         assert got[f"dice/{name}"] == pytest.approx(each.item(), abs=1e-6)
+    prediction, truth = prediction[:, held], truth[:, held]
     both, either = (prediction * truth).sum(), ((prediction + truth) > 0).sum()
-    assert got["pooled_iou"] == pytest.approx((both / max(either, 1)).item(), abs=1e-6)
+    assert got["pooled_iou"] == pytest.approx((both / either).item(), abs=1e-6)
+
+
+def test_a_region_that_no_case_holds_is_told_once(caplog):
+    logits, truth = cases(2, seed=0)
+    truth[:, 1] = 0
+    metric = RegionDice(NESTED)
+    for _ in range(2):
+        metric.reset()
+        metric.update((logits, truth))
+        metric.compute()
+    (told,) = caplog.messages
+    assert "optic_cup" in told
 
 
 def test_ignored_voxels_do_not_count_and_exclusive_classes_never_overlap():

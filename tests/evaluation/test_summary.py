@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.metrics import case_metrics
-from pipeline.evaluation.summary import bootstrap_interval, summarise, write_rows, write_summary
+from pipeline.evaluation.summary import (
+    bootstrap_interval,
+    leave_out_absent,
+    print_summary,
+    summarise,
+    write_rows,
+    write_summary,
+)
 
 VALUES = st.one_of(
     st.lists(st.floats(0, 1), min_size=2, max_size=12),
@@ -109,6 +116,37 @@ def test_the_interval_of_a_ratio_draws_whole_cases():
     assert (low, high) == pytest.approx(tuple(expected), abs=0.01)
     assert bootstrap_interval((whole, whole), ratio) == (1, 1)
     assert bootstrap_interval((part[:1], whole[:1]), ratio) == (None, None)
+
+
+def test_a_region_that_no_label_holds_is_in_no_mean_and_one_that_some_hold_counts_everywhere():
+    masks = np.zeros((4, 2, 2, 8, 8), bool)  # (case, prediction or truth, region, H, W)
+    masks[:, :, 0, :4, :4] = True
+    masks[0, 0, 1, :2, :2] = True  # an invented cup
+    rows = [case_metrics(*each, ["disc", "cup"], (1, 1)) for each in masks]
+    ratios = {"vertical_cdr/prediction": 0.5, "vertical_cdr/truth": 0.0}
+    rows = [row | ratios | {"vertical_cdr/absolute_error": 0.5} for row in rows]
+    assert leave_out_absent(rows) == ["cup"]
+    found = summarise(rows, resamples=50)
+    assert found["pooled_iou"] == 1.0
+    defined = {name for name, column in found["metrics"].items() if column["n"]}
+    assert defined == {f"{kind}/disc" for kind in ("dice", "iou", "precision", "recall", "hd95")}
+    assert [row["area/cup"] for row in rows] == [0] * 4
+
+    masks[3, :, 1, :2, :2] = True
+    rows = [case_metrics(*each, ["disc", "cup"], (1, 1)) | ratios for each in masks]
+    rows[3]["vertical_cdr/truth"] = 0.5
+    assert leave_out_absent(rows) == []
+    found = summarise(rows, resamples=50)["metrics"]
+    assert (found["dice/cup"]["n"], found["dice/cup"]["mean"]) == (4, 0.75)
+    assert (found["recall/cup"]["n"], found["recall/cup"]["mean"]) == (1, 1.0)
+    assert found["vertical_cdr/truth"]["n"] == 4
+
+    rows = [case_metrics(*each, ["disc", "cup"], (1, 1)) for each in np.zeros_like(masks)]
+    assert leave_out_absent(rows) == ["disc", "cup"]
+    nothing = summarise(rows)
+    assert nothing["pooled_iou"] is None
+    assert not any(column["n"] for column in nothing["metrics"].values())
+    print_summary({"units": {}, **nothing})
 
 
 def test_no_case_is_an_error():

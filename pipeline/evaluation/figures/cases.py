@@ -73,14 +73,15 @@ def draw_examples(
     titles = [f"{rank}: {case.row['case']}" for rank, case in examples.items()]
     solid = all(len(case.spacing) == 3 for case in examples.values())
     view = view_volume if solid else view_case
+    cases = examples.values()
     views = [
-        view(case.path, *case.unpack_masks(), affine=case.affine, window=window)
-        for case in examples.values()
+        view(case.path, *case.unpack_masks(), affine=case.affine, window=window) for case in cases
     ]
     if solid:
-        scores = [describe_scores(case.row, regions) for case in examples.values()]
+        scores = [describe_scores(case.row, regions) for case in cases]
         return draw_volumes(list(zip(titles, scores, views, strict=True)), regions=regions)
-    rows = [(title, *view) for title, view in zip(titles, views, strict=True)]
+    dice = [[case.row[f"dice/{name}"] for name in regions] for case in cases]
+    rows = [(title, *view, each) for title, view, each in zip(titles, views, dice, strict=True)]
     return draw_overlays(rows, regions=regions)
 
 

@@ -15,7 +15,7 @@ from textwrap import fill
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..metrics import MaskPair, as_words, dice
+from ..metrics import as_words
 from ..surface import find_spans
 from .panels import (
     DASHED,
@@ -31,19 +31,21 @@ from .panels import (
 
 
 def draw_overlays(
-    cases: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
+    cases: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray, Sequence[float]]],
     *,
     regions: Sequence[str],
 ) -> Figure:
     """Draw cases below each other, each as the whole photograph and as a crop.
 
     Args:
-        cases: ``(title, photograph (H, W, 3), prediction (R, H, W), truth (R, H, W))`` each.
+        cases: ``(title, photograph (H, W, 3), prediction (R, H, W), truth (R, H, W), Dice (R,))``
+            each; a Dice that is nan is left out.
         regions: the R names of the mask channels.
     """
     height, width = cases[0][1].shape[:2]
     figure, axes = make_panels([height / width] * len(cases), 2, width=4.2, regions=regions)
-    for (whole, crop), (title, photograph, prediction, truth) in zip(axes, cases, strict=True):
+    for (whole, crop), case in zip(axes, cases, strict=True):
+        title, photograph, prediction, truth, dice = case
         window = _find_window(truth, prediction)
         for panel, width in ((whole, 1.2), (crop, 2.2)):
             panel.imshow(photograph)
@@ -52,8 +54,7 @@ def draw_overlays(
         frame(whole, window)
         zoom(crop, window)
         whole.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
-        scores = [dice(MaskPair(*masks)) for masks in zip(prediction, truth, strict=True)]
-        crop.set_title(_format_dice(scores, regions), loc="left", fontsize=11, color=INK)
+        crop.set_title(_format_dice(dice, regions), loc="left", fontsize=11, color=INK)
     add_legend(figure, regions)
     return figure
 
@@ -133,7 +134,7 @@ def _find_window(truth: np.ndarray, *predictions: np.ndarray) -> tuple[int, int,
 def _format_dice(scores: Sequence[float], regions: Sequence[str]) -> str:
     """Such as ``Dice: disc 0.970, cup 0.891``, without the word that all names start with.
 
-    Of many regions it gives the mean and the lowest.
+    Of many regions it gives the mean and the lowest; a region that is not measured is left out.
     """
     names = [as_words(name) for name in regions]
     first = {name.partition(" ")[0] for name in names}
@@ -141,7 +142,9 @@ def _format_dice(scores: Sequence[float], regions: Sequence[str]) -> str:
     pairs = [
         (score, f"{name.removeprefix(shared)} {score:.3f}")
         for name, score in zip(names, scores, strict=True)
+        if not np.isnan(score)
     ]
     if len(pairs) > FEW:
-        return f"Dice: mean {np.mean(scores):.3f}, lowest {min(pairs)[1]}"
-    return "Dice: " + ", ".join(text for _, text in pairs)
+        mean = np.mean([score for score, _ in pairs])
+        return f"Dice: mean {mean:.3f}, lowest {min(pairs)[1]}"
+    return "Dice: " + (", ".join(text for _, text in pairs) or "none")

@@ -190,11 +190,12 @@ def _blend_surfaces(surfaces: Sequence[np.ndarray]) -> np.ndarray:
 
 def describe_scores(row: Mapping[str, float], regions: Sequence[str]) -> str:
     """Dice, HD95 and volume of a case, a line per region; of many regions those of lowest Dice."""
-    lines, shown = [], list(regions)
-    if len(regions) > FEW:
-        dice = [row[f"dice/{name}"] for name in regions]
-        shown = [regions[n] for n in np.argsort(dice, kind="stable")[:FEW]]
-        lines = [f"mean Dice {np.mean(dice):.3f}; the lowest {FEW} of {len(regions)}:"]
+    shown = [name for name in regions if not np.isnan(row[f"volume_error/{name}"])]
+    lines = []
+    if len(shown) > FEW:
+        dice = [row[f"dice/{name}"] for name in shown]
+        lines = [f"mean Dice {np.mean(dice):.3f}; the lowest {FEW} of {len(shown)}:"]
+        shown = [shown[n] for n in np.argsort(dice, kind="stable")[:FEW]]
     for name in shown:
         true = row[f"volume/{name}"]
         found = true + row[f"volume_error/{name}"]

@@ -11,7 +11,6 @@ from ..transforms.picture import read_grid
 from ..transforms.volume_checks import grid_difference, grid_problems
 from ..transforms.volume_file import read_header
 from .channels import VOLUMES
-from .listing import Fault
 
 READ_AGAIN = "copy or extract the file again"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..bundle.listing import read_datalist
+from ..transforms.picture import read_grid, read_mask, read_picture
 from .datalist import pair_files, select_part, write_dataset
 
 if TYPE_CHECKING:
@@ -109,7 +110,6 @@ def prepare(
         FileNotFoundError, ValueError: see `find_cases`; also for maps of another size than their
             photograph and for ids that the official split does not have.
     """
-    import numpy as np
     from PIL import Image
 
     cases = find_cases(folder, skip_incomplete=skip_incomplete)
@@ -120,14 +120,14 @@ def prepare(
     def write_case(name: str, image_path: Path, label_path: Path) -> None:
         case = cases[name]
         try:
-            with Image.open(case["image"]) as image:
-                size = image.size
-                if image.format == "PNG":  # the very bytes of the archive
-                    shutil.copyfile(case["image"], image_path)
-                else:
-                    image.convert("RGB").save(image_path)
-            maps = [np.asarray(Image.open(case[kind]).convert("L")) for kind in ("disc", "cup")]
-            label = soft_maps_to_label(*maps, rule=rule)
+            size = read_grid(case["image"]).size
+            if case["image"].suffix.lower() == ".png":  # the very bytes of the archive
+                shutil.copyfile(case["image"], image_path)
+            else:
+                Image.fromarray(read_picture(case["image"], channels=3)).save(image_path)
+            maps = [read_mask(case[kind]) for kind in ("disc", "cup")]
+            grey = [each[..., 0] if each.ndim == 3 else each for each in maps]
+            label = soft_maps_to_label(*grey, rule=rule)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"{case['image']} and its soft maps cannot be used: {error}"

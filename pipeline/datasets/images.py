@@ -8,17 +8,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..bundle.channels import PICTURES, VOLUMES
-from ..errors import InputError, one_line
+from ..bundle.channels import NIFTI, PICTURES, VOLUMES
+from ..errors import InputError, UnfitFile
+from ..transforms import picture
+from ..transforms.dicom_picture import is_dicom
+from ..transforms.volume_file import open_volume, read_voxels
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
 
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # also read, and written as NIfTI
-KINDS = (*VOLUMES, *ITK, *PICTURES)
-
-_GREY = ("1", "L", "LA", "I", "F")  # modes of Pillow with one channel, up to a semicolon
+KINDS = (*VOLUMES, *PICTURES)
 
 
 class Grid(NamedTuple):
@@ -30,8 +29,9 @@ class Grid(NamedTuple):
 
 
 def ending(path: Path) -> str:
-    """The ending of a file's name, in lower case; empty if it is not that of an image."""
-    return next((kind for kind in KINDS if path.name.lower().endswith(kind)), "")
+    """The ending of a file's name in lower case, ``.dcm`` of any DICOM; empty if not an image's."""
+    found = next((kind for kind in KINDS if path.name.lower().endswith(kind)), "")
+    return found or (".dcm" if is_dicom(path) else "")
 
 
 def is_image(path: Path) -> bool:
@@ -47,54 +47,39 @@ def read_grid(path: Path) -> Grid:
     """
     try:
         if ending(path) in PICTURES:
-            with _open_picture(path) as picture:
-                return Grid(picture.size, None, 1 if _is_grey(picture) else 3)
-        if ending(path) in ITK:
-            return _read_itk_grid(path)
-        import nibabel
-
-        file = nibabel.load(path)
-        shape, channels = tuple(file.shape), 1
-        if len(shape) == 4:
-            shape, channels = shape[:3], shape[3]
-        return _flat(Grid(shape, file.affine, channels), path)
-    except InputError:
-        raise
-    except Exception as error:  # readers raise about anything on a broken file
-        raise _unreadable(path, error) from error
+            grid = picture.read_grid(path)
+            return Grid(grid.size, None, grid.channels)
+        volume = open_volume(path)
+    except UnfitFile as error:
+        raise InputError(f"{path}: it {': '.join(error.args)}.") from None
+    shape, channels = volume.voxels.shape, 1
+    if len(shape) == 4:
+        shape, channels = shape[:3], shape[3]
+    if shape[2:] in ((), (1,)):  # a volume of one slice is a picture
+        return Grid(shape[:2], None, channels)
+    return Grid(shape, volume.affine, channels)
 
 
-def read_pixels(path: Path) -> np.ndarray:
+def read_pixels(path: Path, *, is_label: bool = False) -> np.ndarray:
     """Read all pixels: (H, W) or (H, W, 3) of a picture, (X, Y, Z) or (X, Y, Z, C) of a volume.
 
-    A picture with a palette gives the indices, and a volume of one slice is a picture.
+    A picture is read as a mask, see `picture.read_mask`, and a volume of one slice is a picture.
+
+    Args:
+        path: of the file.
+        is_label: whether the numbers of a volume have to be whole.
 
     Raises:
-        InputError: the file cannot be read, or is transparent in places.
+        InputError: the file cannot be read, or does not hold one number or colour per pixel.
     """
-    import numpy as np
-
     try:
         if ending(path) in PICTURES:
-            with _open_picture(path) as picture:
-                return _read_picture(picture, path)
-        if ending(path) in ITK:
-            import SimpleITK as sitk
-
-            image = sitk.ReadImage(str(path))
-            pixels = sitk.GetArrayFromImage(image)
-            axes = list(range(image.GetDimension()))[::-1]
-            pixels = pixels.transpose([*axes, *range(len(axes), pixels.ndim)])
-        else:
-            import nibabel
-
-            pixels = np.asanyarray(nibabel.load(path).dataobj)
-    except InputError:
-        raise
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 1):
-        return pixels.reshape(pixels.shape[:2]).T
+            return picture.read_mask(path)
+        pixels = read_voxels(path, open_volume(path), is_label=is_label).voxels
+    except UnfitFile as error:
+        raise InputError(f"{path}: it {': '.join(error.args)}.") from None
+    if pixels.shape[2:3] in ((), (1,)):
+        return pixels.reshape(pixels.shape[:2] + pixels.shape[3:]).swapaxes(0, 1)
     return pixels
 
 
@@ -121,8 +106,8 @@ def place_image(source: Path, folder: Path, name: str) -> list[str]:
     if grid.affine is None and kind not in PICTURES:
         write_picture(folder / f"{name}.png", read_pixels(source), source)
         return [f"{name}.png"]
-    if grid.affine is None or (kind in VOLUMES and grid.channels == 1):
-        target = folder / f"{name}{'.nii.gz' if kind in VOLUMES else kind}"
+    if grid.affine is None or (kind in NIFTI and grid.channels == 1):
+        target = folder / f"{name}{'.nii.gz' if kind in NIFTI else kind}"
         link(source, target, pack=kind == ".nii")
         return [target.name]
     pixels = read_pixels(source)
@@ -179,69 +164,3 @@ def write_picture(path: Path, pixels: np.ndarray, source: Path) -> None:
             "with 8 or 16 bits."
         )
     Image.fromarray(np.ascontiguousarray(pixels, np.uint8 if high < 256 else np.uint16)).save(path)
-
-
-def _read_itk_grid(path: Path) -> Grid:
-    import numpy as np
-
-    try:
-        import SimpleITK as sitk
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{path.suffix} needs SimpleITK: pip install 'attention-unet-pipeline[data]'",
-            name="SimpleITK",
-        ) from error
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    size, channels = tuple(reader.GetSize()), reader.GetNumberOfComponents()
-    if len(size) == 2:
-        return Grid(size, None, channels)
-    affine = np.eye(4)
-    if len(size) == 3:
-        directions = np.reshape(reader.GetDirection(), (3, 3))
-        affine[:3, :3] = directions * reader.GetSpacing()
-        affine[:3, 3] = reader.GetOrigin()
-    # ITK's LPS to RAS
-    return _flat(Grid(size, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, channels), path)
-
-
-def _flat(grid: Grid, path: Path) -> Grid:
-    """A volume of one slice is a picture."""
-    shape = grid.shape[:2] if grid.shape[2:] == (1,) else grid.shape
-    if len(shape) not in (2, 3):
-        raise InputError(f"{path}: it has {len(shape)} dimensions; give one picture or volume.")
-    return Grid(shape, grid.affine if len(shape) == 3 else None, grid.channels)
-
-
-def _open_picture(path: Path) -> Image.Image:
-    from PIL import Image
-
-    picture = Image.open(path)
-    # A photograph of a telephone may hold a preview too (MPO).
-    if picture.format != "MPO" and (count := getattr(picture, "n_frames", 1)) > 1:
-        picture.close()
-        raise InputError(
-            f"{path}: it holds {count} pictures; save each in a file, or a volume as NIfTI."
-        )
-    return picture
-
-
-def _read_picture(picture: Image.Image, path: Path) -> np.ndarray:
-    import numpy as np
-
-    if picture.mode.endswith("A"):
-        if np.ptp(np.asarray(picture.getchannel("A"))):
-            raise InputError(f"{path}: it is transparent in places; save it without transparency.")
-        picture = picture.convert("L" if picture.mode == "LA" else "RGB")
-    if picture.mode != "P" and not _is_grey(picture):
-        picture = picture.convert("RGB")
-    return np.asarray(picture)
-
-
-def _is_grey(picture: Image.Image) -> bool:
-    return picture.mode.split(";")[0] in _GREY
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: it cannot be read ({one_line(error)}); copy or save it again.")

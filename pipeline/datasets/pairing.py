@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
+from ..bundle.channels import cut_ending
 from ..errors import InputError
 from ..files import some
-from .images import KINDS, ending, is_image
+from .images import KINDS, is_image
 
 _SAMPLES = 5  # images that propose rules
 _CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
@@ -139,7 +140,7 @@ def find_files(place: str, *, option: str) -> dict[str, Path]:
         if not is_image(path):
             continue
         name = path.relative_to(root).as_posix()
-        name = name[: len(name) - len(ending(path))]
+        name = cut_ending(name, KINDS)
         if (other := found.setdefault(name, path)) != path:
             raise InputError(f"{option} {place}: {other} and {path} have one name; keep one.")
     if not found:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..bundle.channels import NIFTI
 from ..errors import InputError
+from ..transforms import picture
 from ..transforms.volume_checks import grid_difference
+from ..transforms.volume_file import open_volume
 from .images import Grid, ending, link, place_image, read_grid, write_picture, write_volume
 from .label_values import Held, Label, LabelValues, read_label
 
@@ -45,13 +48,8 @@ class Source:
         Raises:
             InputError: names the file, and says how its grid differs.
         """
-        from ..transforms.read import picture_problem  # loads MONAI
-
         grids = [read_grid(path) for path in self.images]
         first = grids[0]
-        for path in self.images if first.affine is None else ():
-            if problem := picture_problem(path):
-                raise InputError(f"{path}: it {problem[0]}; {problem[1]}.")
         others = [*zip(self.images[1:], grids[1:], strict=True)]
         for path, grid in [*others, (self.label, read_grid(self.label))]:
             if (grid.affine is None) != (first.affine is None):
@@ -95,10 +93,10 @@ class Source:
 
 
 def _is_index(path: Path, grid: Grid, kind: str) -> bool:
-    """Tell whether an index mask can stay as it is."""
-    if kind == ".png":
-        from PIL import Image
-
-        with Image.open(path) as picture:
-            return picture.mode == "L"
-    return kind in (".nii", ".nii.gz") and grid.affine is not None
+    """Tell whether the file of an index mask can stay as it is."""
+    if grid.affine is None:
+        return kind == ".png" and picture.read_grid(path).plain
+    if kind not in NIFTI:
+        return False
+    volume = open_volume(path)
+    return volume.voxels.dtype.kind in "iu" and not volume.step  # else it may be off by rounding

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..bundle.channels import PICTURES
+from ..errors import UnfitFile
+from ..transforms import picture
+from ..transforms.volume_file import read_volume
+
 if TYPE_CHECKING:
     from ..transforms.regions import Regions
 
@@ -53,8 +58,20 @@ def write_mask(
 
 
 def read_mask(path: str | Path, regions: Regions) -> tuple[np.ndarray, np.ndarray]:
-    """Read an index mask: boolean regions ``(R, *spatial)`` in MONAI's order, and the affine."""
-    from monai.transforms import LoadImage
+    """Read an index mask: boolean regions ``(R, *spatial)`` in MONAI's order, and the affine.
 
-    index = LoadImage(image_only=True, ensure_channel_first=True)(path)
-    return regions.from_index(index.as_tensor()[0]).numpy(), index.affine.numpy()
+    Raises:
+        UnfitFile: it cannot be read, or has several channels.
+    """
+    import torch
+
+    if str(path).lower().endswith(PICTURES):
+        index, affine = picture.read_mask(path), np.eye(4)
+        if index.ndim == 3:
+            raise UnfitFile("is in colour", "export the mask again with one channel")
+        index = index.T  # MONAI has the width first
+    else:
+        volume = read_volume(path, is_label=True)
+        index, affine = volume.voxels, volume.affine
+    marked = regions.from_index(torch.as_tensor(np.ascontiguousarray(index, np.float32)))
+    return marked.numpy(), affine

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor, PILReader
+from monai.data import ImageReader, MetaTensor
 from monai.transforms import LoadImaged
+from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
-from ..errors import ADVICE, InputError, one_line
-from .volume_checks import grid_difference, hu_problem
-
-if TYPE_CHECKING:
-    from PIL import Image
+from ..errors import ADVICE, InputError, UnfitFile, one_line
+from .picture import read_mask, read_picture
+from .volume_checks import grid_difference, value_problems
+from .volume_file import Volume, open_volume, read_voxels
 
 
 class ReadImaged(LoadImaged):
@@ -29,12 +30,14 @@ class ReadImaged(LoadImaged):
         channels: that each image must have; None takes any. A picture with one channel is read as
             grey, and one with three as RGB.
         modality: of CT, the values must be Hounsfield units.
-        args, kwargs: see ``LoadImaged``.
+        is_label: the values must be whole numbers up to rounding, see `to_whole`.
+        args, kwargs: see ``LoadImaged``; pictures and volumes have readers of their own.
 
     Raises:
         InputError: a file cannot be read, has other dimensions or channels, holds values that are
-            not numbers or not Hounsfield units, or is a picture that its EXIF tag turns; or the
-            files of an image differ in their grids.
+            not numbers, one value alone or not Hounsfield units, or is a picture that its EXIF tag
+            turns; a label holds other than whole numbers; or the files of an image differ in their
+            grids.
     """
 
     def __init__(
@@ -43,12 +46,12 @@ class ReadImaged(LoadImaged):
         spatial_dims: int | None = None,
         channels: int | None = None,
         modality: str = "",
+        is_label: bool = False,
         **kwargs: Any,
     ) -> None:
-        if spatial_dims == 2 and channels is not None:
-            kwargs["reader"] = PILReader(converter=as_rgb if channels == 3 else as_grey)
         super().__init__(*args, **kwargs)
         self.spatial_dims, self.channels, self.modality = spatial_dims, channels, modality
+        self.is_label = is_label
 
     def __call__(
         self, data: Mapping[Hashable, Any], reader: Any = None
@@ -56,8 +59,7 @@ class ReadImaged(LoadImaged):
         out: dict[Hashable, Any] = dict(data)
         for key, meta_key, postfix in self.key_iterator(out, self.meta_keys, self.meta_key_postfix):
             paths = out[key] if isinstance(out[key], list | tuple) else [out[key]]
-            grey = self.spatial_dims == 2 and len(paths) > 1  # a file for each channel
-            chosen = PILReader(converter=as_grey) if grey else reader
+            chosen = reader if reader is not None else self._make_reader(len(paths))
             parts = [self._read(path, chosen) for path in paths]
             for path, part in zip(paths[1:], parts[1:], strict=True):
                 one, other = (each.meta.get("original_affine") for each in (part, parts[0]))
@@ -79,12 +81,21 @@ class ReadImaged(LoadImaged):
                 out[meta_key or f"{key}_{postfix}"] = image.meta
         return out
 
+    def _make_reader(self, files: int) -> ImageReader | None:
+        if self.spatial_dims == 3:
+            return VolumeReader(is_label=self.is_label)
+        if self.spatial_dims == 2:
+            is_mask = self.is_label or self.channels is None
+            # Of several files, each is a channel.
+            return PictureReader(1 if files > 1 else self.channels, self.modality, is_mask=is_mask)
+        return None
+
     def _read(self, path: Any, reader: Any) -> MetaTensor:
         """Read and check one file, as (C, *spatial)."""
-        if self.spatial_dims == 2 and (problem := picture_problem(path)):
-            raise InputError(f"{path}: it {': '.join(problem)}.")
         try:
             read = self._loader(path, reader)
+        except UnfitFile as error:
+            raise InputError(f"{path}: it {': '.join(error.args)}. {ADVICE}") from None
         except Exception as error:  # readers raise about anything
             # MONAI lists every reader that it tried, the chosen one first.
             first = re.search(r"^[\w.]+: .+", str(error), re.MULTILINE)
@@ -96,59 +107,67 @@ class ReadImaged(LoadImaged):
             raise InputError(f"{path}: it is not {kind}, which the bundle takes; {ADVICE}")
         if image.is_floating_point() and not torch.isfinite(image).all():
             raise InputError(f"{path}: it holds values that are NaN or infinite; {ADVICE}")
-        if self.modality == "CT" and (problem := hu_problem(image.numpy())):
-            raise InputError(
-                f"{path}: it {problem}; apply the rescale slope and intercept of its DICOM, "
-                f"or, if it is not a CT, give another --modality. {ADVICE}"
-            )
+        if self.spatial_dims == 3 and self.channels is not None:
+            voxels = np.moveaxis(image.numpy(), 0, -1)
+            for problem in value_problems(voxels, ct=self.modality == "CT"):
+                raise InputError(f"{path}: it {': '.join(problem)}. {ADVICE}")
         return image
 
 
-def picture_problem(path: Any) -> tuple[str, str] | None:
-    """Find what in a picture would silently give a wrong mask: the problem and its fix."""
-    from PIL import ExifTags, Image
+class VolumeReader(ImageReader):
+    """A reader for MONAI's ``LoadImage``, of volumes with any number of channels.
 
-    try:
-        with Image.open(path) as picture:
-            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
-            wide = _is_wide(picture)
-            low, high = (np.asarray(picture).min(), np.asarray(picture).max()) if wide else (0, 1)
-    except Exception:  # not a picture, which the reader reports
-        return None
-    if turned:  # a mask lies on the pixels as they are stored, and so do its measures
-        fix = "save it as it is seen, without the tag, and draw its mask on that"
-        return "is turned by its EXIF tag, which viewers follow", fix
-    if not (np.isfinite(high) and low >= 0):  # a NaN is neither
-        return "holds values that are negative, NaN or infinite", "save it with 8 or 16 bits"
-    return None
-
-
-def _is_wide(picture: Image.Image) -> bool:
-    """Tell whether its values may lie outside 0 to 255."""
-    return picture.mode.startswith(("I", "F"))
-
-
-def as_rgb(picture: Image.Image) -> Image.Image:
-    """Convert a photograph to RGB with 8 bits; more bits are scaled, where Pillow cuts them off."""
-    from PIL import Image
-
-    if _is_wide(picture):
-        grey = np.asarray(picture, dtype=np.float32)
-        picture = Image.fromarray(np.rint(grey / (grey.max() or 1) * 255).astype(np.uint8))
-    return picture.convert("RGB")
-
-
-def as_grey(picture: Image.Image) -> Image.Image:
-    """Convert a grey picture to one channel of all its bits.
-
-    Raises:
-        ValueError: its colours differ.
+    Args:
+        is_label: the values must be whole numbers, see `to_whole`.
+        given: gives a volume that is in memory already; by default the file is read.
     """
-    from PIL import Image
 
-    if not _is_wide(picture) and picture.mode not in ("1", "L", "LA"):
-        red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB")), -1, 0)
-        if (red != green).any() or (red != blue).any():
-            raise ValueError("it is in colour, and the bundle takes grey pictures")
-        return Image.fromarray(red)
-    return picture if _is_wide(picture) else picture.convert("L")
+    def __init__(
+        self, *, is_label: bool = False, given: Callable[[], Volume] | None = None
+    ) -> None:
+        super().__init__()
+        self.is_label, self.given = is_label, given
+
+    def verify_suffix(self, filename: Any) -> bool:
+        return True
+
+    def read(self, data: Any, **kwargs: Any) -> Volume:
+        if self.given is not None:
+            return self.given()
+        (path,) = ensure_tuple(data)
+        return read_voxels(path, open_volume(path), is_label=self.is_label)
+
+    def get_data(self, img: Volume) -> tuple[np.ndarray, dict[str, Any]]:
+        return img.voxels, {
+            MetaKeys.AFFINE: np.array(img.affine),
+            MetaKeys.ORIGINAL_AFFINE: np.array(img.affine),
+            MetaKeys.SPATIAL_SHAPE: np.asarray(img.voxels.shape[:3]),
+            MetaKeys.SPACE: SpaceKeys.RAS,
+            MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if img.voxels.ndim == 4 else float("nan"),
+        }
+
+
+class PictureReader(ImageReader):
+    """A reader for MONAI's ``LoadImage``, of pictures; see `read_picture` and `read_mask`."""
+
+    def __init__(self, channels: int | None, modality: str, *, is_mask: bool) -> None:
+        super().__init__()
+        self.read_file = (
+            read_mask if is_mask else partial(read_picture, channels=channels, modality=modality)
+        )
+
+    def verify_suffix(self, filename: Any) -> bool:
+        return True
+
+    def read(self, data: Any, **kwargs: Any) -> np.ndarray:
+        (path,) = ensure_tuple(data)
+        return self.read_file(path)
+
+    def get_data(self, img: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        return (
+            np.moveaxis(img, 0, 1),
+            {  # MONAI has the width first
+                MetaKeys.SPATIAL_SHAPE: np.asarray(img.shape[1::-1]),
+                MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if img.ndim == 3 else float("nan"),
+            },
+        )

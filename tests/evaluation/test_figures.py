@@ -164,7 +164,7 @@ def test_a_volume_is_shown_as_radiologists_see_it(tmp_path):
 
 def test_a_mask_of_another_grid_is_refused(tmp_path):
     path = tmp_path / "photograph.png"
-    Image.new("RGB", (WIDTH, HEIGHT)).save(path)
+    Image.linear_gradient("L").resize((WIDTH, HEIGHT)).save(path)
     mask = np.zeros((2, HEIGHT, WIDTH), dtype=bool)  # (H, W) instead of (W, H)
     with pytest.raises(ValueError, match=r"\(160, 120\).*\(120, 160\)"):
         view_case(path, mask, mask, affine=np.eye(4))

@@ -3,56 +3,10 @@ import re
 import nibabel
 import numpy as np
 import pytest
-from monai.data import PILReader
 from PIL import Image
 
 from pipeline.errors import InputError
-from pipeline.transforms.read import ReadImaged, as_rgb
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16", "I", "F"])
-def test_a_photograph_of_any_mode_keeps_its_picture(mode, tmp_path):
-    grey = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (8, 1))
-    if mode in ("I;16", "I", "F"):
-        kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
-        picture = Image.fromarray((grey.astype(kind)) * 16)  # 12 bits, as cameras have
-    else:
-        picture = Image.fromarray(grey).convert(mode)
-    assert picture.mode == mode
-    picture.save(tmp_path / "a.tif")
-    rgb = as_rgb(Image.open(tmp_path / "a.tif"))
-    assert rgb.mode == "RGB"
-    assert np.array_equal(np.asarray(rgb), np.repeat(grey[..., None], 3, axis=2))
-
-
-def test_a_black_photograph_stays_black():
-    assert not np.asarray(as_rgb(Image.fromarray(np.zeros((3, 4), np.uint16)))).any()
-
-
-def test_a_photograph_that_viewers_turn_is_refused(tmp_path):
-    exif = Image.Exif()
-    for orientation in (1, 6):
-        exif[0x0112] = orientation
-        Image.new("RGB", (6, 4), "red").save(tmp_path / f"{orientation}.jpg", exif=exif)
-    reader = {"reader": PILReader(converter=as_rgb), "ensure_channel_first": True}
-    read = ReadImaged("image", spatial_dims=2, **reader)
-    assert read({"image": str(tmp_path / "1.jpg")})["image"].shape == (3, 6, 4)
-    with pytest.raises(InputError, match=r"6\.jpg: .*EXIF"):
-        read({"image": str(tmp_path / "6.jpg")})
-
-
-@pytest.mark.parametrize("value", [-0.5, float("nan"), float("inf")])
-def test_a_photograph_in_floats_is_refused_if_it_cannot_be_shown(value, tmp_path):
-    grey = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (8, 1))
-    read = ReadImaged(
-        "image", spatial_dims=2, reader=PILReader(converter=as_rgb), ensure_channel_first=True
-    )
-    Image.fromarray(grey).save(tmp_path / "a.tif")
-    assert read({"image": str(tmp_path / "a.tif")})["image"].max() == 255
-    grey[3, 3] = value
-    Image.fromarray(grey).save(tmp_path / "a.tif")
-    with pytest.raises(InputError, match=r"a\.tif: .*negative, NaN"):
-        read({"image": str(tmp_path / "a.tif")})
+from pipeline.transforms.read import ReadImaged
 
 
 def nifti(path, voxels) -> str:
@@ -73,15 +27,16 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path):
     holed[1, 2, 3] = np.nan
     colour = np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     for path, fault in (
-        (str(tmp_path / "torn.nii.gz"), "cannot be read"),
+        (str(tmp_path / "torn.nii.gz"), "cut off"),
         (str(tmp_path / "text.png"), "cannot be read"),
-        (str(tmp_path / "picture.png"), "a volume"),
+        (str(tmp_path / "picture.png"), "cannot be read"),
         (str(tmp_path / "gone.nii"), "cannot be read"),
         (nifti(tmp_path / "nan.nii.gz", holed), "NaN"),
         (nifti(tmp_path / "stored.nii.gz", voxels + 1024), "not in Hounsfield units"),
-        (nifti(tmp_path / "air.nii.gz", voxels * 0 - 1000), "not in Hounsfield units"),
+        (nifti(tmp_path / "air.nii.gz", voxels * 0 - 1000), "nothing but the value -1000"),
+        (nifti(tmp_path / "padded.nii.gz", voxels + 64000 * (voxels < -900)), "Hounsfield units"),
         (nifti(tmp_path / "four.nii.gz", np.stack([voxels, voxels], axis=-1)), "2 channels, not 1"),
-        (nifti(tmp_path / "rgb.nii.gz", colour), "cannot be read"),
+        (nifti(tmp_path / "rgb.nii.gz", colour), "colours"),
     ):
         with pytest.raises(InputError) as raised:
             read({"image": path})
@@ -124,32 +79,11 @@ def test_the_files_of_an_image_are_its_channels_on_one_grid(tmp_path):
         read({"image": [t1, str(tmp_path / "moved.nii.gz")]})
 
 
-def test_the_number_of_channels_says_how_a_picture_is_read(tmp_path):
-    grey = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (8, 1))
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    Image.fromarray(np.stack([grey] * 3, axis=-1)).save(tmp_path / "same.png")
-    Image.fromarray(np.stack([grey, grey, 255 - grey], axis=-1)).save(tmp_path / "colour.png")
-    Image.fromarray(grey.astype(np.uint16) * 256).save(tmp_path / "deep.png")
-
-    def read(channels: int, *names: str):
-        reader = ReadImaged("image", spatial_dims=2, channels=channels, ensure_channel_first=True)
-        paths = [str(tmp_path / name) for name in names]
-        return np.asarray(reader({"image": paths if len(paths) > 1 else paths[0]})["image"])
-
-    for name in ("grey.png", "same.png"):
-        np.testing.assert_array_equal(read(1, name), grey.T[None])
-        np.testing.assert_array_equal(read(3, name), [grey.T] * 3)
-    np.testing.assert_array_equal(read(1, "deep.png"), grey.T[None].astype(float) * 256)
-    np.testing.assert_array_equal(read(2, "grey.png", "deep.png")[0], grey.T)
-    assert read(3, "colour.png")[2, 0, 0] == 255
-    with pytest.raises(InputError, match=r"colour\.png: .*3 channels, not 1"):
-        read(1, "colour.png")
-
-
 def test_monai_label_gets_the_metadata_beside_the_image(tmp_path):
     read = ReadImaged("image", spatial_dims=3, channels=2, ensure_channel_first=True)
     read._loader.image_only = False  # as its server sets it
-    paths = [nifti(tmp_path / f"{n}.nii", np.full((4, 3, 2), n, np.int16)) for n in range(2)]
+    voxels = np.arange(24, dtype=np.int16).reshape(4, 3, 2)
+    paths = [nifti(tmp_path / f"{n}.nii", voxels + n) for n in range(2)]
     item = read({"image": paths})
     assert item["image"].shape == (2, 4, 3, 2)
     assert item["image_meta_dict"]["filename_or_obj"] == paths[0]

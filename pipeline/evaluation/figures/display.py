@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from monai.data import MetaTensor, PILReader
-from monai.transforms import LoadImage, Orientation
+from monai.data import MetaTensor
+from monai.transforms import Orientation
 
-if TYPE_CHECKING:
-    from PIL import Image
+from ...transforms.picture import read_picture
+from ...transforms.volume_file import open_volume, read_voxels
 
 
 def view_case(
@@ -59,8 +58,7 @@ def read_layers(
     if path is None:
         image = MetaTensor(torch.zeros(1, *truth.shape[1:]), affine=affine)
     else:
-        reader = PILReader(converter=_keep_colours) if truth.ndim == 3 else None
-        image = LoadImage(reader, image_only=True, ensure_channel_first=True)(path)
+        image = _read_image(path, truth.ndim - 1)
     found = [image, *(MetaTensor(torch.from_numpy(m), affine=affine) for m in (prediction, truth))]
     if truth.ndim == 4:
         turn = Orientation("LPS", labels=None)
@@ -97,6 +95,12 @@ def grey_window(image: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _keep_colours(picture: Image.Image) -> Image.Image:
-    """Convert a picture with a palette to the colours that it stands for."""
-    return picture.convert("RGB") if picture.mode == "P" else picture
+def _read_image(path: str | Path, dimensions: int) -> MetaTensor:
+    """Read a picture as (C, W, H), or a volume as (C, X, Y, Z), as a training does."""
+    if dimensions == 2:
+        pixels, affine = read_picture(path).swapaxes(0, 1), None
+    else:
+        volume = read_voxels(path, open_volume(path))
+        pixels, affine = volume.voxels, torch.as_tensor(volume.affine)
+    channels = pixels[None] if pixels.ndim == dimensions else np.moveaxis(pixels, -1, 0)
+    return MetaTensor(torch.as_tensor(np.ascontiguousarray(channels, np.float32)), affine=affine)

@@ -15,6 +15,7 @@ from ..bundle.channels import PICTURES, VOLUMES, cut_ending, find_channel, group
 from ..datasets.dicom.prepare import patient_of
 from ..datasets.dicom.series import Series, find_series
 from ..errors import InputError
+from ..transforms.dicom_picture import is_dicom, tell_other
 from ..transforms.volume_file import list_files
 from ..walk import LeftOut, walk
 
@@ -156,15 +157,11 @@ def _join_series(several: Sequence[Series], names: Sequence[str]) -> InputCase:
 
 
 def _file(path: Path, kinds: Sequence[str]) -> InputCase:
-    if path.name.lower().endswith(tuple(kinds)):
+    in_dicom = is_dicom(path)
+    if path.name.lower().endswith(tuple(kinds)) or (in_dicom and kinds == PICTURES):
         return InputCase(path)
-    hint = "give the folder of its series" if _is_dicom(path) else f"give {', '.join(kinds)}"
+    hint = "give the folder of its series" if in_dicom else f"give {', '.join(kinds)}"
     return InputCase(path, problem=f"{path}: this bundle does not take such a file: {hint}")
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _below(
@@ -184,7 +181,13 @@ def _below(
     files = [path for path in every if not is_output(path)]
     if len(files) < len(every):
         left_out[output] = "it is the folder of the masks"
-    cases = [InputCase(path) for path in files if path.name.lower().endswith(tuple(kinds))]
+    pictures = [path for path in files if kinds == PICTURES and is_dicom(path)]
+    left_out |= {path: other for path in pictures if (other := tell_other(path, modality))}
+    cases = [
+        InputCase(path)
+        for path in files
+        if path not in left_out and (path in pictures or path.name.lower().endswith(tuple(kinds)))
+    ]
     named = {path for case in cases for path in list_files(case.path)}
     series: list[Series] = []
     problem = f"it holds no {', '.join(kinds)}"

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 _OF_VOLUMES = ("CT", "MR", "PET")
 
 
+class OtherImage(UnfitFile):
+    """A file in DICOM that is not a picture of the modality, as there may be others beside it."""
+
+
 def is_dicom(path: Path) -> bool:
     """Tell a file in DICOM by its beginning, or by its name."""
     if path.name.lower().endswith(".dcm"):
@@ -28,16 +32,16 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def open_dicom(path: Path, modality: str = "") -> ImageFileReader:
+def open_dicom(path: Path, modality: str | None = None) -> ImageFileReader:
     """Read the header of one frame, which ITK decodes whatever its compression is.
 
     Args:
         path: of the file.
-        modality: that it must be of, see ``MODALITIES``; empty for any.
+        modality: that it must be of, see ``MODALITIES``; None or empty for any.
 
     Raises:
-        UnfitFile: it cannot be read, is a slice of a volume or several frames, or is of another
-            modality.
+        OtherImage: it is a slice of a volume, or of another modality.
+        UnfitFile: it cannot be read, or holds several frames.
     """
     try:
         import SimpleITK as sitk
@@ -54,17 +58,29 @@ def open_dicom(path: Path, modality: str = "") -> ImageFileReader:
     found = find_modality(code)
     if found is None:
         told = f"has the modality {code}" if code else "has no modality"
-        raise UnfitFile(f"{told}, which is not that of a picture", "save it as a PNG")
+        raise OtherImage(f"{told}, which is not that of a picture", "save it as a PNG")
     if found in _OF_VOLUMES:
-        raise UnfitFile(f"is a slice of a {found}, not a picture", "give the folder of its series")
+        fix = "convert its series by `data prepare dicom`, or predict with a bundle for volumes"
+        raise OtherImage(f"is a slice of a {found}, not a picture", fix)
     if modality and found != modality:
-        raise UnfitFile(f"is of the modality {code} ({found}), not {modality}", "leave it out")
+        raise OtherImage(f"is of the modality {code} ({found}), not {modality}", "leave it out")
     if (frames := int(np.prod(reader.GetSize()[2:]))) > 1:
         raise UnfitFile(f"holds {frames} frames", "save each in a file of its own")
     return reader
 
 
-def read_dicom(path: Path, modality: str = "") -> np.ndarray:
+def tell_other(path: Path, modality: str | None) -> str:
+    """Say that a file is not a picture of the modality; empty if it is one, or is broken."""
+    try:
+        open_dicom(path, modality)
+    except OtherImage as error:
+        return f"it {error.args[0]}"
+    except UnfitFile:
+        pass
+    return ""
+
+
+def read_dicom(path: Path, modality: str | None = None) -> np.ndarray:
     """Read (H, W), or (H, W, 3) in RGB, with rescale and palette applied and white as the largest.
 
     Raises:

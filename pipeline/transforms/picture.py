@@ -46,7 +46,7 @@ def read_grid(path: str | Path, *, is_mask: bool = False) -> PictureGrid:
 
 
 def read_picture(
-    path: str | Path, *, channels: int | None = None, modality: str = ""
+    path: str | Path, *, channels: int | None = None, modality: str | None = None
 ) -> np.ndarray:
     """Read an image.
 
@@ -57,7 +57,7 @@ def read_picture(
     Args:
         path: of the file.
         channels: with 3, a picture in grey is read in colour; with 1 it is read in grey.
-        modality: that a file in DICOM must be of, see ``MODALITIES``; empty for any.
+        modality: that a file in DICOM must be of, see ``MODALITIES``; None or empty for any.
 
     Returns:
         (H, W), or (H, W, 3) of a picture in colour; uint8 of 8 bits, float32 of other colours.
@@ -108,7 +108,7 @@ def read_mask(path: str | Path) -> np.ndarray:
 
 @any_size()
 def _read(
-    path: Path, modality: str = "", *, is_mask: bool = False
+    path: Path, modality: str | None = None, *, is_mask: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Read the pixels, (H, W) or (H, W, 3), and their opacity (H, W) from 0 to 1; None if all 1."""
     if is_dicom(path):

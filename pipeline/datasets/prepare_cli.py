@@ -203,7 +203,10 @@ def prepare_dicom(
     values: Values = None,
     region: Region = None,
     modality: Modality = None,
-    series: Annotated[str | None, typer.Option(help="Take only the series with this UID.")] = None,
+    series: Annotated[
+        str | None,
+        typer.Option(help="Take only the series of this number, description or UID."),
+    ] = None,
     patient: Patient = None,
     folds: Folds = None,
     testing: Testing = 0,
@@ -220,8 +223,10 @@ def prepare_dicom(
     from .dicom.prepare import plan_dicom, write_images
 
     options = _options(modality, "", region, patient, folds, testing)
-    given = {"labels": labels, "values": values or [], "uid": series, "skip_refused": skip_refused}
-    found, dataset, notes = plan_dicom(folder, options, name=folder.resolve().name, **given)
+    given = {"values": values or [], "chosen": series, "skip_refused": skip_refused}
+    found, dataset, notes = plan_dicom(
+        folder, options, name=folder.resolve().name, labels=labels, **given
+    )
     _note(notes)
     if dataset is not None:
         _finish(dataset, output, dry_run=dry_run, overwrite=overwrite)

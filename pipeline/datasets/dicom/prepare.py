@@ -24,7 +24,7 @@ def find_images(
     folder: str | Path,
     *,
     modality: str | None = None,
-    uid: str | None = None,
+    chosen: str | None = None,
     skip_refused: bool = False,
 ) -> tuple[dict[str, dicom.Series], list[dicom.Series], list[str]]:
     """Find the series of one modality below a folder, and name each.
@@ -34,39 +34,36 @@ def find_images(
     Args:
         folder: DICOM files in any arrangement of folders.
         modality: that is wanted, in any spelling; None where there is only one.
-        uid: only the series of this UID.
+        chosen: number, description or UID of the only series that are wanted.
         skip_refused: leave out series that are not valid volumes instead of refusing all.
 
     Returns:
         The series by name, all that was found, and notes on what was left out.
 
     Raises:
-        InputError: there is no series of the modality, there are several modalities and none is
-            given, or a series is not a valid volume.
-        FileNotFoundError: there is no DICOM file, or no series with that UID.
+        InputError: there is no such series of the modality, there are several modalities and none
+            is given, or a series is not a valid volume.
+        FileNotFoundError: there is no DICOM file.
     """
     wanted = read_modality(modality) if modality else None
-    found = dicom.find_series(folder, modality=wanted)
-    kinds = sorted({str(find_modality(series.code)) for series in found if series.is_wanted})
-    if uid is not None:
-        code = dicom.select_series(folder, uid=uid, modality=wanted).code
-        kinds = [str(find_modality(code))]
-    elif len(kinds) > 1:
+    found = dicom.find_series(folder, modality=wanted, name=chosen)
+    candidates = [series for series in found if series.is_wanted]
+    if chosen and not candidates:
+        raise InputError(f"--series {dicom.no_series(chosen, found, folder)}")
+    kinds = sorted({str(find_modality(series.code)) for series in candidates})
+    if len(kinds) > 1:
         raise InputError(f"{folder}: it holds series of {', '.join(kinds)}; give --modality.")
-    usable = [
-        series
-        for series in found
-        if series.is_wanted and not series.problem and uid in (None, series.uid)
-    ]
-    broken = [f"{s}: {s.problem}" for s in found if s.is_wanted and s.problem and uid is None]
+    usable = [series for series in candidates if not series.problem]
+    broken = [f"{series}: {series.problem}" for series in candidates if series.problem]
     if broken and not (skip_refused and usable):
         hint = "; choose one with --series, or add --skip-refused" if usable else ""
         raise InputError(some(broken) + hint)
     notes = [
         f"left out {series}: {series.problem}"
         for series in found
-        if not series.is_wanted and series.code != SEG and uid is None
+        if not series.is_wanted and series.code != SEG
     ]
+    notes += [f"left out {path}: {why}" for each in usable for path, why in each.left_out]
     if not usable:
         raise InputError(f"no {wanted or 'image'} below {folder}: {some(notes) or 'no series'}.")
     return _name_series(usable), found, notes + [f"left out {line}" for line in broken]
@@ -101,7 +98,7 @@ def plan_dicom(
     name: str,
     labels: str | Path | None = None,
     values: Sequence[str] = (),
-    uid: str | None = None,
+    chosen: str | None = None,
     skip_refused: bool = False,
 ) -> tuple[dict[str, dicom.Series], Dataset | None, list[str]]:
     """Find the series and their labels, and decide what becomes of them; nothing is written.
@@ -114,7 +111,7 @@ def plan_dicom(
             named as its series will be; or of DICOM segmentations. None looks for segmentations in
             ``folder``.
         values: what the values of NIfTI masks mean, see `read_spans` and `name_values`.
-        uid, skip_refused: see `find_images`.
+        chosen, skip_refused: see `find_images`.
 
     Returns:
         The series by name, the dataset or None if there are no labels, and notes.
@@ -124,7 +121,7 @@ def plan_dicom(
     """
     spans = read_spans(values)
     series_of, found, notes = find_images(
-        folder, modality=options.modality, uid=uid, skip_refused=skip_refused
+        folder, modality=options.modality, chosen=chosen, skip_refused=skip_refused
     )
     kind = find_modality(next(iter(series_of.values())).code)
     options = replace(options, modality=kind)

@@ -34,7 +34,7 @@ def find_segmentations(found: Iterable[Series], wanted: Sequence[Series]) -> dic
     uids = {series.uid for series in wanted if series.uid}
     paths: dict[str, list[Path]] = {}
     for path in (path for series in found if series.code == SEG for path in series.files):
-        header = pydicom.dcmread(path, specific_tags=["ReferencedSeriesSequence"])
+        header = pydicom.dcmread(path, force=True, specific_tags=["ReferencedSeriesSequence"])
         referred = {
             str(item.get("SeriesInstanceUID"))
             for item in header.get("ReferencedSeriesSequence") or ()
@@ -78,7 +78,8 @@ def read_segments(paths: Sequence[Path], series: Series) -> dict[str, np.ndarray
 
     highdicom = import_highdicom()
     headers = [
-        pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS) for path in series.files
+        pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+        for path in series.files
     ]
     uids = [str(header.SOPInstanceUID) for header in headers]
     segments: dict[str, np.ndarray] = {}

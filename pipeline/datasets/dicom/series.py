@@ -2,57 +2,43 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .headers import OtherImages, SliceFile, arrange, read_slice
+from ...files import some
+from ...transforms.modality import find_modality
+from ...transforms.volume_checks import hu_problem
+from .description import Series, describe
+from .grouping import read_folder, split
+from .headers import NoSlices
+from .pixels import read_planes
 
 if TYPE_CHECKING:
     import numpy as np
     from nibabel import Nifti1Image
 
-_MANY = 1000  # headers; a progress bar is shown from here on
+_AIR = -1024  # HU, the least that 12 bits hold
 
 
-@dataclass(frozen=True)
-class Series:
-    """One series; `read_series` reads one without a ``problem``."""
-
-    uid: str  # empty if anonymization removed it
-    number: str
-    description: str
-    patient: str
-    files: tuple[Path, ...]  # along the slice axis, if there is no problem
-    code: str = "CT"  # its modality in DICOM
-    problem: str | None = None  # why it is not a volume of the modality
-    is_wanted: bool = True  # slices of the modality, valid or not; not a scout or a screen capture
-    affine: np.ndarray | None = field(default=None, compare=False, repr=False)  # (4, 4), mm, RAS
-    shape: tuple[int, ...] = ()  # voxels: columns, rows, slices
-
-    def __str__(self) -> str:
-        """Name the series in a message."""
-        title = f'"{self.description}", ' if self.description else ""
-        name = " ".join(part for part in ("series", self.uid) if part)
-        return f"{name} ({title}{len(self.files)} files in {self.folder})"
-
-    @property
-    def folder(self) -> Path:
-        """The folder of its first file."""
-        return self.files[0].parent
-
-
-def find_series(folder: str | Path, *, modality: str | None = "CT") -> list[Series]:
+def find_series(
+    folder: str | Path, *, modality: str | None = "CT", name: str | None = None
+) -> list[Series]:
     """Find every DICOM series below a folder, and check in the headers that it is a volume.
+
+    What is not a volume of the modality is not wanted: other modalities, scout views, captures of
+    the screen. Where a study has a volume, so are images of a bolus that is awaited, single
+    slices, protocol pages, and slices that were computed from others.
 
     Args:
         folder: with files of any names; those that are not DICOM are skipped.
         modality: that a volume has to be of, one of ``MODALITIES``; None for any of these.
+        name: only series of this number, description or UID are wanted, these in any case.
 
     Returns:
-        The series, by folder and number; the ``problem`` of each says what is wrong with it.
+        The series, by folder and number; the ``problem`` of each says what is wrong with it. A
+        DICOM file of no series, or one that cannot be read, is one by itself.
 
     Raises:
         FileNotFoundError: there is no such folder, or no DICOM file below it.
@@ -65,83 +51,85 @@ def find_series(folder: str | Path, *, modality: str | None = "CT") -> list[Seri
         import pydicom  # noqa: F401
     except ModuleNotFoundError as error:
         raise _missing("pydicom") from error
-    groups: dict[tuple[str, ...], list[SliceFile]] = {}
-    broken: dict[Path, str] = {}
-    for path in _files(folder):
-        try:
-            item = read_slice(path)
-        except ValueError as error:
-            broken.setdefault(path.parent, str(error))
-            continue
-        if item is None:
-            continue
-        uid = str(item.header.get("SeriesInstanceUID") or "")
-        # Anonymization may remove the identifier; the files of a folder are then one series.
-        groups.setdefault((uid,) if uid else ("", str(path.parent)), []).append(item)
-    if not groups:
-        reason = f" ({next(iter(broken.values()))})" if broken else ""
-        raise FileNotFoundError(
-            f"no DICOM file below {folder}{reason}: give the folder of a series"
-        )
-    found = [_describe(slices, broken, modality) for slices in groups.values()]
+    groups, others = read_folder(folder)
+    if not groups and not others:
+        raise FileNotFoundError(f"no DICOM file below {folder}: give the folder of a series")
+    alone = [
+        Series("", "", "", "", (path,), "", str(error), not isinstance(error, NoSlices))
+        for path, error in others.items()
+    ]
+    broken = {each.folder: each.problem for each in alone if each.is_wanted}
+    found = [describe(part, broken, modality) for group in groups for part in split(group)]
+    # A file that may be a slice is told with the series of its folder.
+    told = {each.folder for each in found if each.is_wanted}
+    found += [each for each in alone if not (each.is_wanted and each.folder in told)]
+    found = _choose(found, name) if name else _leave_incidental(found)
     return sorted(found, key=lambda s: (str(s.folder), s.number.zfill(9), s.uid))
 
 
 def select_series(
-    folder: str | Path, *, uid: str | None = None, modality: str | None = "CT"
+    folder: str | Path, *, name: str | None = None, modality: str | None = "CT"
 ) -> Series:
-    """Select the only series of a modality below a folder, or the one with the UID ``uid``.
+    """Select the only series of a modality below a folder, or the only one of that ``name``.
 
     Raises:
-        FileNotFoundError: there is no DICOM file, or no series with that UID.
-        ValueError: the series is not a volume, or there are several and no ``uid`` is given.
+        FileNotFoundError: there is no DICOM file, or no series of that number, description or UID.
+        ValueError: the series is not a volume, or there are several.
     """
-    found = find_series(folder, modality=modality)
-    if uid is not None:
-        found = [series for series in found if series.uid == uid]
-        if not found:
-            raise FileNotFoundError(f"no series {uid} below {folder}: give the UID of one in it")
-    if not any(series.is_wanted for series in found):
+    found = find_series(folder, modality=modality, name=name)
+    wanted = [series for series in found if series.is_wanted]
+    if not wanted and name:
+        raise FileNotFoundError(no_series(name, found, folder))
+    if not wanted:
         raise ValueError("; ".join(f"{series}: {series.problem}" for series in found[:3]))
     # A broken series counts beside a valid one, since it may be the one that was meant.
-    found = [series for series in found if series.is_wanted]
-    if len(found) > 1:
-        listing = "; ".join(f"{s}{f': {s.problem}' if s.problem else ''}" for s in found[:5])
+    if len(wanted) > 1:
+        listing = "; ".join(f"{s}{f': {s.problem}' if s.problem else ''}" for s in wanted[:5])
         kind = f"{modality} series" if modality else "series"
-        raise ValueError(f"{len(found)} {kind} below {folder}: choose one by its UID: {listing}")
-    if found[0].problem:
-        raise ValueError(f"{found[0]}: {found[0].problem}")
-    return found[0]
+        raise ValueError(f"{len(wanted)} {kind} below {folder}: choose one by its UID: {listing}")
+    if wanted[0].problem:
+        raise ValueError(f"{wanted[0]}: {wanted[0].problem}")
+    return wanted[0]
+
+
+def no_series(name: str, found: Sequence[Series], folder: str | Path) -> str:
+    """Say that no series has a name, and which there are."""
+    there = some([f'{each.number or "no number"} "{each.description}"' for each in found])
+    return (
+        f"no series {name} below {folder}: give the number, the description or the UID of one "
+        f"in it: {there}"
+    )
 
 
 def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
     """Read the voxels of a series through ITK, which decodes the compressions of DICOM.
 
     Returns:
-        The volume ``(X, Y, Z)``, a CT in HU, int16 if all values are whole numbers, else float32;
-        and its ``(4, 4)`` affine in mm, RAS, with axes and affine as in nibabel and MONAI.
+        The volume ``(X, Y, Z)``, a CT in HU with -1024 where the scanner measured nothing, int16 if
+        all values are whole numbers, else float32; and its ``(4, 4)`` affine in mm, RAS, with axes
+        and affine as in nibabel and MONAI.
 
     Raises:
-        ValueError: the series has a problem, or a file cannot be decoded.
+        ValueError: the series has a problem, a file cannot be decoded, or the values of a CT are
+            not Hounsfield units.
         ModuleNotFoundError: SimpleITK is not installed.
     """
     import numpy as np
 
     try:
-        import SimpleITK as sitk
+        import SimpleITK  # noqa: F401
     except ModuleNotFoundError as error:
         raise _missing("SimpleITK") from error
     if series.problem is not None or series.affine is None:
         raise ValueError(f"{series}: {series.problem}")
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(path) for path in series.files])
-    reader.SetOutputPixelType(sitk.sitkFloat32)  # slices may differ in their rescale
+    ct = find_modality(series.code) == "CT"
     try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        path, reason = _find_undecodable(series)
-        raise ValueError(f"{series}: {path} cannot be decoded ({reason}): copy it again") from error
-    array = sitk.GetArrayFromImage(image).T
+        planes = read_planes(series.slices, series.shape[1::-1], empty=_AIR if ct else 0)
+    except ValueError as error:
+        raise ValueError(f"{series}: {error}") from error
+    array = planes.T
+    if ct and (problem := hu_problem(array)):
+        raise ValueError(f"{series}: {': '.join(problem)}")
     whole = np.rint(array)
     limits = np.iinfo(np.int16)
     if np.array_equal(whole, array) and limits.min <= array.min() <= array.max() <= limits.max:
@@ -168,62 +156,31 @@ def as_nifti(array: np.ndarray, affine: np.ndarray) -> Nifti1Image:
     return volume
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    from rich.console import Console
-    from rich.progress import track
+def _leave_incidental(found: list[Series]) -> list[Series]:
+    """Leave out what a study has beside its volumes."""
 
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    yield from track(
-        paths,
-        description="Reading DICOM headers",
-        console=Console(stderr=True),
-        transient=True,
-        disable=len(paths) < _MANY,
-    )
+    def study_of(series: Series) -> tuple[object, ...]:
+        return series.study or series.folder, series.patient, series.code
 
-
-def _describe(slices: list[SliceFile], broken: dict[Path, str], modality: str | None) -> Series:
-    header = slices[0].header
-    about = {
-        "uid": str(header.get("SeriesInstanceUID") or ""),
-        "number": str(header.get("SeriesNumber") or ""),
-        "description": _clean(header.get("SeriesDescription")),
-        "patient": _clean(header.get("PatientID")),
-        "code": _clean(header.get("Modality")),
-    }
-    files = tuple(item.path for item in slices)
-    try:
-        if torn := next((broken[path.parent] for path in files if path.parent in broken), None):
-            raise ValueError(torn)  # the torn file may be a slice of this series
-        ordered, affine = arrange(slices, modality=modality)
-    except ValueError as error:
-        other = isinstance(error, OtherImages)
-        return Series(**about, files=files, problem=str(error), is_wanted=not other)
-    except Exception as error:  # an element may have any type or length
-        problem = f"its headers are malformed ({_clean(error)}): export it again"
-        return Series(**about, files=files, problem=problem)
-    shape = (int(header.Columns), int(header.Rows), len(ordered))
-    return Series(**about, files=tuple(ordered), affine=affine, shape=shape)
+    volumes = {study_of(s) for s in found if s.is_wanted and not s.problem}
+    originals = {study_of(s) for s in found if s.is_wanted and not (s.problem or s.incidental)}
+    return [
+        replace(s, problem=f"{s.incidental}, beside a volume of its study", is_wanted=False)
+        if s.incidental and study_of(s) in (volumes if s.problem else originals)
+        else s
+        for s in found
+    ]
 
 
-def _find_undecodable(series: Series) -> tuple[Path, str]:
-    """Find the first file that ITK cannot read alone, and its compression."""
-    import pydicom
-    import SimpleITK as sitk
-
-    for path in series.files:
-        try:
-            sitk.ReadImage(str(path))
-        except RuntimeError:
-            return path, pydicom.dcmread(path, stop_before_pixels=True).file_meta.get(
-                "TransferSyntaxUID", pydicom.uid.UID("")
-            ).name or "no transfer syntax"
-    return series.files[0], "its slices do not fit together"
-
-
-def _clean(text: object) -> str:
-    """Put a value of a header on one line, without control characters."""
-    return re.sub(r"[\s\x00-\x1f]+", " ", str(text or "")).strip()
+def _choose(found: list[Series], name: str) -> list[Series]:
+    """Want the series of a name and no other."""
+    others = f'it is not the series "{name}" that was chosen'
+    return [
+        replace(each, problem=others, is_wanted=False)
+        if each.is_wanted and not each.has_name(name)
+        else each
+        for each in found
+    ]
 
 
 def _missing(name: str) -> ModuleNotFoundError:

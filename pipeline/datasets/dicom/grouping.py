@@ -1,0 +1,63 @@
+"""Group the DICOM files below a folder by their series."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...walk import walk
+from .headers import SliceFile, read_slices
+from .screening import IDENTITY, find_conflicts
+
+_MANY = 1000  # headers; a progress bar is shown from here on
+
+
+def read_folder(folder: Path) -> tuple[list[list[SliceFile]], dict[Path, ValueError]]:
+    """Read the headers below a folder: a group for each series; what is DICOM but in none."""
+    from rich.console import Console
+    from rich.progress import track
+
+    groups: dict[tuple[str, ...], list[SliceFile]] = {}
+    others: dict[Path, ValueError] = {}
+    paths, _ = walk(folder)
+    for path in track(
+        paths,
+        description="Reading DICOM headers",
+        console=Console(stderr=True),
+        transient=True,
+        disable=len(paths) < _MANY,
+    ):
+        try:
+            slices = read_slices(path)
+        except ValueError as error:
+            others[path] = error
+            continue
+        for item in slices:
+            uid, number = (
+                str(item.header.get(name) or "") for name in ("SeriesInstanceUID", "SeriesNumber")
+            )
+            # Anonymization may remove the identifier; those of a folder are then one series.
+            key = (uid,) if uid else ("", str(path.parent), number)
+            groups.setdefault((*key, str(item.header.get("Modality"))), []).append(item)
+    return list(groups.values()), others
+
+
+def split(slices: list[SliceFile]) -> list[list[SliceFile]]:
+    """Tell apart series that anonymization gave one UID, if each has folders of its own.
+
+    Within a folder they stay together, and are refused: a series with odd headers would become
+    two that look whole.
+    """
+    if not find_conflicts(item.header for item in slices if not item.stray):
+        return [slices]
+    parts: dict[tuple[str, ...], list[SliceFile]] = {}
+    for item in slices:
+        if not item.stray:
+            key = tuple(str(item.header.get(name) or "") for name in IDENTITY)
+            parts.setdefault(key, []).append(item)
+    folders = [{item.path.parent for item in part} for part in parts.values()]
+    if sum(map(len, folders)) > len(set[Path]().union(*folders)):
+        return [slices]
+    for item in (each for each in slices if each.stray):
+        place = [n for n, one in enumerate(folders) if item.path.parent in one]
+        list(parts.values())[(place or [0])[0]].append(item)
+    return list(parts.values())

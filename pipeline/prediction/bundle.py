@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -11,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundle.configs import Config, read_overlay, top_level, without_notes
-from ..bundle.ids import Role, of_role, row
+from ..bundle.configs import Config, without_notes
+from ..bundle.given import Given, settle
+from ..bundle.ids import Role, of_role
 from ..bundle.settings import check_settings
 from ..bundle.trained import (
     BEST,
@@ -22,8 +22,11 @@ from ..bundle.trained import (
     find_weights,
     read_config,
 )
-from ..errors import InputError, suggestion
+from ..errors import InputError
 from ..files import read_json, sha256
+from ..networks.weights import read_weights
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,9 @@ def read_model(
 ) -> Model:
     """Put a bundle's ``inference.json`` together for a checkpoint.
 
-    What it shares with a training is as it was there, if the training left its ``config.json``
-    beside the checkpoint. The postprocessing that an evaluation chose comes after that, then
-    overlays, and overrides last.
+    What it shares with a training is as it was there, as the checkpoint says it, or the
+    ``config.json`` beside an older one. The postprocessing that an evaluation chose comes after
+    that, then overlays, and overrides last.
 
     Args:
         bundle: folder of the bundle; None for that of the training.
@@ -82,7 +85,8 @@ def read_model(
         overrides: texts such as ``roi_size=[224,224]`` or ``inferer#overlap=0.5``.
 
     Raises:
-        InputError: a file is absent or malformed, an id is unknown, or nothing says the bundle.
+        InputError: a file is absent or malformed, an id is unknown, nobody says the bundle or the
+            settings of the network, or the checkpoint brings code.
     """
     if bundle is None:
         bundle = _find_bundle(checkpoint)
@@ -91,21 +95,14 @@ def read_model(
     metadata = read_json(configs / "metadata.json", "the bundle needs its metadata.")
     fix = "give --checkpoint, the model.pt that a training wrote, or the training's folder."
     weights = find_weights(checkpoint or bundle / "models" / BEST, fix=fix)
-    trained_with = read_config(weights)
+    given = Given.read(configs, overlays, overrides)
+    trained = read_config(weights)
     chosen = chosen_postprocessing(weights)
-    config = config.as_trained(trained_with).with_changes(chosen)
-    for overlay in overlays:
-        path = _find_overlay(overlay, configs)
-        config = config.with_changes(
-            read_overlay(path, "correct the file."), source=f"config {path}"
-        )
-    given = dict(_override(text, config) for text in overrides)
-    for name, value in given.items():
-        config = config.with_changes({name: value}, source=f"--set {name}={value}")
-    config = config.content | {"bundle_root": str(bundle.resolve())}
-    if "device" not in given and (device := _own_gpu()):
+    source = f"checkpoint {weights}"
+    settled = settle(config, trained, given, bundle, source=source, chosen=chosen)
+    config = settled.content | {"bundle_root": str(bundle.resolve())}
+    if "device" not in given.values and (device := _own_gpu()):
         config["device"] = device
-
     try:
         formats = metadata["network_data_format"]
         dimensions = len(formats["inputs"]["image"]["spatial_shape"])
@@ -115,12 +112,6 @@ def read_model(
             f"{configs / 'metadata.json'}: it lacks {error}; say in network_data_format what "
             "`image` is."
         ) from None
-    trained = config.get("network_def", {}).get("spatial_dims", dimensions)
-    if trained != dimensions:
-        raise InputError(
-            f"checkpoint {weights}: its network takes {trained}D images and the bundle {bundle} "
-            f"{dimensions}D ones; give the bundle that it was trained with."
-        )
     check_settings(config, option="--set {}=...")
     digest = sha256(weights)
     about = {
@@ -131,9 +122,9 @@ def read_model(
         },
         "checkpoint": {"path": str(weights.resolve()), "sha256": digest},
         "settings": {
-            "training": str(weights.resolve().with_name(CONFIG)) if trained_with else None,
+            "training": _say_record(weights) if trained else None,
             "chosen": chosen,
-            "config": list(overlays),
+            "config": list(map(str, overlays)),
             "set": list(overrides),
         },
     }
@@ -156,7 +147,11 @@ def read_model(
 
 
 def _find_bundle(checkpoint: Path | None) -> Path:
-    """The folder of the bundle that a training ran, as its ``config.json`` says."""
+    """The folder of the bundle that a training ran, as it says itself.
+
+    A bundle runs code, so that only one in ``bundles/`` of the working folder or of this project
+    is taken without a word of the user.
+    """
     fix = "give --bundle, the folder of the bundle that it was trained with."
     if checkpoint is None:
         raise InputError(
@@ -164,15 +159,18 @@ def _find_bundle(checkpoint: Path | None) -> Path:
             "bundle with weights."
         )
     weights = find_weights(checkpoint, fix="give a model.pt, or the folder of a training.")
-    folder = read_config(weights).get(BUNDLE)
-    if not folder:
-        why = (
-            f"the {CONFIG} beside it lacks {BUNDLE}, as that of an older training does"
-            if weights.with_name(CONFIG).is_file()
-            else f"there is no {CONFIG} beside it that says its bundle"
-        )
+    trained = read_config(weights)
+    folder = trained.get(BUNDLE)
+    if not isinstance(folder, str) or not folder:
+        why = f"its settings lack {BUNDLE}" if trained else "it does not say its bundle"
         raise InputError(f"checkpoint {weights}: {why}; {fix}")
-    if not (Path(folder) / "configs/inference.json").is_file():
+    path = Path(folder).resolve()
+    if not any(path.is_relative_to(known.resolve()) for known in (Path("bundles"), BUNDLES)):
+        raise InputError(
+            f"checkpoint {weights}: its bundle {folder} is neither in ./bundles nor in {BUNDLES}, "
+            f"and a bundle runs code; if you trust it, {fix}"
+        )
+    if not (path / "configs/inference.json").is_file():
         raise InputError(
             f"checkpoint {weights}: its bundle {folder} has no configs/inference.json any more; "
             f"{fix}"
@@ -180,34 +178,10 @@ def _find_bundle(checkpoint: Path | None) -> Path:
     return Path(folder)
 
 
-def _find_overlay(name: str, configs: Path) -> Path:
-    """A config file by its path, or by its name in the bundle's ``configs``."""
-    for path in (Path(name), configs / name):
-        if path.is_file():
-            return path
-    raise InputError(
-        f"config {name}: there is no such file, nor is it in {configs}; give --config a JSON file "
-        "that changes some ids of inference.json."
-    )
-
-
-def _override(text: str, config: Config) -> tuple[str, Any]:
-    """An id and its value from ``id=value``; the value is Python or JSON, or else a text."""
-    name, equals, value = text.partition("=")
-    top = top_level(name)
-    if not equals or not name:
-        raise InputError(f"--set {text}: write it as id=value, such as roi_size=[224,224].")
-    if instead := row(top).in_predict:
-        raise InputError(f"--set {text}: {instead}.")
-    if top not in config.content:
-        hint = suggestion(top, (id for id in config.content if not id.startswith("_")))
-        raise InputError(f"--set {text}: the bundle's inference.json has no {top}; {hint}")
-    for read in (ast.literal_eval, json.loads):
-        try:
-            return name, read(value)
-        except (ValueError, SyntaxError):
-            continue
-    return name, value
+def _say_record(weights: Path) -> str:
+    """Where the settings of a training stand: in the weights, or beside older ones."""
+    _, config = read_weights(weights, option="checkpoint", fix="give another")
+    return str(weights.resolve() if config else weights.resolve().with_name(CONFIG))
 
 
 def _own_gpu() -> str | None:

@@ -78,7 +78,9 @@ class Cohort:
     ) -> None:
         self.folder, self.state = folder, folder / ".predict"
         self.about, self.total = about, total
-        self.left_out = {make_printable(str(path)): reason for path, reason in left_out}
+        self.left_out = [
+            {"path": make_printable(str(path)), "reason": reason} for path, reason in left_out
+        ]
         self.entries: dict[str, CaseRecord] = {}
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self._due = 0.0  # when the report is written again
@@ -146,14 +148,13 @@ class Cohort:
             report = _read(path) or {"run": self.run, "started": _now(), **self.about}
             known = {entry["name"]: entry for entry in report.get("cases", [])} | self.entries
             cases = [known[name] for name in sorted(known)]
-            passed = {each["path"]: each["reason"] for each in report.get("left_out", [])}
-            passed |= self.left_out
+            others = [each for each in report.get("left_out", []) if each not in self.left_out]
             report |= {
                 "updated": _now(),
                 "total": max(self.total, len(cases)),
                 "counts": dict(Counter(entry["status"] for entry in cases)),
                 "cases": cases,
-                "left_out": [{"path": path, "reason": passed[path]} for path in sorted(passed)],
+                "left_out": self.left_out + others,
             }
             write_json(path, report, alone=True, make_folder=False)
         return path

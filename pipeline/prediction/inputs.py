@@ -59,9 +59,7 @@ class InputCase:
 
 
 def _source_of(part: Series | Path) -> str:
-    if isinstance(part, Path):
-        return str(part)
-    return f"{part.folder}#{part.uid}" if part.uid else str(part.folder)
+    return str(part) if isinstance(part, Path) else part.source
 
 
 class Inputs(NamedTuple):
@@ -102,18 +100,18 @@ def find_inputs(
             raise InputError(f"--output {path}: it is also an input; give another folder.")
     kinds = VOLUMES if volumes else PICTURES
     found: dict[str, InputCase] = {}
-    left_out: dict[Path, str] = {}
+    left_out: dict[LeftOut, None] = {}
     for path in (Path(os.path.abspath(path)) for path in inputs):
         if path.is_dir():
             cases, passed = _below(path, kinds, output, modality)
-            left_out |= dict(passed)
+            left_out |= dict.fromkeys(passed)
         else:
             cases = [_file(path, kinds)]
         for case in cases:
             found.setdefault(case.source, case)
     named = name_cases(list(_join_channels(list(found.values()), channel_names, kinds)))
     used = {file for case in named for file in (case.path, *case.files)}
-    return Inputs(named, [each for each in left_out.items() if each[0] not in used])
+    return Inputs(named, [each for each in left_out if each[0] not in used])
 
 
 def _join_channels(
@@ -177,44 +175,46 @@ def _below(
         return inside and path.resolve().is_relative_to(output)
 
     every, passed = walk(folder)
-    left_out = {path: reason for path, reason in passed if not is_output(path)}
+    left_out = [each for each in passed if not is_output(each[0])]
     files = [path for path in every if not is_output(path)]
     if len(files) < len(every):
-        left_out[output] = "it is the folder of the masks"
+        left_out.append((output, "it is the folder of the masks"))
     pictures = [path for path in files if kinds == PICTURES and is_dicom(path)]
-    left_out |= {path: other for path in pictures if (other := tell_other(path, modality))}
+    left_out += [(path, other) for path in pictures if (other := tell_other(path, modality))]
+    passed_over = {path for path, _ in left_out}
     cases = [
         InputCase(path)
         for path in files
-        if path not in left_out and (path in pictures or path.name.lower().endswith(tuple(kinds)))
+        if (path in pictures or path.name.lower().endswith(tuple(kinds)))
+        and path not in passed_over
     ]
-    named = {path for case in cases for path in list_files(case.path)}
-    series: list[Series] = []
+    named = passed_over.union(*(list_files(case.path) for case in cases))
+    found: list[Series] = []
     problem = f"it holds no {', '.join(kinds)}"
     other = f"it is none of {', '.join(kinds)}"
     if kinds == VOLUMES:
         other += ", and not in DICOM"
         try:
             found = find_series(folder, modality=modality)
-            series = [each for each in found if not is_output(each.files[0])]
         except FileNotFoundError as error:
             problem = f"{problem}, and {error}"
         except ModuleNotFoundError as error:
             problem = other = str(error)
+    found = [each for each in found if not is_output(each.files[0])]
     # Nobody means the scout or the report beside a CT.
-    wanted = [each for each in series if each.is_wanted] or ([] if cases else series)
-    for each in series:
-        named.update(each.files)
-        left_out |= dict(each.left_out)
-        if each in wanted:
+    only_others = not cases and not any(each.is_wanted for each in found)
+    for each in found:
+        named.update(each.files, (path for path, _ in each.left_out))
+        left_out += each.left_out
+        if each.is_wanted or only_others:
             refused = f"{each}: {each.problem}" if each.problem else ""
             cases.append(InputCase(each.folder, series=(each,), problem=refused))
         else:
-            left_out[Path(_source_of(each))] = str(each.problem)
-    left_out |= {path: other for path in files if path not in named and path not in left_out}
+            left_out.append((Path(each.source), str(each.problem)))
+    left_out += [(path, other) for path in files if path not in named]
     if not cases:
         cases = [InputCase(folder, problem=f"{folder}: {problem}: give another folder")]
-    return cases, list(left_out.items())
+    return cases, left_out
 
 
 def name_cases(cases: Sequence[InputCase]) -> list[InputCase]:

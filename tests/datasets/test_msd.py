@@ -95,7 +95,7 @@ FAULTS = {
     "values": (_tripled, r"labelsTr/organ_002\.nii\.gz.*holds 3, 6"),
     "broken": (
         lambda s: (s / "imagesTr/organ_001.nii.gz").write_bytes(b"<html>"),
-        r"imagesTr/organ_001\.nii\.gz: it cannot be read",
+        r"imagesTr/organ_001\.nii\.gz: it is a web page",
     ),
     "no json": (lambda s: (s / "dataset.json").unlink(), "no dataset.json"),
     "nnU-Net": (

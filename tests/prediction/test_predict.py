@@ -292,7 +292,7 @@ def bad_volumes(folder):
     for file in sorted((folder / "empty").iterdir())[1:]:
         file.unlink()
     return {
-        "truncated": "cannot be read",
+        "truncated": "cut off",
         "no nifti": "cannot be read",
         "nan": "holds 1 voxels",
         "one slice": "has 1 slice",

@@ -28,7 +28,8 @@ from scipy.ndimage import binary_dilation
 
 from pipeline.datasets.phantoms.ct import ct_phantom
 from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
-from pipeline.packaging.label_server import LabelServer, make_app
+from pipeline.packaging.label_folder import make_app
+from pipeline.packaging.label_server import LabelServer
 
 EYE, CT = "fundus_disc_cup_segmentation", "pancreas_ct_segmentation"
 BUNDLES = Path(__file__).parents[1] / "bundles"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,10 +47,18 @@ def build(
     version: Annotated[str, typer.Option(help="Such as 0.2.0 (default: the bundle's).")] = "",
     change: Annotated[str, typer.Option(help="What is new in this version.")] = "",
     config: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            help="Overlay of the training, if there is no config.json beside the checkpoint; may "
-            "be given several times."
+            help="Overlay of the training, also by its name in the bundle's configs, where the "
+            "checkpoint does not say its settings; may be given several times."
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Setting of the training that the checkpoint does not say, such as "
+            "strides=[4,2,2,2]; may be given several times.",
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Add exports/model.onnx.")] = False,
@@ -78,6 +87,7 @@ def build(
         change=change or None,
         tracking_uri=tracking_uri or None,
         overlays=config or [],
+        overrides=set_ or [],
         exports=exports,
         weights_url=weights_url or None,
         overwrite=overwrite,
@@ -104,25 +114,41 @@ def serve(
         Path,
         typer.Option(help="Environment with MONAI Label; `make .venv-label` makes it."),
     ] = Path(".venv-label"),
-    host: str = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on; one that others reach needs LABEL_USER and LABEL_PASSWORD."
+        ),
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="OHIF only works on 8000.")] = 8000,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address of a proxy in front, or of a web page that may ask, such as "
+            "https://label.hospital.org; may be given several times."
+        ),
+    ] = None,
 ) -> None:
     """Serve packages to 3D Slicer and OHIF by MONAI Label, until Ctrl-C."""
-    from .label_server import LabelServer, make_app
+    from .label_folder import check_studies, make_app
+    from .label_server import LabelServer
 
-    if "://" not in studies and not Path(studies).is_dir():
-        raise InputError(f"studies {studies}: there is no such folder; give a folder of images.")
+    if "://" not in studies:
+        check_studies(Path(studies))
+        studies = str(Path(studies).absolute())
     models = make_app(environment, archives, app_)
-    studies = studies if "://" in studies else str(Path(studies).absolute())
     log = app_ / "server.log"
     for ending in (signal.SIGTERM, signal.SIGHUP):  # otherwise the server would go on
         signal.signal(ending, signal.default_int_handler)
     typer.echo(f"starting MONAI Label, which takes half a minute; its log is {log}")
-    with LabelServer(environment, app_, studies, models, host=host, port=port, log=log) as server:
+    options = {"host": host, "port": port, "log": log, "origins": origin or []}
+    account = {name: os.environ.get(f"LABEL_{name}".upper(), "") for name in ("user", "password")}
+    with LabelServer(environment, app_, studies, models, **options, **account) as server:
         typer.echo(
             f"{server.url} serves {', '.join(models)}\n"
             f"3D Slicer: open the module MONAI Label, connect to {server.url}, Next Sample, Run\n"
             f"OHIF, for studies of a DICOMweb server: {server.url}/ohif/\n"
+            f"asks for a password: {'yes' if account['password'] else 'no'}\n"
             f"retrainings in MLflow: {server.environ['MLFLOW_TRACKING_URI']}\n"
             "Ctrl-C stops it"
         )
@@ -132,6 +158,17 @@ def serve(
             typer.echo("stopped")
         else:
             raise InputError(f"the server ended with exit status {status}; see {log}.")
+
+
+@app.command()
+def restore(
+    name: Annotated[str, typer.Argument(help="Name of a model.")],
+    app_: Annotated[Path, typer.Option("--app", help="Folder of the server.")] = Path("runs/label"),
+) -> None:
+    """Bring back the weights that the model NAME served before its last retraining."""
+    from .label_folder import restore as bring_back
+
+    typer.echo(bring_back(app_, name))
 
 
 def show_results(results: list[tuple[str, str]], archive: Path) -> None:

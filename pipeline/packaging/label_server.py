@@ -1,10 +1,10 @@
-"""Serve packages by MONAI Label, with its app ``monaibundle``, in its own environment."""
+"""Run MONAI Label with the app of `label_folder`, in its own environment."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import signal
 import socket
 import subprocess
@@ -16,66 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .archive import MANIFEST, WEIGHTS, read_archive, unpack
+from .label_app.lib.parent import WATCH
+from .label_folder import ENDINGS
 
-APP = "monaibundle"
 READY = 300  # s until the first answer, which takes half a minute on two free cores
-
-
-def make_app(environment: Path, archives: Sequence[Path], folder: Path) -> list[str]:
-    """Copy the server's app, and unpack packages into its ``model`` folder.
-
-    A package that was unpacked before stays as it is, since it may hold retrained weights.
-
-    Args:
-        environment: virtual environment with MONAI Label.
-        archives: the packages.
-        folder: of the app; made if it does not exist.
-
-    Returns:
-        the names of the models.
-
-    Raises:
-        InputError: MONAI Label is missing; a package was changed, has no weights, or is another
-            version of a model in the folder; or the folder holds something else.
-    """
-    contents = {archive: read_archive(archive) for archive in archives}
-    for archive, (name, files) in contents.items():
-        if WEIGHTS not in files:
-            raise InputError(f"{archive}: it has no {WEIGHTS}; package it without --weights-url.")
-        there = folder / "model" / name
-        own = there / MANIFEST
-        if there.exists() and not (own.is_file() and own.read_bytes() == files[MANIFEST]):
-            raise InputError(
-                f"{there}: its version is not that of {archive}; give another --app, package with "
-                "another --name, or move the folder away."
-            )
-    names = [name for name, _ in contents.values()]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"{sorted(twice)}: two archives have this name; package with --name.")
-    if not (folder / "main.py").exists():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise InputError(f"{folder}: it is not an app of MONAI Label; give another --app.")
-        shutil.copytree(find_app(environment), folder, dirs_exist_ok=True)
-    for name, files in contents.values():
-        target = folder / "model" / name
-        if not target.exists():
-            temporary = target.with_name(f".{name}.tmp")
-            shutil.rmtree(temporary, ignore_errors=True)
-            unpack(files, temporary)
-            temporary.rename(target)
-    return names
-
-
-def find_app(environment: Path) -> Path:
-    """Find the app in an environment; pip and uv put it into different places."""
-    for pattern in (
-        f"monailabel/sample-apps/{APP}",
-        f"lib/python*/site-packages/monailabel-*.data/data/monailabel/sample-apps/{APP}",
-    ):
-        for path in environment.glob(pattern):
-            return path
-    raise InputError(f"environment {environment}: it has no MONAI Label; run `make .venv-label`.")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SHORTEST = 12  # characters of a password
 
 
 class LabelServer:
@@ -89,9 +35,13 @@ class LabelServer:
         host: address to listen on.
         port: to listen on; OHIF only works on 8000.
         log: file for what the server prints.
+        user: who may ask, with the password; needed for a host that others can reach.
+        password: see user; without one, the server asks for none.
+        origins: addresses of other web pages that may ask, or under which a proxy shows the server.
 
     Raises:
-        InputError: the port is in use, or the server ends before it answers.
+        InputError: the port is in use, others could reach the server without a password, or the
+            server ends before it answers.
     """
 
     def __init__(
@@ -104,33 +54,63 @@ class LabelServer:
         host: str = "127.0.0.1",
         port: int = 8000,
         log: Path,
+        user: str = "",
+        password: str = "",
+        origins: Sequence[str] = (),
     ) -> None:
         binaries, app = environment.absolute() / "bin", app.absolute()
-        with socket.socket() as probe:
+        if host not in LOOPBACK and not password:
+            raise InputError(
+                f"host {host}: everyone who reaches it could read the images and change labels and "
+                "weights; set LABEL_USER and LABEL_PASSWORD, or leave --host away."
+            )
+        if password and (not user or ":" in user or len(password) < SHORTEST):
+            raise InputError(
+                f"LABEL_USER and LABEL_PASSWORD: give a user without a colon, and a password of "
+                f"{SHORTEST} characters or more."
+            )
+        for each in origins:
+            if not re.fullmatch(r"https?://[\w.-]+(:\d+)?", each):
+                raise InputError(f"origin {each}: give scheme and host, such as https://a.org")
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
             except OSError as error:
                 raise InputError(f"{host}:{port}: {error.strerror}; give another --port.") from None
         self.log, self.folder = log, app
-        self.url = f"http://{host}:{port}"
+        near = host.replace("0.0.0.0", LOOPBACK[0]) if host != "::" else LOOPBACK[2]
+        self.url = f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
         self.command = [
             *(str(binaries / "python"), "-m", "monailabel.main", "start_server"),
             *("--app", str(app), "--studies", studies),
             *("--conf", "models", ",".join(models)),
             # Without these two it looks for models on the internet, and fails without one.
             *("--conf", "zoo_source", "local", "--conf", "sam2", "false"),
-            *("--host", host, "--port", str(port)),
+            *("--host", host, "--port", str(port), "--uvicorn_app", "lib.web:app"),
         ]
         own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+        endings = [f"*{each}" for name in ENDINGS for each in (name, name.upper())]
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
         self.environ = {
-            # Images of patients from a DICOMweb server; by default they go into the user's home.
+            # Images of patients; by default they go into the user's home.
             "MONAI_LABEL_DICOMWEB_CACHE_PATH": str(app / "dicom"),
+            "MONAI_LABEL_SESSION_PATH": str(app / "sessions"),
+            # By default a new series or label is seen after two hours.
+            "MONAI_LABEL_DICOMWEB_CACHE_EXPIRY": "10",
+            "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(endings),
             "MLFLOW_TRACKING_URI": f"sqlite:///{app / 'mlflow.db'}",
+            # With one thread per core, another job on one of them stalls all the others.
+            "OMP_NUM_THREADS": str(max(1, cores // 2)),
             **{name: value for name, value in os.environ.items() if name not in own},
             # It calls dcmqi, which is in the environment, for DICOM segmentations.
             "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
             "PYTHONUNBUFFERED": "1",
+            "LABEL_USER": user,
+            "LABEL_PASSWORD": password,
+            "LABEL_ORIGINS": " ".join(origins),
+            "LABEL_ANY_HOST": "" if host in LOOPBACK else "1",
+            WATCH: "1",
         }
 
     def __enter__(self) -> LabelServer:
@@ -140,7 +120,7 @@ class LabelServer:
                 self.command,
                 cwd=self.folder,
                 env=self.environ,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # its end tells the server that this process is gone
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -156,11 +136,11 @@ class LabelServer:
         self.stop()
 
     def wait(self) -> dict[str, Any]:
-        """Wait until the server answers; returns what it says about itself."""
+        """Wait until the server answers; returns whether it wants a password."""
         end = time.monotonic() + READY
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                with urllib.request.urlopen(f"{self.url}/info/", timeout=READY) as answer:
+                with urllib.request.urlopen(f"{self.url}/auth/", timeout=READY) as answer:
                     return json.load(answer)
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.5)
@@ -169,6 +149,8 @@ class LabelServer:
 
     def stop(self) -> None:
         """Stop the server and what it started."""
+        if self.process.stdin:
+            self.process.stdin.close()
         for each, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
             try:
                 os.killpg(self.process.pid, each)

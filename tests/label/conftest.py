@@ -18,7 +18,8 @@ from pipeline.datasets.phantoms.ct import write_ct_phantoms
 from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.packaging.archive import write_archive
 from pipeline.packaging.build import package_files
-from pipeline.packaging.label_server import LabelServer, make_app
+from pipeline.packaging.label_folder import make_app
+from pipeline.packaging.label_server import LabelServer
 from pipeline.packaging.source import open_trained
 
 ROOT = Path(__file__).parents[2]

@@ -127,8 +127,7 @@ def _without_copies(
         if places <= _FEW:
             where = "one position" if places == 1 else f"{places} positions"
             raise Incidental(
-                f"its {len(order)} images are at {where}, as while a bolus is awaited: "
-                "give slices side by side"
+                f"its {len(order)} images are at {where}, as those that watch for a bolus"
             )
         raise ValueError(
             f"{_name(first)} and {_name(second)} are different images at one position, "

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 from ...walk import LeftOut
 from .arrange import arrange
 from .headers import PAGE, SliceFile
-from .screening import Incidental, OtherImages, describe_types, is_derived
+from .screening import (
+    Incidental,
+    OtherImages,
+    describe_types,
+    is_derived,
+    refuse_other_modality,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,12 +27,12 @@ if TYPE_CHECKING:
 class Series:
     """One series; `read_series` reads one without a ``problem``."""
 
-    uid: str  # empty if anonymization removed it
-    number: str
-    description: str
-    patient: str
     files: tuple[Path, ...]  # along the slice axis, if there is no problem
-    code: str = "CT"  # its modality in DICOM
+    uid: str = ""  # empty if anonymization removed it
+    number: str = ""
+    description: str = ""
+    patient: str = ""
+    code: str = "CT"  # its modality in DICOM; empty if the files are of no series
     problem: str | None = None  # why it is not a volume of the modality
     is_wanted: bool = True  # slices of the modality, valid or not; else the problem says why not
     left_out: tuple[LeftOut, ...] = ()  # files of it that are not slices, each with the reason
@@ -49,8 +55,8 @@ class Series:
 
     @property
     def source(self) -> str:
-        """Its folder and what tells it from others there; or the file that is of no series."""
-        if not self.code and len(self.files) == 1:
+        """Its folder and what tells it from others there; or a file that is of no series."""
+        if not self.code:
             return str(self.files[0])
         return "#".join(part for part in (str(self.folder), self.uid or self.number) if part)
 
@@ -61,13 +67,13 @@ class Series:
 
 
 def describe(
-    slices: Sequence[SliceFile], broken: Mapping[Path, str | None], modality: str | None
+    slices: Sequence[SliceFile], torn: Mapping[Path, Mapping[Path, str]], modality: str | None
 ) -> Series:
     """Describe the slices of one series, in order if they are a volume.
 
     Args:
         slices: and other files of the series.
-        broken: a file of each folder that may be a slice and cannot be read, told by its problem.
+        torn: the files of each folder that may be slices and cannot be read, and why.
         modality: see `arrange`.
     """
     kept = [item for item in slices if not item.stray]
@@ -85,12 +91,11 @@ def describe(
     )
     try:
         if not kept:
+            refuse_other_modality([item.header for item in slices], modality)
             stray = slices[0].stray
             raise (Incidental if stray == PAGE else OtherImages)(stray)
-        if torn := next(
-            (broken[path.parent] for path in series.files if path.parent in broken), None
-        ):
-            raise ValueError(torn)  # the torn file may be a slice of this series
+        for place in {path.parent for path in series.files} & torn.keys():
+            raise ValueError(tell_torn(torn[place]))  # which may be slices of this series
         ordered, affine = arrange(kept, modality=modality)
     except Incidental as error:
         problem = f"{error}: give the series of a volume"
@@ -115,6 +120,12 @@ def describe(
         shape=(int(header.Columns), int(header.Rows), len(ordered)),
         slices=tuple((item.path, item.frame) for item in ordered),
     )
+
+
+def tell_torn(faults: Mapping[Path, str]) -> str:
+    """Say what is wrong with the first of some files, and how many more there are."""
+    more = f" (and so for {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return next(iter(faults.values())) + more
 
 
 def clean(text: object) -> str:

@@ -5,19 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...walk import walk
-from .headers import SliceFile, read_slices
+from .headers import DiscIndex, SliceFile, read_slices
 from .screening import IDENTITY, find_conflicts
 
 _MANY = 1000  # headers; a progress bar is shown from here on
 
 
-def read_folder(folder: Path) -> tuple[list[list[SliceFile]], dict[Path, ValueError]]:
-    """Read the headers below a folder: a group for each series; what is DICOM but in none."""
+def read_folder(
+    folder: Path,
+) -> tuple[list[list[SliceFile]], dict[Path, dict[Path, str]], list[Path]]:
+    """Read the headers below a folder.
+
+    Returns:
+        The slices of each series; of each folder the files that cannot be read, with the reason;
+        and the indices of discs.
+    """
     from rich.console import Console
     from rich.progress import track
 
     groups: dict[tuple[str, ...], list[SliceFile]] = {}
-    others: dict[Path, ValueError] = {}
+    torn: dict[Path, dict[Path, str]] = {}
+    indices: list[Path] = []
     paths, _ = walk(folder)
     for path in track(
         paths,
@@ -28,8 +36,11 @@ def read_folder(folder: Path) -> tuple[list[list[SliceFile]], dict[Path, ValueEr
     ):
         try:
             slices = read_slices(path)
+        except DiscIndex:
+            indices.append(path)
+            continue
         except ValueError as error:
-            others[path] = error
+            torn.setdefault(path.parent, {})[path] = str(error)
             continue
         for item in slices:
             uid, number = (
@@ -37,8 +48,12 @@ def read_folder(folder: Path) -> tuple[list[list[SliceFile]], dict[Path, ValueEr
             )
             # Anonymization may remove the identifier; those of a folder are then one series.
             key = (uid,) if uid else ("", str(path.parent), number)
-            groups.setdefault((*key, str(item.header.get("Modality"))), []).append(item)
-    return list(groups.values()), others
+            groups.setdefault((*key, str(item.header.get("Modality") or "")), []).append(item)
+    for key in [key for key in groups if not key[-1]]:
+        # Without a modality it may be a slice of the series that has its identifier.
+        if whole := next((each for each in groups if each[-1] and each[:-1] == key[:-1]), None):
+            groups[whole] += groups.pop(key)
+    return list(groups.values()), torn, indices
 
 
 def split(slices: list[SliceFile]) -> list[list[SliceFile]]:

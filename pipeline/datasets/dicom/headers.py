@@ -45,8 +45,8 @@ class SliceFile(NamedTuple):
     fault: str = ""  # why its pixels cannot be read
 
 
-class NoSlices(ValueError):
-    """A file that is DICOM but of no series."""
+class DiscIndex(ValueError):
+    """A DICOMDIR, the index of a disc."""
 
 
 def read_slices(path: Path) -> list[SliceFile]:
@@ -57,7 +57,7 @@ def read_slices(path: Path) -> list[SliceFile]:
         not DICOM.
 
     Raises:
-        NoSlices: it is the index of a disc.
+        DiscIndex: it is the index of a disc.
         ValueError: it starts like DICOM, or its name says so, and it cannot be read.
     """
     import pydicom
@@ -81,7 +81,7 @@ def read_slices(path: Path) -> list[SliceFile]:
     except Exception as error:  # pydicom raises about anything on a broken file
         raise ValueError(f"{path} cannot be read: {error}: copy it again") from error
     if header.SOPClassUID == _DICOMDIR:
-        raise NoSlices("it is the index of a disc (DICOMDIR)")
+        raise DiscIndex(f"{path} is the index of a disc")
     known = header.SOPClassUID or header.get("Modality") or header.get("SeriesInstanceUID")
     if not known or (_class_of(header) in _SLICES and not header.get("Rows")):
         raise ValueError(f"{path} is cut off or not an image: copy it again, or remove it")

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 #: What all files of a series share, if they have it.
-IDENTITY = ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID")
+IDENTITY = (
+    "PatientID",
+    "PatientName",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "SeriesNumber",
+)
 _NEEDED = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
 _PROJECTIONS = {"MIP", "MINIP", "MNIP", "PROJECTION", "CPR", "VRT", "SSD"}
 _REFORMATTED = {"MPR", "REFORMATTED"}
@@ -29,18 +35,29 @@ class Incidental(ValueError):
     """Images that a study holds beside its volumes, such as those that watch for a bolus."""
 
 
+def refuse_other_modality(headers: Sequence[Dataset], modality: str | None) -> str:
+    """Give the modality of the headers, one of ``MODALITIES``.
+
+    Raises:
+        OtherImages: it is not the one that is wanted, or not one of images.
+        ValueError: there are several or none.
+    """
+    code = find_shared(headers, "modality", lambda h: str(h.get("Modality") or "unknown"))
+    if code == "unknown":
+        raise ValueError("it has no Modality: set it, such as to CT")
+    found = find_modality(code)
+    if found is None or found != (modality or found):
+        raise OtherImages(f"its modality is {code}, not {modality or 'one of images'}")
+    return found
+
+
 def refuse_other_images(headers: Sequence[Dataset], modality: str | None) -> None:
     """Refuse headers that are not those of slices of the modality, those of a CT in HU.
 
     Raises:
         OtherImages, Incidental, ValueError: see `arrange`.
     """
-    code = find_shared(headers, "modality", lambda header: str(header.get("Modality") or ""))
-    if not code:
-        raise ValueError("it has no Modality: set it, such as to CT")
-    found = find_modality(code)
-    if found is None or found != (modality or found):
-        raise OtherImages(f"its modality is {code}, not {modality or 'one of images'}")
+    found = refuse_other_modality(headers, modality)
     if found == "CT" and all(_words_of(header) & _PROJECTIONS for header in headers):
         raise OtherImages(f"it is a projection ({describe_types(headers[0])}), not slices")
     for name, counts in find_conflicts(headers).items():

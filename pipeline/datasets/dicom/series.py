@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from ...files import some
 from ...transforms.modality import find_modality
 from ...transforms.volume_checks import hu_problem
-from .description import Series, describe
+from .description import Series, describe, tell_torn
 from .grouping import read_folder, split
-from .headers import NoSlices
 from .pixels import read_planes
 
 if TYPE_CHECKING:
@@ -51,18 +50,21 @@ def find_series(
         import pydicom  # noqa: F401
     except ModuleNotFoundError as error:
         raise _missing("pydicom") from error
-    groups, others = read_folder(folder)
-    if not groups and not others:
+    groups, torn, indices = read_folder(folder)
+    if not (groups or torn or indices):
         raise FileNotFoundError(f"no DICOM file below {folder}: give the folder of a series")
-    alone = [
-        Series("", "", "", "", (path,), "", str(error), not isinstance(error, NoSlices))
-        for path, error in others.items()
-    ]
-    broken = {each.folder: each.problem for each in alone if each.is_wanted}
-    found = [describe(part, broken, modality) for group in groups for part in split(group)]
-    # A file that may be a slice is told with the series of its folder.
+    found = [describe(part, torn, modality) for group in groups for part in split(group)]
+    # A torn file may be a slice, and is told with the series of its folder.
     told = {each.folder for each in found if each.is_wanted}
-    found += [each for each in alone if not (each.is_wanted and each.folder in told)]
+    found += [
+        Series(tuple(faults), code="", problem=tell_torn(faults))
+        for place, faults in torn.items()
+        if place not in told
+    ]
+    found += [
+        Series((path,), code="", problem="it is the index of a disc (DICOMDIR)", is_wanted=False)
+        for path in indices
+    ]
     found = _choose(found, name) if name else _leave_incidental(found)
     return sorted(found, key=lambda s: (str(s.folder), s.number.zfill(9), s.uid))
 
@@ -94,6 +96,8 @@ def select_series(
 
 def no_series(name: str, found: Sequence[Series], folder: str | Path) -> str:
     """Say that no series has a name, and which there are."""
+    if named := [f"{each}: {each.problem}" for each in found if each.has_name(name)]:
+        return f"no series {name} below {folder} is a volume: {some(named)}"
     there = some([f'{each.number or "no number"} "{each.description}"' for each in found])
     return (
         f"no series {name} below {folder}: give the number, the description or the UID of one "

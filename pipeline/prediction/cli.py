@@ -37,6 +37,10 @@ def predict(
         list[str] | None,
         typer.Option("--set", help='Value of an id, such as "roi_size=[224,224]"; several.'),
     ] = None,
+    series: Annotated[
+        str | None,
+        typer.Option(help="Only the DICOM series of this number, description or UID."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Do again what the output holds already.")
     ] = False,
@@ -54,6 +58,7 @@ def predict(
             checkpoint=checkpoint,
             overlays=config or [],
             overrides=set_ or [],
+            series=series,
             overwrite=overwrite,
         )
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..bundle.channels import PICTURES, VOLUMES, cut_ending, find_channel, group_channels, is_split
 from ..datasets.dicom.prepare import patient_of
-from ..datasets.dicom.series import Series, find_series
+from ..datasets.dicom.series import Series, find_series, no_series
 from ..errors import InputError
 from ..transforms.dicom_picture import is_dicom, tell_other
 from ..transforms.volume_file import list_files
@@ -76,6 +76,7 @@ def find_inputs(
     output: Path,
     modality: str | None = "CT",
     channel_names: Sequence[str] = (),
+    chosen: str | None = None,
 ) -> Inputs:
     """Find the cases in files and folders, in the order of the inputs.
 
@@ -88,10 +89,13 @@ def find_inputs(
         output: the folder of the masks, which are not inputs.
         modality: of the series; None for any.
         channel_names: of the channels of an image, see `group_channels`.
+        chosen: number, description or UID of the only series that are segmented.
 
     Raises:
-        InputError: an input does not exist.
+        InputError: an input does not exist, or a series is chosen for a bundle of pictures.
     """
+    if chosen and not volumes:
+        raise InputError("--series is for bundles of volumes; this one takes pictures.")
     output = output.resolve()
     for path in inputs:
         if not path.exists():
@@ -103,7 +107,7 @@ def find_inputs(
     left_out: dict[LeftOut, None] = {}
     for path in (Path(os.path.abspath(path)) for path in inputs):
         if path.is_dir():
-            cases, passed = _below(path, kinds, output, modality)
+            cases, passed = _below(path, kinds, output, modality, chosen)
             left_out |= dict.fromkeys(passed)
         else:
             cases = [_file(path, kinds)]
@@ -163,7 +167,7 @@ def _file(path: Path, kinds: Sequence[str]) -> InputCase:
 
 
 def _below(
-    folder: Path, kinds: Sequence[str], output: Path, modality: str | None
+    folder: Path, kinds: Sequence[str], output: Path, modality: str | None, chosen: str | None
 ) -> tuple[list[InputCase], list[LeftOut]]:
     """Find the files of these kinds, and for volumes the series of the modality too.
 
@@ -195,14 +199,14 @@ def _below(
     if kinds == VOLUMES:
         other += ", and not in DICOM"
         try:
-            found = find_series(folder, modality=modality)
+            found = find_series(folder, modality=modality, name=chosen)
         except FileNotFoundError as error:
             problem = f"{problem}, and {error}"
         except ModuleNotFoundError as error:
             problem = other = str(error)
     found = [each for each in found if not is_output(each.files[0])]
     # Nobody means the scout or the report beside a CT.
-    only_others = not cases and not any(each.is_wanted for each in found)
+    only_others = not (cases or chosen or any(each.is_wanted for each in found))
     for each in found:
         named.update(each.files, (path for path, _ in each.left_out))
         left_out += each.left_out
@@ -212,6 +216,8 @@ def _below(
         else:
             left_out.append((Path(each.source), str(each.problem)))
     left_out += [(path, other) for path in files if path not in named]
+    if chosen and not any(case.series for case in cases):
+        cases.append(InputCase(folder, problem=f"--series: {no_series(chosen, found, folder)}"))
     if not cases:
         cases = [InputCase(folder, problem=f"{folder}: {problem}: give another folder")]
     return cases, left_out

@@ -35,6 +35,7 @@ def predict(
     checkpoint: Path | None = None,
     overlays: Sequence[str] = (),
     overrides: Sequence[str] = (),
+    series: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Segment the images of files, folders and DICOM series, and report on each.
@@ -43,6 +44,7 @@ def predict(
         inputs: what to segment.
         output: folder of the masks and reports; several processes may share it.
         bundle: see `read_model`, as ``checkpoint``, ``overlays`` and ``overrides``.
+        series: number, description or UID of the only DICOM series that are segmented.
         overwrite: segment again what is done already.
 
     Returns:
@@ -60,6 +62,7 @@ def predict(
         output=output,
         modality=model.modality,
         channel_names=model.channels,
+        chosen=series,
     )
     from ..tracking.provenance import describe_environment
 

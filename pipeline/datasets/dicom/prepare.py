@@ -49,7 +49,7 @@ def find_images(
     found = dicom.find_series(folder, modality=wanted, name=chosen)
     candidates = [series for series in found if series.is_wanted]
     if chosen and not candidates:
-        raise InputError(f"--series {dicom.no_series(chosen, found, folder)}")
+        raise InputError(f"--series: {dicom.no_series(chosen, found, folder)}")
     kinds = sorted({str(find_modality(series.code)) for series in candidates})
     if len(kinds) > 1:
         raise InputError(f"{folder}: it holds series of {', '.join(kinds)}; give --modality.")

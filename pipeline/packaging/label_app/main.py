@@ -12,6 +12,7 @@ from fastapi import HTTPException
 from lib.segments import LabelSet
 from lib.stores import Dicom, Folder
 from lib.tasks import Batch, Trainer
+from monai.transforms.io.array import SUPPORTED_READERS
 from monailabel.config import settings
 from monailabel.datastore import dicom
 from monailabel.endpoints import infer
@@ -21,6 +22,10 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 from monailabel.tasks.infer.bundle import BundleInferTask
+
+# MONAI tries every reader on a file that the right one cannot read, and NumPy's runs the code in a
+# pickle, also in one that is called .png.
+SUPPORTED_READERS.pop("numpyreader", None)
 
 NAME = "Packages"
 REMEMBERED = 100  # results whose model is known until they are sent

@@ -51,10 +51,10 @@ def check_value(value: Any, name: str) -> None:
 
 def check_text(text: str, name: str) -> None:
     """Refuse a text that leads to another folder, or that MONAI would run."""
-    if any(part in text for part in ("/", "\\", "..")) or text in (".", "~"):
-        raise Refused(f"{name} {text[:LONGEST]!r}: it is a path; give a name")
     if text.lstrip().startswith(RUNS):
         raise Refused(f"{name} {text[:LONGEST]!r}: it begins with one of {' '.join(RUNS)}")
+    if any(part in text for part in ("/", "\\", "..")) or text in (".", "~"):
+        raise Refused(f"{name} {text[:LONGEST]!r}: it is a path; give a name")
     if any(ord(character) < 32 for character in text) and name not in TEXTS:
         raise Refused(f"{name} {text[:LONGEST]!r}: it holds a control character")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -45,9 +46,8 @@ ROUTERS = (
 )
 # What nobody may do from outside, and what to do instead.
 CLOSED = {
-    ("PUT", "/model/"): "weights come with a package; serve another one",
-    ("DELETE", "/model/"): "stop the server, and serve other packages",
-    ("DELETE", "/datastore/image"): "delete the file in the folder of the studies",
+    r"(PUT|DELETE) /model/.*": "weights come with a package; serve another one",
+    r"DELETE /datastore(/|/image/?)?": "delete the file in the folder of the studies",
 }
 PLAIN = frozenset({"params", "info", "wsi"})  # fields of a form that hold JSON
 
@@ -55,9 +55,9 @@ PLAIN = frozenset({"params", "info", "wsi"})  # fields of a form that hold JSON
 async def check_request(request: Request) -> None:
     """Refuse a request with a path or an expression in its address, query, form or JSON."""
     path = request.url.path
-    for (method, start), instead in CLOSED.items():
-        if request.method == method and path.rstrip("/").startswith(start.rstrip("/")):
-            raise HTTPException(403, f"{method} {path}: it is closed here; {instead}")
+    for closed, instead in CLOSED.items():
+        if re.fullmatch(closed, asked := f"{request.method} {path}"):
+            raise HTTPException(403, f"{asked}: it is closed here; {instead}")
     try:
         check_fields(request.query_params.multi_items())
         if path.startswith("/proxy/"):

@@ -159,8 +159,7 @@ def _open_itk(path: Path) -> Volume:
         import SimpleITK as sitk
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{path.suffix} needs SimpleITK: pip install 'attention-unet-pipeline[data]'",
-            name="SimpleITK",
+            f"{path.suffix} needs SimpleITK: pip install SimpleITK", name="SimpleITK"
         ) from error
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import InputError, one_line
+from ...errors import InputError, UnfitFile
 from ...transforms.volume_checks import grid_difference
+from ...transforms.volume_file import read_volume
 from ..images import Grid
 from ..label_values import Held, Label, LabelValues
 from ..sources import Source
@@ -17,7 +18,7 @@ from .segmentation import Combinations, read_segments
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledSeries(Source):
-    """A series with a NIfTI mask."""
+    """A series with a mask in a file of its own, such as a NIfTI."""
 
     series: dicom.Series
 
@@ -27,23 +28,19 @@ class LabelledSeries(Source):
 
     def read_label(self) -> Label:
         """Read the mask, and put its axes in the order of the series'."""
-        import nibabel
-        import numpy as np
         from nibabel import orientations
 
         try:
-            file = nibabel.load(self.label)
-            turn = orientations.ornt_transform(
-                orientations.io_orientation(file.affine),
-                orientations.io_orientation(self.series.affine),
-            )
-            turned = file.as_reoriented(turn)
-            pixels = np.asanyarray(turned.dataobj)
-        except Exception as error:  # nibabel raises about anything on a broken file
-            raise InputError(
-                f"{self.label}: it cannot be read ({one_line(error)}); save it again."
-            ) from error
-        how = grid_difference(pixels.shape, turned.affine, self.series.shape, self.series.affine)
+            volume = read_volume(self.label, is_label=True)
+        except UnfitFile as error:
+            raise InputError(f"{self.label}: it {': '.join(error.args)}.") from None
+        turn = orientations.ornt_transform(
+            orientations.io_orientation(volume.affine),
+            orientations.io_orientation(self.series.affine),
+        )
+        pixels = orientations.apply_orientation(volume.voxels, turn)
+        affine = volume.affine @ orientations.inv_ornt_aff(turn, volume.voxels.shape)
+        how = grid_difference(pixels.shape, affine, self.series.shape, self.series.affine)
         if how:
             raise InputError(
                 f"{self.label}: it is not on the grid of its series ({how}); resample it to that, "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ...bundle.channels import VOLUMES
 from ...errors import InputError
 from ...files import some
 from ...folders import new_folder
@@ -126,7 +127,7 @@ def plan_dicom(
     kind = find_modality(next(iter(series_of.values())).code)
     options = replace(options, modality=kind)
     if labels is not None:
-        found = [] if _has_nifti(Path(labels)) else dicom.find_series(labels, modality=None)
+        found = [] if _has_volumes(Path(labels)) else dicom.find_series(labels, modality=None)
     segmentations = find_segmentations(found, list(series_of.values()))
     if segmentations:
         lacking = [name for name, series in series_of.items() if series.uid not in segmentations]
@@ -187,17 +188,17 @@ def _name_series(found: Sequence[dicom.Series]) -> dict[str, dicom.Series]:
     return names
 
 
-def _has_nifti(folder: Path) -> bool:
+def _has_volumes(folder: Path) -> bool:
     if not folder.is_dir():
         raise InputError(f"--labels {folder}: there is no such folder; give that of the labels.")
-    return any(path.name.endswith((".nii", ".nii.gz")) for path in folder.iterdir())
+    return any(path.name.lower().endswith(VOLUMES) for path in folder.iterdir())
 
 
 def _find_labels(folder: Path, series_of: dict[str, dicom.Series]) -> dict[str, Path]:
     paths = {
         name: path
         for name in series_of
-        for suffix in (".nii", ".nii.gz")  # the latter counts where there are both
+        for suffix in reversed(VOLUMES)  # the first counts where there are several
         if (path := folder / f"{name}{suffix}").is_file()
     }
     if lacking := sorted(series_of.keys() - paths.keys()):

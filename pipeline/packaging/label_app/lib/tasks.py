@@ -57,9 +57,10 @@ class Trainer(BundleTrainTask):
         model = Path(self.bundle_path)
         weights.begin(model, self.split(len(self._fetch_datalist(options, datastore)), options))
         try:
-            return super().__call__({**options, "tracking": "None"}, datastore)
+            super().__call__({**options, "tracking": "None"}, datastore)
         finally:
-            logger.info(weights.settle(model))
+            told = weights.settle(model)  # also what a training did that then failed
+        return {"weights": told}  # the last line of the task's details
 
 
 class Batch(BatchInferTask):

@@ -280,7 +280,7 @@ def explain(error: Exception, case: InputCase) -> str:
     while str(error).startswith("applying transform") and isinstance(error.__cause__, Exception):
         error = error.__cause__  # MONAI's own message adds nothing
     kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-    text = f"{kind}{one_line(error)}"
+    text = f"{kind}{one_line(error, None if isinstance(error, InputError) else 300)}"
     return text if str(case.path) in text else f"{case}: {text}"
 
 

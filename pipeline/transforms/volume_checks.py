@@ -24,6 +24,7 @@ _SOFT, _LEAST_SOFT = (-150, 250), 0.02
 # CT-scale", Phys. Med. Biol. 48, 1591, 2003). Implants fill less than a twentieth of a scan; the
 # surround of the circle that a scanner measures fills a fifth.
 _DENSEST, _METAL, _MOST_METAL = 30710, 3071, 0.05
+_OR_NO_CT = '; or give another modality than CT ("modality" in a datalist, else --modality)'
 
 
 def grid_problems(volume: Volume, *, modality: str = "CT") -> Iterator[tuple[str, str]]:
@@ -112,21 +113,15 @@ def hu_problem(voxels: np.ndarray) -> tuple[str, str] | None:
     low, high = voxels.min(), voxels.max()
     metal = np.mean(voxels >= _METAL)
     if high > _DENSEST or metal > _MOST_METAL:
-        return (
-            f"is not in Hounsfield units: {low:g} to {high:g}, {100 * metal:.3g} % of the voxels "
-            f"from {_METAL} on, where only metal is, and never above {_DENSEST}",
-            "replace what is no measurement, such as padding around the scan, by -1024; or, if "
-            'the images are not CTs, say so: "modality" in the datalist, --modality for a training',
-        )
+        share = f"{100 * metal:.2g} % of them from {_METAL} on, as only metal is"
+        fix = f"replace what is no measurement, such as padding, by -1024{_OR_NO_CT}"
+        return f"is not in Hounsfield units: {low:.7g} to {high:.7g}, {share}", fix
     soft = np.mean((voxels >= _SOFT[0]) & (voxels <= _SOFT[1]))
     if low <= _DARK and soft >= _LEAST_SOFT:
         return None
-    return (
-        f"is not in Hounsfield units: {low:g} to {high:g}, "
-        f"{100 * soft:.0f} % of them soft tissue ({_SOFT[0]} to {_SOFT[1]})",
-        "apply the rescale slope and intercept of its DICOM; or, if the images are not CTs, say "
-        'so: "modality" in the datalist, --modality for a training',
-    )
+    share = f"{100 * soft:.0f} % of them soft tissue ({_SOFT[0]} to {_SOFT[1]})"
+    fix = f"apply the rescale slope and intercept of its DICOM{_OR_NO_CT}"
+    return f"is not in Hounsfield units: {low:.7g} to {high:.7g}, {share}", fix
 
 
 def times(numbers: Iterable[float]) -> str:

@@ -122,8 +122,11 @@ def _open_nibabel(path: Path) -> Volume:
         raise UnfitFile("holds colours (RGB), not numbers", "save it in grey")
     voxels = file.dataobj if shape == file.shape else file.dataobj.reshape(shape)
     if "goodRASFlag" in header:
-        if header["goodRASFlag"] != 1:
-            raise UnfitFile("has no direction cosines (goodRASFlag is 0)", _SAY_ORIENTATION)
+        with nibabel.openers.ImageOpener(path) as opened:
+            opened.seek(28)
+            flag = int.from_bytes(opened.read(2), "big")  # nibabel's header always says 1
+        if flag != 1:
+            raise UnfitFile(f"has no direction cosines (goodRASFlag is {flag})", _SAY_ORIENTATION)
         return Volume(voxels, file.affine)
     coded = "sform_code" in header and (header["sform_code"] or header["qform_code"])
     if not coded and not _is_flat(shape):
@@ -201,6 +204,8 @@ def _unreadable(path: Path, error: Exception) -> UnfitFile:
         return UnfitFile(*told)
     lines = [line for line in str(error).splitlines() if line.strip()]
     reason = lines[-1].strip() if "ITK ERROR" in str(error) else one_line(error)
+    if "MetaImageIO" in str(error):  # which says that the header is missing
+        reason = "its voxels are missing or cut off"
     fix = (
         f"{COPY_AGAIN}, with its file of voxels" if path.suffix in (".mhd", ".nhdr") else COPY_AGAIN
     )

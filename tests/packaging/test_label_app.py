@@ -18,7 +18,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.packaging import label_folder
 from pipeline.packaging.archive import MANIFEST, WEIGHTS, make_manifest, unpack
-from pipeline.packaging.label_app.lib import segments, values, weights
+from pipeline.packaging.label_app.lib import labels, segments, values, weights
 from pipeline.packaging.label_server import LabelServer
 
 
@@ -249,7 +249,7 @@ def test_the_server_ends_with_what_it_started_when_its_parent_is_killed(tmp_path
     assert time.monotonic() < end
 
 
-LABELS = segments.LabelSet(
+LABELS = labels.LabelSet(
     "pancreas_ct",
     "0.1.0",
     {"pancreas": 1, "tumour": 2},
@@ -262,7 +262,7 @@ LABELS = segments.LabelSet(
         },
     },
 )
-OTHER = segments.LabelSet("liver_ct", "1", {"liver": 1}, {})
+OTHER = labels.LabelSet("liver_ct", "1", {"liver": 1}, {})
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,34 @@ OTHER = segments.LabelSet("liver_ct", "1", {"liver": 1}, {})
     ],
 )
 def test_the_values_of_a_mask_have_their_names(found, info, predicted, names):
-    assert segments.name_values(found, info, LABELS, predicted=predicted) == names
+    assert labels.name_values(found, info, LABELS, predicted=predicted) == names
+
+
+def test_a_label_gets_the_values_of_its_model(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    path = tmp_path / "mask.nii.gz"
+
+    def submit(values, info, sets=(OTHER, LABELS)):
+        image = sitk.GetImageFromArray(np.array([[[0, *values]]], np.uint8))
+        image.SetSpacing((2, 3, 4))
+        sitk.WriteImage(image, str(path))
+        segments.renumber(path, info, sets)
+        read = sitk.ReadImage(str(path))
+        assert read.GetSpacing() == (2, 3, 4)
+        return sitk.GetArrayFromImage(read).ravel()[1:].tolist()
+
+    assert submit([1, 1], [{"name": "Tumour", "idx": 1}]) == [2, 2]
+    assert submit([1, 2], [{"name": "tumour", "idx": 1}, {"name": "pancreas", "idx": 2}]) == [2, 1]
+    assert submit([1, 2], [{"name": "pancreas"}, {"name": "tumour"}]) == [1, 2]
+    assert submit([1, 7], []) == [1, 7]
+    with pytest.raises(ValueError, match="liver"):
+        submit([1, 2], [{"name": "liver"}, {"name": "pancreas"}], [LABELS])
+    image = sitk.ReadImage(str(path))
+    image.SetOrigin((1, 0, 0))
+    sitk.WriteImage(image, str(tmp_path / "moved.nii.gz"))
+    segments.check_grid(path, path)
+    with pytest.raises(ValueError, match="origin"):
+        segments.check_grid(path, tmp_path / "moved.nii.gz")
 
 
 @pytest.mark.skipif(
@@ -349,8 +376,6 @@ def test_a_segmentation_lies_where_its_mask_does_and_comes_back(flips, tmp_path,
     )
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read), mask)
     np.testing.assert_allclose(read.GetOrigin(), image.GetOrigin(), atol=1e-4)
-    for where, labels in (("1.2.3", LABELS), (frame, OTHER)):
+    for where, known in (("1.2.3", LABELS), (frame, OTHER)):
         with pytest.raises(ValueError, match=r"frame of reference|none of which"):
-            segments.read_segmentation(
-                tmp_path / "seg.dcm", tmp_path / "ct.nii.gz", where, [labels]
-            )
+            segments.read_segmentation(tmp_path / "seg.dcm", tmp_path / "ct.nii.gz", where, [known])

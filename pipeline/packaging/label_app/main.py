@@ -9,7 +9,8 @@ from typing import Any
 
 import monailabel
 from fastapi import HTTPException
-from lib.segments import LabelSet
+from lib.labels import LabelSet
+from lib.segments import read_values
 from lib.stores import Dicom, Folder
 from lib.tasks import Batch, Trainer
 from monai.transforms.io.array import SUPPORTED_READERS
@@ -63,6 +64,7 @@ class App(MONAILabelApp):
         if "://" in self.studies:
             return super().init_datastore()
         return Folder(
+            self.sets,
             self.studies,
             extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
@@ -92,8 +94,6 @@ class App(MONAILabelApp):
 
     def write_segmentation(self, folder: str, mask: str, info: Any, **_: Any) -> str:
         """What stands in for MONAI Label's function; see `Dicom.write`."""
-        from lib.segments import read_values
-
         if not read_values(mask):
             # No content: the model found nothing, and a DICOM segmentation has to have something.
             raise HTTPException(204)

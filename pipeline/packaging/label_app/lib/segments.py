@@ -11,119 +11,73 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-TISSUE = {"category": "Tissue", "type": "Tissue", "colour": [221, 130, 101]}  # as in 3D Slicer
-TABLES = ("cid7150", "cid7154", "cid7159", "SCT")  # of codes; a keyword may be in several
-NEAR = 0.01  # voxels by which a frame may be off its slice
-MADE_BY = ("MANUAL", "SEMIAUTOMATIC", "AUTOMATIC")
+from .labels import LabelSet, choose, describe, name_values
 
-
-@dataclass(frozen=True)
-class LabelSet:
-    """What the masks of a model mean.
-
-    Attributes:
-        model: its name.
-        version: of the package.
-        values: of the mask, by the label's name in lower case, as MONAI Label gives it.
-        meanings: ``dicom_segments`` of the bundle's metadata, by the same names.
-    """
-
-    model: str
-    version: str
-    values: Mapping[str, int]
-    meanings: Mapping[str, Mapping[str, Any]]
-
-    @classmethod
-    def read(cls, folder: Path) -> LabelSet:
-        """Read it from the folder of a package."""
-        metadata = json.loads((folder / "configs/metadata.json").read_text())
-        labels = metadata["network_data_format"]["outputs"]["pred"].get("channel_def", {})
-        return cls(
-            folder.name,
-            str(metadata.get("version", "")),
-            {name.lower(): int(value) for value, name in labels.items() if int(value)},
-            {name.lower(): each for name, each in metadata.get("dicom_segments", {}).items()},
-        )
-
-
-def choose(sets: Iterable[LabelSet], names: Iterable[str]) -> LabelSet:
-    """The model that knows most of these labels; the first of several."""
-    known = {name.lower() for name in names}
-    return max(sets, key=lambda each: len(known & each.values.keys()))
-
-
-def name_values(
-    values: Sequence[int], info: Sequence[Mapping[str, Any]], labels: LabelSet, *, predicted: bool
-) -> dict[int, str]:
-    """Name the values of a mask.
-
-    Args:
-        values: those in the mask.
-        info: ``label_info`` of the request: what the viewer calls its labels, in the order of
-            their values, perhaps with this as ``idx``.
-        labels: of the model.
-        predicted: the model made the mask, so its names are right.
-    """
-    own = {value: name for name, value in labels.values.items()}
-    if predicted:
-        return {value: own.get(value, f"label {value}") for value in values}
-    names = {
-        int(each.get("idx", n)): str(each["name"])
-        for n, each in enumerate(info, 1)
-        if "name" in each
-    }
-    # A viewer that numbers its labels anew, such as tumour alone as 1, names them too.
-    return {value: names.get(value) or own.get(value, f"label {value}") for value in values}
-
-
-def find_code(keyword: str) -> dict[str, str]:
-    """The SNOMED CT code of a keyword of DICOM PS3.16, such as ``Pancreas``."""
-    from pydicom.sr.codedict import codes
-
-    for table in TABLES:
-        try:
-            code = getattr(getattr(codes, table), keyword)
-        except (AttributeError, RuntimeError):  # not in it; several in it
-            continue
-        return {
-            "CodeValue": code.value,
-            "CodingSchemeDesignator": code.scheme_designator,
-            "CodeMeaning": code.meaning,
-        }
-    raise ValueError(f"dicom_segments: {keyword!r} is no keyword of SNOMED CT in DICOM")
-
-
-def describe(value: int, name: str, labels: LabelSet, made_by: str) -> dict[str, Any]:
-    """A segment as dcmqi wants it."""
-    meaning = labels.meanings.get(name.lower(), TISSUE)
-    out = {
-        "labelID": value,
-        "SegmentLabel": name[:64],
-        "SegmentDescription": name[:64],
-        "SegmentAlgorithmType": made_by,
-        "SegmentedPropertyCategoryCodeSequence": find_code(meaning["category"]),
-        "SegmentedPropertyTypeCodeSequence": find_code(meaning["type"]),
-        "recommendedDisplayRGBValue": list(meaning.get("colour", TISSUE["colour"])),
-    }
-    if region := meaning.get("region"):
-        out["AnatomicRegionSequence"] = find_code(region)
-    if made_by != "MANUAL":
-        out["SegmentAlgorithmName"] = f"{labels.model} {labels.version}"[:64]
-    return out
+NEAR = 0.01  # voxels or mm by which grids may differ
+MASKS = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")  # endings of what SimpleITK reads and writes
 
 
 def read_values(mask: str | Path) -> list[int]:
     """The values in a mask, without the background."""
     import SimpleITK
 
-    voxels = SimpleITK.GetArrayViewFromImage(SimpleITK.ReadImage(str(mask)))
+    voxels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(mask)))
     return [int(value) for value in np.unique(voxels) if value]
+
+
+def renumber(mask: str | Path, info: Sequence[Mapping[str, Any]], sets: Iterable[LabelSet]) -> None:
+    """Give the labels of a mask the values of their model, in its file.
+
+    A viewer numbers its segments anew, so a tumour alone may be 1.
+
+    Args:
+        mask: file to change, if there is anything to change.
+        info: ``label_info`` of the viewer; see `name_values`.
+        sets: labels of the models.
+
+    Raises:
+        ValueError: a label that the model does not know has the value of one that it knows.
+    """
+    import SimpleITK
+
+    if not info:
+        return
+    labels = choose(sets, [str(each.get("name")) for each in info])
+    names = name_values(read_values(mask), info, labels, predicted=False)
+    new = {value: labels.values.get(name.lower(), value) for value, name in names.items()}
+    if len({*new.values()}) < len(new):
+        raise ValueError(f"the mask has the labels {names}, and {labels.model} {labels.values}")
+    if any(value != other for value, other in new.items()):
+        image = SimpleITK.ReadImage(str(mask))
+        found = SimpleITK.GetArrayFromImage(image)
+        out = np.zeros_like(found)
+        for value, other in new.items():
+            out[found == value] = other
+        changed = SimpleITK.GetImageFromArray(out)
+        changed.CopyInformation(image)
+        SimpleITK.WriteImage(changed, str(mask), True)
+
+
+def check_grid(mask: str | Path, image: str | Path) -> None:
+    """Refuse a mask that is not on the grid of its image.
+
+    Raises:
+        ValueError: size, place, spacing or axes differ.
+    """
+    import SimpleITK
+
+    one, other = (SimpleITK.ReadImage(str(path)) for path in (mask, image))
+    for name in ("Size", "Origin", "Spacing", "Direction"):
+        found, expected = (getattr(each, f"Get{name}")() for each in (one, other))
+        if len(found) != len(expected) or np.abs(np.subtract(found, expected)).max() > NEAR:
+            raise ValueError(
+                f"the mask is not on the grid of its image: {name.lower()} {found}, not {expected}"
+            )
 
 
 def write_segmentation(
@@ -193,15 +147,13 @@ def read_segmentation(path: Path, image: Path, frame: str, sets: Iterable[LabelS
 
     content, grid = pydicom.dcmread(path), SimpleITK.ReadImage(str(image))
     if str(content.FrameOfReferenceUID) != frame:
-        raise ValueError(f"{path}: its frame of reference is not that of its CT")
+        raise ValueError("its frame of reference is not that of its CT")
     found = {int(s.SegmentNumber): str(s.SegmentLabel).lower() for s in content.SegmentSequence}
     labels = choose(sets, found.values())
     size = grid.GetSize()
     columns, rows = size[:2]
     if (content.Columns, content.Rows) != (columns, rows):
-        raise ValueError(
-            f"{path}: {content.Columns} x {content.Rows} px, the CT {columns} x {rows}"
-        )
+        raise ValueError(f"{content.Columns} x {content.Rows} px, the CT {columns} x {rows}")
     axes = np.reshape(grid.GetDirection(), (3, 3)).T[:2].ravel()  # of the columns and rows
     frames = np.reshape(content.pixel_array, (-1, rows, columns)) > 0
     masks: dict[str, np.ndarray] = {}
@@ -220,11 +172,11 @@ def read_segmentation(path: Path, image: Path, frame: str, sets: Iterable[LabelS
         k = round(index[2])
         off = np.abs(np.subtract(index, (0, 0, k))).max()
         if off > NEAR or not 0 <= k < size[2] or np.abs(np.subtract(turned, axes)).max() > 1e-3:
-            raise ValueError(f"{path}: a frame lies off the slices of its CT, at {place}")
+            raise ValueError(f"a frame lies off the slices of its CT, at {place}")
         mask = masks.setdefault(found[number], np.zeros(size[::-1], bool))
         mask[k] |= voxels
     if not masks:
-        raise ValueError(f"{path}: it has {sorted(found.values())}, none of which a model knows")
+        raise ValueError(f"it has {sorted(found.values())}, none of which a model knows")
     out = np.zeros(size[::-1], np.uint16)
     for name in sorted(masks, key=lambda name: -masks[name].sum()):
         out[masks[name]] = labels.values[name]

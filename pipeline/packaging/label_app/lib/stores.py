@@ -22,6 +22,7 @@ from monailabel.interfaces.exception import ImageNotFoundException
 from pydicom.dataset import Dataset
 
 from . import segments
+from .labels import LabelSet, choose, name_values
 
 logger = logging.getLogger(__name__)
 FINAL = DefaultLabelTag.FINAL
@@ -29,7 +30,16 @@ REFRESH = 10  # s for which a list of the server's segmentations holds
 
 
 class Folder(LocalDatastore):
-    """A folder of images. An image is never replaced, and an unknown one is said to be so."""
+    """A folder of images. An image is never replaced, and an unknown one is said to be so.
+
+    Args:
+        sets: labels of the served models.
+        arguments: of MONAI Label's class.
+    """
+
+    def __init__(self, sets: list[LabelSet], *arguments: Any, **options: Any) -> None:
+        self.sets = sets
+        super().__init__(*arguments, **options)
 
     def get_image_uri(self, image_id: str) -> str:
         if uri := super().get_image_uri(image_id):
@@ -41,6 +51,18 @@ class Folder(LocalDatastore):
             raise HTTPException(409, f"image {image_id!r} is there already; give another name")
         return super().add_image(image_id, image_filename, image_info)
 
+    def save_label(
+        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
+    ) -> str:
+        """Save a label with the values of the model, whatever those of the viewer are."""
+        if label_tag == FINAL and label_filename.endswith(segments.MASKS):
+            info = (label_info or {}).get("label_info") or []
+            try:
+                segments.renumber(label_filename, info, self.sets)
+            except ValueError as error:
+                raise HTTPException(400, f"image {image_id}: {error}") from None
+        return super().save_label(image_id, label_filename, label_tag, label_info)
+
 
 class Dicom(DICOMWebDatastore):
     """The CT series of a DICOMweb server, and the segmentations that people made of them.
@@ -50,9 +72,10 @@ class Dicom(DICOMWebDatastore):
         arguments: of MONAI Label's class.
     """
 
-    def __init__(self, sets: list[segments.LabelSet], **arguments: Any) -> None:
+    def __init__(self, sets: list[LabelSet], **arguments: Any) -> None:
         self.sets = sets
         self.known: dict[str, dict[str, Any]] = {}  # what is said of a segmentation, by its UID
+        self.left_out: list[str] = []  # labels that a training cannot use, and why
         self.people: tuple[float, dict[str, dict[str, Any]]] = (-np.inf, {})
         super().__init__(**arguments)
 
@@ -76,8 +99,8 @@ class Dicom(DICOMWebDatastore):
         info, predicted = info or [], bool(model)
         by = model or self.get_image_info(Path(folder).name).get("predicted_by", "")
         own = [each for each in self.sets if each.model == by]
-        labels = own[0] if own else segments.choose(self.sets, [str(e.get("name")) for e in info])
-        names = segments.name_values(segments.read_values(mask), info, labels, predicted=predicted)
+        labels = own[0] if own else choose(self.sets, [str(e.get("name")) for e in info])
+        names = name_values(segments.read_values(mask), info, labels, predicted=predicted)
         made_by = "AUTOMATIC" if predicted else "SEMIAUTOMATIC" if by else "MANUAL"
         return segments.write_segmentation(folder, mask, names, labels, made_by)
 
@@ -93,11 +116,21 @@ class Dicom(DICOMWebDatastore):
         image = self.get_image_uri(image_id)
         if label_filename.endswith(".bin"):
             label_filename = binary_to_image(image, label_filename)
+        try:
+            segments.check_grid(label_filename, image)
+        except ValueError as error:
+            raise HTTPException(400, f"image {image_id}: {error}") from None
         self.people = (-np.inf, {})
         if label_tag == FINAL and not segments.read_values(label_filename):
             label_info = {**(label_info or {}), "empty": True}
             return LocalDatastore.save_label(self, image_id, label_filename, label_tag, label_info)
-        return super().save_label(image_id, label_filename, label_tag, label_info)
+        saved = super().save_label(image_id, label_filename, label_tag, label_info)
+        if label_tag == FINAL:  # a training reads it from the server, by the names of its segments
+            self.update_label_info(image_id, FINAL, {"SeriesInstanceUID": ""})
+        return saved
+
+    def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
+        return LocalDatastore.get_label_uri(self, label_id, label_tag)
 
     def find_people(self) -> dict[str, dict[str, Any]]:
         """The newest segmentation by a person of each image.
@@ -149,6 +182,7 @@ class Dicom(DICOMWebDatastore):
             if not each.labels[FINAL].info.get("empty") and people.get(image, {}).get("uid") != uid:
                 Path(LocalDatastore.get_label_uri(self, image, FINAL)).unlink(missing_ok=True)
         self.refresh()
+        self.left_out = []
         for image, each in people.items():
             volume = self.get_image_uri(image)
             label = self._datastore.label(image, FINAL)
@@ -157,7 +191,8 @@ class Dicom(DICOMWebDatastore):
             try:
                 self.take(image, Path(volume), each)
             except ValueError as error:
-                logger.warning("not a label for training: %s", error)
+                self.left_out.append(f"segmentation {each['uid']} of {image}: {error}")
+                logger.warning("not a label for training: %s", self.left_out[-1])
 
     def take(self, image: str, volume: Path, each: dict[str, Any]) -> None:
         """Download a segmentation and save it as the label of its image."""

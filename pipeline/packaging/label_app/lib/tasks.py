@@ -48,19 +48,24 @@ class Trainer(BundleTrainTask):
             )
         return {"training": len(learnt), "validation": len(held or [])}
 
+    def _partition_datalist(
+        self, datalist: list[Any], request: dict[str, Any], shuffle: bool = False
+    ) -> tuple[list[Any], list[Any] | None]:
+        weights.begin(Path(self.bundle_path), self.split(len(datalist), request))
+        return super()._partition_datalist(datalist, request, shuffle)
+
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         shown = self.bundle_config.get("displayable_configs") or {}
         options = {**self.config(), **request}
         options = {name: options[name] for name in (*OPTIONS, *shown) if name in options}
         # A list is what the viewer may choose from; the first is the default.
         options = {n: v[0] if isinstance(v, list) else v for n, v in options.items()}
-        model = Path(self.bundle_path)
-        weights.begin(model, self.split(len(self._fetch_datalist(options, datastore)), options))
         try:
             super().__call__({**options, "tracking": "None"}, datastore)
         finally:
-            told = weights.settle(model)  # also what a training did that then failed
-        return {"weights": told}  # the last line of the task's details
+            told = weights.settle(Path(self.bundle_path))  # also what a failed training did
+        # The last line of the task's details.
+        return {"weights": told, "left_out": getattr(datastore, "left_out", [])}
 
 
 class Batch(BatchInferTask):

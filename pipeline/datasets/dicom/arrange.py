@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LEAST_DRIFT, _DRIFT = 0.25, 0.00175  # mm, and mm per mm: 0.1 degrees, as by rounding
 _UNEVEN, _UNEVEN_SHARE = 0.1, 0.2  # mm, and share of the slice distance
 _SAME_PLACE = 1e-3  # mm
-_FEW = 3  # places at most, where images watch for a bolus
+_FEW = 3  # places at most, of two or more images each, that watch for a bolus
 
 
 def arrange(
@@ -124,7 +124,7 @@ def _without_copies(
         if _is_copy(first, second):
             continue
         places = 1 + int((np.diff(heights[order]) > _SAME_PLACE).sum())
-        if places <= _FEW:
+        if places <= _FEW and len(order) >= 2 * places:
             where = "one position" if places == 1 else f"{places} positions"
             raise Incidental(
                 f"its {len(order)} images are at {where}, as those that watch for a bolus"

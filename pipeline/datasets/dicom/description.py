@@ -44,6 +44,8 @@ class Series:
 
     def __str__(self) -> str:
         """Name the series in a message."""
+        if not self.code:
+            return str(self.files[0])
         title = f'"{self.description}", ' if self.description else ""
         name = " ".join(part for part in ("series", self.uid) if part)
         return f"{name} ({title}{len(self.files)} files in {self.folder})"

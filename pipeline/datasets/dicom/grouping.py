@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ...walk import walk
-from .headers import DiscIndex, SliceFile, read_slices
+from .headers import DiscIndex, SliceFile, is_torn, read_slices
 from .screening import IDENTITY, find_conflicts
 
 _MANY = 1000  # headers; a progress bar is shown from here on
@@ -26,7 +27,7 @@ def read_folder(
     groups: dict[tuple[str, ...], list[SliceFile]] = {}
     torn: dict[Path, dict[Path, str]] = {}
     indices: list[Path] = []
-    paths, _ = walk(folder)
+    paths, passed = walk(folder)
     for path in track(
         paths,
         description="Reading DICOM headers",
@@ -49,6 +50,10 @@ def read_folder(
             # Anonymization may remove the identifier; those of a folder are then one series.
             key = (uid,) if uid else ("", str(path.parent), number)
             groups.setdefault((*key, str(item.header.get("Modality") or "")), []).append(item)
+    places = {item.path.parent for slices in groups.values() for item in slices}
+    for path, reason in passed:
+        if path.parent in places and not os.path.lexists(os.path.realpath(path)) and is_torn(path):
+            torn.setdefault(path.parent, {})[path] = f"{path} cannot be read: {reason}"
     for key in [key for key in groups if not key[-1]]:
         # Without a modality it may be a slice of the series that has its identifier.
         if whole := next((each for each in groups if each[-1] and each[:-1] == key[:-1]), None):

@@ -68,7 +68,7 @@ def read_slices(path: Path) -> list[SliceFile]:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}: allow reading it") from error
     if not _is_dicom(start):
-        if _is_torn(path, start):
+        if is_torn(path, start):
             raise ValueError(f"{path} is not DICOM: copy it again, or remove it")
         return []
     try:
@@ -83,7 +83,8 @@ def read_slices(path: Path) -> list[SliceFile]:
     if header.SOPClassUID == _DICOMDIR:
         raise DiscIndex(f"{path} is the index of a disc")
     known = header.SOPClassUID or header.get("Modality") or header.get("SeriesInstanceUID")
-    if not known or (_class_of(header) in _SLICES and not header.get("Rows")):
+    of_slices = _SLICES.get(_class_of(header)) == header.Modality
+    if not known or (of_slices and not header.get("Rows")):
         raise ValueError(f"{path} is cut off or not an image: copy it again, or remove it")
     stray, fault = _find_stray(header), _find_fault(path, header)
     if header.Modality == "CT" and header.get("PerFrameFunctionalGroupsSequence"):
@@ -110,8 +111,8 @@ def _is_dicom(start: bytes) -> bool:
     return bool(re.match(rb"[A-Z]{2}", start[4:6])) or start[6:8] == b"\0\0"
 
 
-def _is_torn(path: Path, start: bytes) -> bool:
-    """Whether a file that is not DICOM was meant to be: a file of slices without an ending."""
+def is_torn(path: Path, start: bytes = b"") -> bool:
+    """Whether a file that does not start like DICOM was meant to be, by its name and start."""
     ending = path.suffix.lower()
     if ending in _ENDINGS:
         return True

@@ -12,6 +12,7 @@ from ...errors import InputError
 from ...files import some
 from ...folders import new_folder
 from ...transforms.modality import find_modality, read_modality
+from ...walk import walk
 from ..describing import Options
 from ..importing import Dataset, plan_dataset
 from ..naming import name_values, read_spans
@@ -64,7 +65,9 @@ def find_images(
         for series in found
         if not series.is_wanted and series.code != SEG
     ]
-    notes += [f"left out {path}: {why}" for each in usable for path, why in each.left_out]
+    passed = [each for each in walk(Path(folder))[1] if not each[0].name.startswith(".")]
+    passed += [left for series in usable for left in series.left_out]
+    notes += [f"left out {path}: {reason}" for path, reason in passed]
     if not usable:
         raise InputError(f"no {wanted or 'image'} below {folder}: {some(notes) or 'no series'}.")
     return _name_series(usable), found, notes + [f"left out {line}" for line in broken]

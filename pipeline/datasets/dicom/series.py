@@ -98,7 +98,8 @@ def no_series(name: str, found: Sequence[Series], folder: str | Path) -> str:
     """Say that no series has a name, and which there are."""
     if named := [f"{each}: {each.problem}" for each in found if each.has_name(name)]:
         return f"no series {name} below {folder} is a volume: {some(named)}"
-    there = some([f'{each.number or "no number"} "{each.description}"' for each in found])
+    volumes = [each for each in found if each.affine is not None] or found
+    there = some([f'{each.number or "no number"} "{each.description}"' for each in volumes])
     return (
         f"no series {name} below {folder}: give the number, the description or the UID of one "
         f"in it: {there}"

@@ -45,7 +45,7 @@ class Span(NamedTuple):
         if self.low == -math.inf:
             return OTHER
         return show_value(self.low, self.coloured) + (
-            f"-{self.high:g}" if self.high != self.low else ""
+            f"-{show_value(self.high, False)}" if self.high != self.low else ""
         )
 
 
@@ -139,4 +139,6 @@ def find_held(label: Label) -> Held:
 
 def show_value(value: float, coloured: bool) -> str:
     """Write a value as the command line does."""
-    return f"#{int(value):06x}" if coloured else f"{value:g}"
+    if coloured:
+        return f"#{int(value):06x}"
+    return str(int(value)) if float(value).is_integer() else repr(float(value))

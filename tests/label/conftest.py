@@ -5,11 +5,13 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import requests
 from small_cases import training
 
 from pipeline.bundle.configs import Config
@@ -148,3 +150,12 @@ def start(environment, packages, folder, studies, *, port=None) -> LabelServer:
 def dice(one: np.ndarray, other: np.ndarray, value: int) -> float:
     one, other = one == value, other == value
     return 2 * (one & other).sum() / max(1, one.sum() + other.sum())
+
+
+def wait_for_training(server, path="train"):
+    """The task, or that of a batch, when it is done."""
+    while True:
+        task = requests.get(f"{server.url}/{path}/").json()
+        if task["status"] not in ("SUBMITTED", "RUNNING"):
+            return task
+        time.sleep(1)

@@ -2,9 +2,9 @@
 
 import gzip
 import io
+import pickle
 import shutil
 import sqlite3
-import time
 
 import nibabel
 import numpy as np
@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 from scipy.ndimage import binary_dilation, gaussian_filter
 
-from .conftest import CT, EYE, MR, SECOND, dice, start
+from pipeline.packaging.label_folder import restore
+
+from .conftest import CT, EYE, MR, SECOND, dice, start, wait_for_training
 
 LABELS = {EYE: {"disc_rim": 1, "optic_cup": 2}, CT: {"pancreas": 1}}
 LABELS[MR] = {"anterior": 3, "posterior": 7}
@@ -28,7 +30,7 @@ def server(environment, packages, phantoms, tmp_path_factory):
     for data in phantoms.values():
         shutil.copytree(data / "images", folder / "studies", dirs_exist_ok=True)
     photograph = Image.open(phantoms[EYE] / "images/phantom_0010.png")
-    photograph.save(folder / "studies/photograph.jpg", quality=92)
+    photograph.save(folder / "studies/photograph.JPG", quality=92)
     # Both channels in the only file that an image has there.
     channels = gaussian_filter(np.random.default_rng(0).normal(size=(40, 36, 30, 2)), (3, 3, 3, 0))
     mr = nibabel.Nifti1Image((1e4 * channels).astype(np.int16), np.diag([-2, -2, 3, 1]))
@@ -89,9 +91,9 @@ def test_an_mr_of_two_channels_gets_its_exclusive_classes_by_their_values(server
         assert dice(mask, expected, value) > 0.99
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("suffix", ["png", "JPG"])
 def test_a_photograph_gets_the_mask_of_the_repository(server, phantoms, segment, suffix):
-    stem, case = ("photograph", "phantom_0010") if suffix == "jpg" else ("phantom_0011",) * 2
+    stem, case = ("photograph", "phantom_0010") if suffix == "JPG" else ("phantom_0011",) * 2
     image = server.folder.parent / "studies" / f"{stem}.{suffix}"
     found = infer(server, EYE, stem)
     assert (found.format, found.mode, found.size) == ("PNG", "L", Image.open(image).size)
@@ -142,8 +144,73 @@ def test_a_broken_image_is_an_error_and_the_server_lives(server, phantoms, name,
     (image,) = (phantoms[name] / "images").glob(f"{STEMS[name]}.*")
     upload = {"file": (file[0], file[1](image.read_bytes()))}
     answer = requests.post(f"{server.url}/infer/{name}", params={"output": "image"}, files=upload)
-    assert answer.status_code >= 400
+    assert answer.status_code == 500
+    assert "cannot be read" in answer.json()["detail"]
     assert np.asarray(infer(server, EYE, "phantom_0003")).any()
+
+
+class Pickle:
+    """Writes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".nii.gz", ".bin"])
+@pytest.mark.parametrize("name", [EYE, CT])
+def test_no_pickle_is_read_as_an_image(server, name, suffix, tmp_path):
+    """MONAI tries NumPy's reader on what no other reader knows."""
+    upload = {"file": (f"image{suffix}", pickle.dumps(Pickle(tmp_path / "ran")))}
+    answer = requests.post(f"{server.url}/infer/{name}", files=upload)
+    assert answer.status_code == 500
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status"),
+    [
+        ("PUT", "/datastore/?image=../evil", {"files": {"file": ("a.png", b"x")}}, 400),
+        ("PUT", "/datastore/image?image=a", {"files": {"file": ("a.json", b"{}")}}, 400),
+        ("PUT", "/datastore/image?image=phantom_0001", {"files": {"file": ("a.png", b"x")}}, 409),
+        (
+            "PUT",
+            "/datastore/label?image=phantom_0001&tag=../../..",
+            {"files": {"label": ("a.png", b"x")}},
+            400,
+        ),
+        ("PUT", "/session/?uncompress=true", {"files": {"files": ("a.png", b"x")}}, 400),
+        ("PUT", f"/model/{EYE}", {"files": {"file": ("a.png", b"x")}}, 403),
+        ("DELETE", "/datastore/?id=phantom_0001", {}, 403),
+        ("DELETE", "/datastore/image?id=phantom_0001", {}, 403),
+        ("POST", f"/infer/{EYE}", {"data": {"params": '{"image": "/etc/passwd"}'}}, 400),
+        ("POST", f"/infer/{EYE}", {"data": {"params": '{"result_extension": "$1"}'}}, 400),
+        ("POST", f"/infer/{EYE}?image=nosuch", {}, 404),
+        ("POST", f"/train/{EYE}", {"json": {"device": "$1"}}, 400),
+        ("POST", f"/train/{EYE}", {"json": {"max_epochs": {"_target_": "print"}}}, 400),
+        ("POST", f"/train/{EYE}", {"json": {}}, 400),  # no label
+        ("POST", f"/batch/infer/{EYE}", {"json": {"label_tag": "../a"}}, 400),
+        ("POST", "/reload", {}, 404),
+        ("GET", "/info/", {"headers": {"Origin": "https://evil.org"}}, 403),
+        ("GET", "/info/", {"headers": {"Host": "evil.org"}}, 403),
+    ],
+)
+def test_the_gate_is_in_front_of_every_endpoint(server, method, path, options, status):
+    answer = requests.request(method, f"{server.url}{path}", **options)
+    assert (answer.status_code, "access-control-allow-origin" in answer.headers) == (status, False)
+
+
+def test_a_batch_segments_all_it_can_and_names_the_rest(server):
+    answer = requests.post(f"{server.url}/batch/infer/{EYE}?images=all", json={})
+    assert answer.status_code == 200, answer.text
+    task = wait_for_training(server, "batch/infer")
+    objects = requests.get(f"{server.url}/datastore/?output=all").json()["objects"]
+    done = {name for name, each in objects.items() if "original" in each["labels"]}
+    assert done == {name for name in objects if name.startswith("ph")}
+    assert task["status"] == "ERROR"
+    assert f"{len(objects) - len(done)} of {len(objects)} images failed" in task["details"][-1]
 
 
 def test_it_proposes_the_next_image(server):
@@ -179,6 +246,9 @@ def test_a_training_learns_what_annotators_submit(server, phantoms, segment, nam
         assert answer.status_code == 200, answer.text
     before = {stem: array(infer(server, name, stem)) for stem in corrected}
     old = weights(server, name).read_bytes()
+    options = {"max_epochs": 12, "val_split": 0.05}
+    answer = requests.post(f"{server.url}/train/{name}", json=options)
+    assert answer.status_code == 400, "6 labels leave no validation case"
     options = {"max_epochs": 12, "val_split": 0.34}
     answer = requests.post(f"{server.url}/train/{name}", json=options)
     assert answer.status_code == 200, answer.text
@@ -209,14 +279,10 @@ def test_a_training_learns_what_annotators_submit(server, phantoms, segment, nam
         metrics = store.execute("select distinct key from metrics where run_uuid = ?", (run_id,))
         assert {"loss", "dice"} <= {key.rpartition("/")[2] for (key,) in metrics}
 
+    restore(server.folder, name)
+    assert weights(server, name).read_bytes() == old
+    assert np.array_equal(array(infer(server, name, stem)), before[stem])
+
 
 def array(mask):
     return np.asarray(mask.dataobj if hasattr(mask, "dataobj") else mask)
-
-
-def wait_for_training(server):
-    while True:
-        task = requests.get(f"{server.url}/train/").json()
-        if task["status"] not in ("SUBMITTED", "RUNNING"):
-            return task
-        time.sleep(1)

@@ -100,5 +100,5 @@ def _unreadable(path: Path, error: RuntimeError) -> UnfitFile:
     with path.open("rb") as file:
         named = file.read(132)[128:] != b"DICM"
     told = explain_content(path) if named else None
-    reason = one_line(error).rpartition("ERROR")[2].strip(": ")
+    reason = one_line(error).rpartition("): ")[2]  # without the names of ITK's objects
     return UnfitFile(*told) if told else UnfitFile(f"cannot be read ({reason})", COPY_AGAIN)

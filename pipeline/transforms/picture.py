@@ -76,7 +76,7 @@ def read_picture(
     if (pixels == pixels[:1, :1]).all():
         value = ", ".join(f"{each:g}" for each in np.atleast_1d(pixels[0, 0]))
         hidden = "" if opacity is None else ", with what is transparent as black"
-        raise UnfitFile(f"has the value {value} all over{hidden}", COPY_AGAIN)
+        raise UnfitFile(f"has the value {value} all over{hidden}", f"{COPY_AGAIN}, or leave it out")
     if pixels.ndim == 3 and channels != 3 and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]
     if pixels.dtype != np.uint8 and (channels == 3 or pixels.ndim == 3):

@@ -74,9 +74,17 @@ def _twin(folder):
     Image.open(folder / "images/0.png").save(folder / "images/5.png", compress_level=0)
 
 
+def _pages(folder):
+    with Image.open(folder / "images/1.png") as picture:
+        picture.save(
+            folder / "images/1.png", save_all=True, append_images=[Image.new("RGB", (9, 9))]
+        )
+
+
 # What is done to the files, to label 1 or to an entry; the item; what the check says.
 FILES = {
     "turned": (_turn, "images/1.png", "EXIF"),
+    "pages": (_pages, "images/1.png", "holds 2 pictures"),
     "uniform": (_uniform, "images/1.png", "255"),
     "missing image": (lambda f: (f / "images/1.png").unlink(), "images/1.png", "missing file"),
     "missing label": (lambda f: (f / "labels/1.png").unlink(), "labels/1.png", "missing file"),

@@ -5,10 +5,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 import torch
 from matplotlib.colors import to_rgb
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
+from picture_dicom import write_picture
 from PIL import Image
 
 from pipeline.evaluation.figures.display import as_picture, view_case
@@ -160,6 +162,22 @@ def test_a_volume_is_shown_as_radiologists_see_it(tmp_path):
     black, _, same = view_case(None, ~truth, truth, affine=affine)
     assert np.array_equal(same, true)
     assert (black.shape, black.max()) == ((10, 8, 3), 0)
+
+
+def test_a_picture_of_any_format_is_drawn_as_it_is_trained(tmp_path):
+    row, column = np.mgrid[:24, :32].astype(np.uint8)
+    pixels = np.stack([column * 7, row * 9, 255 - column * 5], axis=-1)
+    picture = Image.fromarray(pixels)
+    for name, mode in (("a.png", "RGB"), ("a.tif", "RGB"), ("a.webp", "RGB"), ("c.jpg", "CMYK")):
+        picture.convert(mode).save(tmp_path / name, lossless=True, quality=100)
+    picture.quantize(256).save(tmp_path / "p.png")
+    Image.fromarray(np.dstack([pixels, row * 0 + 255])).save(tmp_path / "rgba.png")
+    tifffile.imwrite(tmp_path / "deep.tif", pixels.astype(np.uint16) * 16, photometric="rgb")
+    write_picture(tmp_path / "photo.dcm", pixels)
+    none = np.zeros((2, 32, 24), dtype=bool)
+    for path in tmp_path.iterdir():
+        drawn, *_ = view_case(path, none, none, affine=np.eye(4))
+        assert np.abs(drawn * 255 - pixels).mean() < 6, path
 
 
 def test_a_mask_of_another_grid_is_refused(tmp_path):

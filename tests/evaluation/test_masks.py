@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.errors import UnfitFile
 from pipeline.evaluation.masks import read_mask, write_mask
 from pipeline.transforms.regions import Regions
 
@@ -24,6 +25,23 @@ def test_a_file_keeps_grid_and_place(shape, tmp_path):
     else:  # 7 px wide, 5 px high, as every other program sees it
         assert path.name == "eye.1.png"
         assert Image.open(path).size == (7, 5)
+
+
+def test_a_label_is_read_as_it_is_trained_whatever_its_format(tmp_path):
+    index = np.array([[0, 1, 2, 0], [1, 1, 2, 2], [0, 0, 0, 1]], np.uint8)  # (H, W)
+    Image.fromarray(index).save(tmp_path / "a.tif")
+    Image.fromarray(index).save(tmp_path / "a.bmp")
+    Image.fromarray(index.astype(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.dstack([index, index * 0 + 255])).save(tmp_path / "la.png")
+    palette = Image.fromarray(index)
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    palette.save(tmp_path / "p.png", transparency=0)
+    for path in tmp_path.iterdir():
+        masks, _ = read_mask(path, NESTED)
+        assert np.array_equal(masks, [(index > 0).T, (index == 2).T]), path
+    Image.fromarray(np.stack([index] * 3, axis=-1)).save(tmp_path / "rgb.png")
+    with pytest.raises(UnfitFile):
+        read_mask(tmp_path / "rgb.png", NESTED)
 
 
 @pytest.mark.parametrize("regions", [NESTED, DISJOINT])

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from picture_dicom import write_picture
 
 from pipeline.errors import InputError
 from pipeline.prediction.inputs import InputCase, find_inputs, name_cases, normalize_name
@@ -51,5 +53,12 @@ def test_files_are_found_once_and_outputs_never(tmp_path):
     # Below a folder of outputs there may well be inputs.
     cases, _ = find_inputs([tmp_path / "sub"], volumes=False, output=tmp_path)
     assert [case.path.name for case in cases] == ["b.JPG"]
+    write_picture(tmp_path / "dicom/IM1", np.eye(9, dtype=np.uint8))
+    write_picture(tmp_path / "dicom/b.dcm", np.eye(9, dtype=np.uint8), modality="CT")
+    cases, left_out = find_inputs(
+        [tmp_path / "dicom"], volumes=False, output=tmp_path / "o", modality="photograph"
+    )
+    assert [case.name for case in cases] == ["IM1"]
+    assert [(path.name, "CT" in reason) for path, reason in left_out] == [("b.dcm", True)]
     with pytest.raises(InputError, match="nowhere"):
         find_inputs([tmp_path / "nowhere"], volumes=False, output=tmp_path / "out")

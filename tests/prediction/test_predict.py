@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 from ct_dicom import write_dicom_series
+from picture_dicom import write_picture
 from PIL import Image
 from small_cases import (
     EYE,
@@ -28,11 +29,14 @@ from pipeline.datasets.dicom.series import write_nifti
 def test_photographs_get_the_masks_of_the_bundle_and_their_ratio(eye, tmp_path):
     photograph(tmp_path / "im/œil de l'été 1.png")
     photograph(tmp_path / "im/b.c.tif", size=(31, 70), seed=1)
+    with Image.open(tmp_path / "im/b.c.tif") as picture:
+        write_picture(tmp_path / "im/d.dcm", np.asarray(picture))
     output = tmp_path / "out put"
     predict(tmp_path / "im", "--bundle", EYE, "--checkpoint", eye, "--output", output)
     known = masks_of_the_bundle(EYE, eye, tmp_path / "im", tmp_path / "bundle")
     cases = report(output)["cases"]
-    assert [case["name"] for case in cases] == ["b.c", "œil de l'été 1"]
+    assert [case["name"] for case in cases] == ["b.c", "d", "œil de l'été 1"]
+    assert cases[1]["area_px"] == cases[0]["area_px"]
     for case in cases:
         assert case["outputs"] == [f"{case['name']}_seg.png"]
         mask = np.asarray(Image.open(output / case["outputs"][0]))
@@ -341,11 +345,15 @@ def test_bad_photographs_too(eye, tmp_path, capsys):
     cut = photograph(tmp_path / "im/cut.png")
     cut.write_bytes(cut.read_bytes()[:1000])
     (tmp_path / "im/text.jpg").write_text("hello")
+    Image.new("RGB", (40, 30), "white").save(tmp_path / "im/white.bmp")
+    pages = [Image.open(photograph(tmp_path / "pages/a.png")), Image.new("RGB", (9, 9))]
+    pages[0].save(tmp_path / "im/pages.tif", save_all=True, append_images=pages[1:])
     photograph(tmp_path / "im/good.jpeg")
     predict(
         tmp_path / "im", "--bundle", EYE, "--checkpoint", eye, "--output", tmp_path / "o", code=1
     )
-    assert statuses(tmp_path / "o") == {"cut": "failed", "text": "failed", "good": "done"}
+    failed = dict.fromkeys(("cut", "text", "white", "pages"), "failed")
+    assert statuses(tmp_path / "o") == {**failed, "good": "done"}
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("failed")]
     assert all(str(tmp_path / "im") in line for line in lines)
 

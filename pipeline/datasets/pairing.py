@@ -12,6 +12,8 @@ from pathlib import Path
 from ..bundle.channels import cut_ending
 from ..errors import InputError
 from ..files import some
+from ..transforms.volume_file import list_files
+from ..walk import LeftOut, walk
 from .images import KINDS, is_image
 
 _SAMPLES = 5  # images that propose rules
@@ -49,11 +51,13 @@ class Pairs:
         rules: one for each channel.
         files: the images, one for each channel, and the label of each case, by its name.
         unpaired: the images and labels that belong to no case.
+        left_out: what else lies in the folders, each a path and the reason.
     """
 
     rules: Sequence[Rule]
     files: Mapping[str, tuple[tuple[Path, ...], Path]]
     unpaired: Sequence[Path]
+    left_out: Sequence[LeftOut] = ()
 
 
 def pair_images(images: Sequence[str], labels: str, *, skip_incomplete: bool = False) -> Pairs:
@@ -71,8 +75,12 @@ def pair_images(images: Sequence[str], labels: str, *, skip_incomplete: bool = F
     Raises:
         InputError: there are no files, two have one name, or a file is not paired.
     """
-    by_label = find_files(labels, option="--labels")
-    channels = [find_files(each, option="--images") for each in images]
+    by_label, left_out = find_files(labels, option="--labels")
+    channels = []
+    for each in images:
+        found, others = find_files(each, option="--images")
+        channels.append(found)
+        left_out += others
     if len(channels) == 1:
         channels = _split_channels(channels[0], by_label)
     rules = [find_rule(list(found), list(by_label)) for found in channels]
@@ -104,7 +112,8 @@ def pair_images(images: Sequence[str], labels: str, *, skip_incomplete: bool = F
             f"{some(twice, shown=2)}: each is both image and label; give a pattern for each, such "
             "as --images 'FOLDER/*_image.png' --labels 'FOLDER/*_mask.png'."
         )
-    return Pairs(rules, dict(sorted(files.items())), unpaired)
+    left_out = [each for each in dict.fromkeys(left_out) if each[0] not in used]
+    return Pairs(rules, dict(sorted(files.items())), unpaired, left_out)
 
 
 def find_rule(images: Sequence[str], labels: Sequence[str]) -> Rule:
@@ -123,8 +132,11 @@ def find_rule(images: Sequence[str], labels: Sequence[str]) -> Rule:
     return max(most, key=fitting)
 
 
-def find_files(place: str, *, option: str) -> dict[str, Path]:
+def find_files(place: str, *, option: str) -> tuple[dict[str, Path], list[LeftOut]]:
     """Find the images of a folder, at any depth, or of a pattern, by name.
+
+    Returns:
+        The images; and what else lies in a folder, with the reason why it is left out.
 
     Raises:
         InputError: there are none, or two have one name.
@@ -132,13 +144,14 @@ def find_files(place: str, *, option: str) -> dict[str, Path]:
     parts = Path(place).parts
     wild = next((n for n, part in enumerate(parts) if re.search(r"[*?\[]", part)), None)
     root = Path(place) if wild is None else Path(*parts[:wild])
-    pattern = "**/*" if wild is None else str(Path(*parts[wild:]))
     if not root.is_dir():
         raise InputError(f"{option} {place}: there is no folder {root}; give one, or a pattern.")
+    if wild is None:
+        paths, left_out = walk(root)
+    else:
+        paths, left_out = sorted(root.glob(str(Path(*parts[wild:])))), []
     found: dict[str, Path] = {}
-    for path in sorted(root.glob(pattern)):
-        if not is_image(path):
-            continue
+    for path in filter(is_image, paths):
         name = path.relative_to(root).as_posix()
         name = cut_ending(name, KINDS)
         if (other := found.setdefault(name, path)) != path:
@@ -148,7 +161,10 @@ def find_files(place: str, *, option: str) -> dict[str, Path]:
             f"{option} {place}: it holds no {', '.join(KINDS)}; give another folder. For a series "
             "in DICOM there is `data prepare dicom`."
         )
-    return found
+    if wild is None:
+        used = {part for path in found.values() for part in list_files(path)}
+        left_out += [(path, "it is no image by its name") for path in paths if path not in used]
+    return found, left_out
 
 
 def _split_channels(found: dict[str, Path], labels: Mapping[str, Path]) -> list[dict[str, Path]]:

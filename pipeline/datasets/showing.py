@@ -29,6 +29,8 @@ def show_pairs(pairs: Pairs) -> None:
         console.print(f"and {more} more pairs")
     for path in pairs.unpaired:
         console.print(Text(f"left out {path}, which has no partner", style="yellow"))
+    for path, reason in pairs.left_out:
+        console.print(Text(f"left out {path}: {reason}", style="yellow"))
 
 
 def show_dataset(dataset: Dataset) -> None:

@@ -183,8 +183,8 @@ def _below(
     files = [path for path in every if not is_output(path)]
     if len(files) < len(every):
         left_out.append((output, "it is the folder of the masks"))
-    pictures = [path for path in files if kinds == PICTURES and is_dicom(path)]
-    left_out += [(path, other) for path in pictures if (other := tell_other(path, modality))]
+    pictures = {path for path in files if kinds == PICTURES and is_dicom(path)}
+    left_out += [(path, why) for path in sorted(pictures) if (why := tell_other(path, modality))]
     passed_over = {path for path, _ in left_out}
     cases = [
         InputCase(path)
@@ -195,9 +195,9 @@ def _below(
     named = passed_over.union(*(list_files(case.path) for case in cases))
     found: list[Series] = []
     problem = f"it holds no {', '.join(kinds)}"
-    other = f"it is none of {', '.join(kinds)}"
+    other = "it is no picture by its name"
     if kinds == VOLUMES:
-        other += ", and not in DICOM"
+        other = "it is no volume by its name, and not in DICOM"
         try:
             found = find_series(folder, modality=modality, name=chosen)
         except FileNotFoundError as error:

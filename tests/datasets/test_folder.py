@@ -22,6 +22,17 @@ def _touch(root, *names):
         path.touch()
 
 
+def test_linked_folders_are_read_once(tmp_path):
+    _touch(tmp_path / "there", "a.png", "b.png")
+    for kind in ("i", "l"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "linked").symlink_to(tmp_path / "there")
+        (tmp_path / kind / "twice").symlink_to(tmp_path / "there")
+    pairs = pair_images([str(tmp_path / "i")], str(tmp_path / "l"))
+    assert list(pairs.files) == ["linked/a", "linked/b"]
+    assert [path.name for path, _ in pairs.left_out] == ["twice", "twice"]
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "cases"),
     [
@@ -37,7 +48,11 @@ def _touch(root, *names):
 def test_one_rule_pairs_all(tmp_path, images, labels, cases):
     _touch(tmp_path / "i", *images, "Thumbs.db")
     _touch(tmp_path / "l", *labels, "._a_mask.png")
+    (tmp_path / "l/dead.png").symlink_to("gone")
     pairs = pair_images([str(tmp_path / "i")], str(tmp_path / "l"))
+    left_out = {path.name: reason for path, reason in pairs.left_out}
+    assert left_out.keys() == {"._a_mask.png", "dead.png", "Thumbs.db"}
+    assert all(left_out.values())
     found = [
         (image.relative_to(tmp_path / "i"), label.relative_to(tmp_path / "l"))
         for (image,), label in pairs.files.values()

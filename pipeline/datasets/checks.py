@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from ..bundle.case_files import READ_AGAIN, find_faults
 from ..bundle.channels import VOLUMES
 from ..bundle.listing import FILES, Fault, entry_faults, files_of, find_leaks, read_datalist
-from ..errors import InputError, one_line
+from ..errors import InputError, UnfitFile, one_line
 from ..files import some
-from ..transforms.volume_checks import UnfitVolume, read_volume, value_problems
+from ..transforms.picture import read_mask, read_picture
+from ..transforms.volume_checks import value_problems
+from ..transforms.volume_file import read_volume
 from .bundle_reader import BundleReader
 
 
@@ -115,7 +116,7 @@ def check_datalist(
                     note(name, (f"same pixels as {first}", "keep one of the two"))
                 seen.setdefault(digest, name)
         name = case["label"]
-        pixels, fault = _read(folder / name)
+        pixels, fault = _read(folder / name, is_label=True)
         if fault and name not in unfit:
             note(name, fault)
         if pixels is not None:
@@ -177,14 +178,15 @@ def _check_headers(
     yield from ((named[path], problem, fix) for path, problem, fix in faults)
 
 
-def _read(path: Path, *, channels: int = 1) -> tuple[np.ndarray | None, Fault | None]:
+def _read(
+    path: Path, *, channels: int = 1, is_label: bool = False
+) -> tuple[np.ndarray | None, Fault | None]:
     """Read all pixels of a picture ``(H, W[, C])`` or of a volume, or say why that fails."""
     try:
         if path.name.lower().endswith(VOLUMES):
-            return read_volume(path, channels=channels).voxels, None
-        with Image.open(path) as picture:
-            return np.asarray(picture), None
-    except UnfitVolume as error:
+            return read_volume(path, channels=channels, is_label=is_label).voxels, None
+        return (read_mask if is_label else read_picture)(path), None
+    except UnfitFile as error:
         return None, error.args
     except Exception as error:  # readers raise about anything on a broken file
         return None, (f"cannot be read: {one_line(error, None)}", READ_AGAIN)
@@ -199,14 +201,12 @@ def _digest(image: np.ndarray) -> str:
 def _check_image(name: str, pixels: np.ndarray, datalist: Mapping[str, Any]) -> Iterator[Fault]:
     if name.lower().endswith(VOLUMES):
         yield from value_problems(pixels, ct=datalist.get("modality", "CT") == "CT")
-    elif pixels.min() == pixels.max():
-        yield f"has the value {pixels.min():g} all over", READ_AGAIN
 
 
 def _check_values(held: set[float], datalist: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield the values in a label that the datalist does not name."""
     known = {*map(int, datalist["labels"]), datalist.get("ignore_label")}
     if strange := sorted(held - known):
-        shown = some([f"{value:g}" for value in strange])
+        shown = some([f"{value:.17g}" for value in strange])
         names = ", ".join(map(str, sorted(known - {None})))
         yield f"holds the value {shown}", f"use {names} as in the datalist's labels, and not JPEG"

@@ -151,5 +151,9 @@ def is_grey(picture: Image.Image) -> bool:
 
 def unreadable(path: Path, error: Exception) -> UnfitFile:
     """The problem of a file that Pillow refused, and its fix."""
+    from PIL import UnidentifiedImageError
+
+    # Where Pillow knows the format, it is right about what is broken.
+    other = isinstance(error, UnidentifiedImageError) or getattr(error, "errno", None)
     told = f"cannot be read ({one_line(error)})", f"{COPY_AGAIN}, or {SAVE}"
-    return UnfitFile(*(explain_content(path) or told))
+    return UnfitFile(*(explain_content(path) if other else None) or told)

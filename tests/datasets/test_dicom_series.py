@@ -235,7 +235,7 @@ def test_other_images_stand_aside_but_a_broken_ct_does_not(tmp_path):
         SeriesInstanceUID="1.3",
         change=_move(lambda n: (0, 0, n**2)),
     )
-    with pytest.raises(ValueError, match=r"choose one by its UID.*1\.3 .*mm apart"):
+    with pytest.raises(ValueError, match=r"choose one by number.*1\.3 .*mm apart"):
         select_series(tmp_path)
 
 

@@ -88,7 +88,10 @@ def select_series(
     if len(wanted) > 1:
         listing = "; ".join(f"{s}{f': {s.problem}' if s.problem else ''}" for s in wanted[:5])
         kind = f"{modality} series" if modality else "series"
-        raise ValueError(f"{len(wanted)} {kind} below {folder}: choose one by its UID: {listing}")
+        raise ValueError(
+            f"{len(wanted)} {kind} below {folder}: choose one by number, description or UID: "
+            f"{listing}"
+        )
     if wanted[0].problem:
         raise ValueError(f"{wanted[0]}: {wanted[0].problem}")
     return wanted[0]

@@ -91,7 +91,10 @@ def check_model(folder: Path, files: Mapping[str, bytes], archive: Path) -> None
                 f"{folder / name}: it was {state} after {archive} was packaged; move {folder} "
                 "away, and the package is unpacked again."
             )
-    weights.settle(folder)
+    try:
+        weights.settle(folder)
+    except ValueError as error:
+        raise InputError(f"{error}.") from None
     history = weights.read_history(folder)
     expected = history[-1]["sha256"] if history else digest_bytes(files[WEIGHTS])
     if weights.digest(folder / WEIGHTS) != expected:

@@ -180,7 +180,22 @@ def test_a_retraining_is_undone_and_old_ones_are_pruned(model):
 
 def test_a_killed_training_is_recorded_at_the_next_start(model):
     folder, files = model
-    weights.begin(folder, {"training": 4, "validation": 1})
+    script = (
+        "import sys, time; from pathlib import Path; from lib import weights;"
+        "weights.begin(Path(sys.argv[1]), {'training': 4, 'validation': 1});"
+        "print('begun', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script, str(folder)]
+    training = subprocess.Popen(command, cwd=label_folder.APP, stdout=subprocess.PIPE, text=True)
+    assert training.stdout.readline() == "begun\n"
+    for act in (
+        lambda: label_folder.restore(folder.parents[1], "eye"),
+        lambda: label_folder.check_model(folder, files, Path("eye.zip")),
+    ):
+        with pytest.raises(InputError, match="a training of it runs"):
+            act()
+    training.kill()
+    training.wait()
     (folder / WEIGHTS).write_bytes(b"retrained")
     label_folder.check_model(folder, files, Path("eye.zip"))
     assert len(weights.read_history(folder)) == 1

@@ -12,12 +12,13 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 SERVED = "models/model.pt"
 FOLDER = "weights"
 HISTORY = "history.json"
 PENDING = "pending.pt"  # a copy that a running training may replace
+_held: dict[Path, IO[str]] = {}  # locks of this process, by the model's folder
 NEWEST = 3  # retrainings that are kept, besides the weights of the package
 
 
@@ -44,11 +45,33 @@ def write_history(model: Path, history: list[dict[str, Any]]) -> None:
     temporary.replace(model / FOLDER / HISTORY)
 
 
+def lock(model: Path) -> IO[str]:
+    """Keep others from changing the weights, until the file that comes back is closed.
+
+    Raises:
+        ValueError: another process does; a killed one does no more.
+    """
+    import fcntl  # not on Windows, where MONAI Label's environment is not made
+
+    (model / FOLDER).mkdir(exist_ok=True)
+    file = (model / FOLDER / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise ValueError(f"{model}: a training of it runs; wait for its end or stop it") from None
+    return file
+
+
 def begin(model: Path, cases: dict[str, int]) -> None:
-    """Keep the weights before a training, which may replace them."""
+    """Keep the weights before a training, which may replace them, until `settle`.
+
+    Raises:
+        ValueError: another training of the model runs.
+    """
     settle(model)
+    _held[model] = lock(model)
     folder = model / FOLDER
-    folder.mkdir(exist_ok=True)
     (folder / "cases.json").write_text(json.dumps(cases))
     copy_over(model / SERVED, folder / PENDING)
 
@@ -58,10 +81,18 @@ def settle(model: Path) -> str:
 
     Returns:
         a line that says what is served now; empty if no training ran.
+
+    Raises:
+        ValueError: a training runs in another process.
     """
     folder, pending = model / FOLDER, model / FOLDER / PENDING
     if not pending.is_file():
         return ""
+    with _held.pop(model, None) or lock(model):
+        return _record(model, folder, pending)
+
+
+def _record(model: Path, folder: Path, pending: Path) -> str:
     if digest(pending) == digest(model / SERVED):
         pending.unlink()
         return f"{model / SERVED} stays: no epoch scored more than the weights before"
@@ -95,7 +126,7 @@ def restore(model: Path) -> str:
         a line that says what is served now.
 
     Raises:
-        ValueError: no retraining replaced the weights.
+        ValueError: no retraining replaced the weights, or a training runs.
     """
     settle(model)
     history = read_history(model)

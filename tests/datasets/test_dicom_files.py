@@ -217,6 +217,7 @@ def _study(folder):
     write(4, description="Venous")
     write(5, description="Arterial")
     write(6, **derived)
+    write(61, change=lambda k, item: setattr(item, "Rows", 8 + k), **derived)  # not a volume
     write(7, ImageType=["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MIP"])
     write(8, 6, change=bolus(2))
     write(9, RescaleType="MGML")
@@ -245,7 +246,7 @@ def test_a_whole_study_is_its_cts_and_what_is_left_out_by_name(tmp_path):
     found = find_series(tmp_path)
     assert {each.number: each.problem for each in found if each.is_wanted} == {"4": None, "5": None}
     assert all(each.problem for each in found if not each.is_wanted)
-    assert len(found) == 17
+    assert len(found) == 18
     (venous,) = (each for each in found if each.number == "4")
     assert [(path.name, "capture" in reason) for path, reason in venous.left_out] == [
         ("capture", True)

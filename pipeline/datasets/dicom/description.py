@@ -90,6 +90,7 @@ def describe(
         code=clean(header.get("Modality")),
         left_out=tuple(left_out.items()) if kept else (),
         study=str(header.get("StudyInstanceUID") or ""),
+        incidental=f"it is derived ({describe_types(header)})" if is_derived(header) else "",
     )
     try:
         if not kept:
@@ -112,12 +113,10 @@ def describe(
     left_out = copies | left_out
     for item in ordered:
         left_out.pop(item.path, None)
-    derived = f"it is derived ({describe_types(header)})" if is_derived(header) else ""
     return replace(
         series,
         files=tuple(dict.fromkeys(item.path for item in ordered)),
         left_out=tuple(left_out.items()),
-        incidental=derived,
         affine=affine,
         shape=(int(header.Columns), int(header.Rows), len(ordered)),
         slices=tuple((item.path, item.frame) for item in ordered),

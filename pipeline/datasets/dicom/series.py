@@ -57,7 +57,9 @@ def find_series(
     # A torn file may be a slice, and is told with the series of its folder.
     told = {each.folder for each in found if each.is_wanted}
     found += [
-        Series(tuple(faults), code="", problem=tell_torn(faults))
+        Series(
+            tuple(faults), code="", problem=tell_torn(faults).removeprefix(f"{next(iter(faults))} ")
+        )
         for place, faults in torn.items()
         if place not in told
     ]
@@ -168,7 +170,7 @@ def _leave_incidental(found: list[Series]) -> list[Series]:
     """Leave out what a study has beside its volumes."""
 
     def study_of(series: Series) -> tuple[object, ...]:
-        return series.study or series.folder, series.patient, series.code
+        return series.study or series.patient or series.folder, series.patient, series.code
 
     volumes = {study_of(s) for s in found if s.is_wanted and not s.problem}
     originals = {study_of(s) for s in found if s.is_wanted and not (s.problem or s.incidental)}

@@ -23,7 +23,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_json(path: Path, fix: str = "give the path of a JSON file.") -> dict[str, Any]:
-    """Read the object in a JSON file.
+    """Read the object in a JSON file: UTF-8, also with the byte order mark of an editor, or UTF-16.
 
     Args:
         path: of the file.
@@ -33,7 +33,7 @@ def read_json(path: Path, fix: str = "give the path of a JSON file.") -> dict[st
         InputError: the file does not exist, cannot be read, or does not hold a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+        content = json.loads(path.read_bytes(), object_pairs_hook=_object)  # finds the encoding
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise InputError(f"{path}: there is no such file; {fix}") from None
     except OSError as error:

@@ -1,8 +1,22 @@
 """A file is replaced whole, whatever happens to its writers."""
 
+import json
+
 import pytest
 
-from pipeline.files import replacing, write_json
+from pipeline.errors import InputError
+from pipeline.files import read_json, replacing, write_json
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_is_read_as_an_editor_saved_it(encoding, tmp_path):
+    content = {"patient": "Jürgen", "fold": 0}
+    path = tmp_path / "datalist.json"
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding=encoding)
+    assert read_json(path) == content
+    path.write_bytes(path.read_bytes()[:-5] + b"\xff")
+    with pytest.raises(InputError, match=r"datalist\.json: it is not JSON"):
+        read_json(path)
 
 
 @pytest.mark.parametrize("alone", [False, True])

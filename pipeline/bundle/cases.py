@@ -21,6 +21,7 @@ from .listing import (
     FILES,
     description_faults,
     entry_faults,
+    file_fault,
     files_of,
     find_leaks,
     read_datalist,
@@ -94,10 +95,13 @@ def select_cases(
     # Other entries of a case are left out: they cannot be collated into a batch.
     located: list[dict[str, Any]] = []
     for case in cases:
-        paths = {key: [str(root / file) for file in files_of(case[key])] for key in FILES}
+        paths: dict[str, list[str]] = {}
         for key in FILES:
-            if gone := next((path for path in paths[key] if not Path(path).is_file()), ""):
-                raise InputError(f"{key} {gone} of datalist {datalist}: there is no such file.")
+            paths[key] = [str(root / name) for name in files_of(case[key])]
+            for name in files_of(case[key]):
+                if fault := file_fault(root, name):
+                    where = f"{key} {root / name} of datalist {datalist}"
+                    raise InputError("{}: {}; {}.".format(where, *fault))
         images, (label,) = (list(map(Path, paths[key])) for key in FILES)
         modality = read.get("modality", "CT")
         for path, problem, fix in find_faults(images, label, modality=modality, channels=channels):

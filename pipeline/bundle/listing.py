@@ -140,12 +140,24 @@ def entry_faults(case: Any, *, channels: Sequence[str] = ()) -> Iterator[Fault]:
         if not all(map(_is_text, paths)):
             yield f'"{key}" is {value!r}', f'give "{key}" as a path'
         elif escaping := next(filter(_escapes, paths), None):
-            yield f'"{key}" {escaping} leaves the dataset folder', "give a path inside it"
+            fix = "give the path from that folder on, such as images/1.png"
+            yield f'"{key}" {escaping} is not a path below the dataset folder', fix
         elif listed and channels and len(value) != len(channels):
             fix = f"give one for each of channel_names, {', '.join(channels)}"
             yield f'"{key}" has {len(value)} files', fix
     if not isinstance(case.get("patient", ""), str | int):
         yield f'"patient" is {case["patient"]!r}', 'give "patient" as a text'
+
+
+def file_fault(folder: Path, name: str) -> Fault | None:
+    """Why a dataset's folder has no file of a name; None if it has."""
+    if (folder / name).is_file():
+        return None
+    if (folder / name).is_dir():
+        return "is a folder", "convert a series: data prepare dicom"
+    if "\\" in name:  # the list was written on Windows
+        return "missing file", "write / instead of \\"
+    return "missing file", f"put it below {folder}, or give the folder of the data"
 
 
 def find_leaks(content: Mapping[str, Any]) -> dict[str, list[str]]:

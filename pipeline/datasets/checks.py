@@ -15,7 +15,15 @@ from rich.progress import track
 
 from ..bundle.case_files import READ_AGAIN, find_faults
 from ..bundle.channels import VOLUMES
-from ..bundle.listing import FILES, Fault, entry_faults, files_of, find_leaks, read_datalist
+from ..bundle.listing import (
+    FILES,
+    Fault,
+    entry_faults,
+    file_fault,
+    files_of,
+    find_leaks,
+    read_datalist,
+)
 from ..errors import InputError, UnfitFile, one_line
 from ..files import some
 from ..transforms.picture import read_mask, read_picture
@@ -157,12 +165,8 @@ def _check_headers(
     folder: Path, case: Mapping[str, Any], datalist: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the files of a case that are missing or unfit, each with a problem and a fix."""
-    gone = []
-    for name in _names(case):
-        if (folder / name).is_dir():
-            gone.append((name, "is a folder", "convert a series: data prepare dicom"))
-        elif not (folder / name).is_file():
-            gone.append((name, "missing file", f"put it below {folder}, or set --dataset-dir"))
+    faults = {name: file_fault(folder, name) for name in _names(case)}
+    gone = [(name, *fault) for name, fault in faults.items() if fault]
     yield from gone
     missing = {name for name, *_ in gone}
     images = [folder / name for name in files_of(case["image"])]

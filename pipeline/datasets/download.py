@@ -52,7 +52,7 @@ def load_card(name: str | Path) -> Card:
         )
         raise FileNotFoundError(f"no dataset card {name}: give one of {cards}, or a card's path")
     try:
-        return Card(**json.loads(path.read_text(encoding="utf-8")))
+        return Card(**json.loads(path.read_bytes()))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a dataset card: {error}") from error
 

@@ -138,7 +138,7 @@ def _with_folds(sources: Sequence[Source], path: Path) -> list[Source]:
     """
     fix = f"correct it, or move {path.name} away to draw new folds"
     try:
-        splits = json.loads(path.read_text(encoding="utf-8"))
+        splits = json.loads(path.read_bytes())
         folds = [set(split["val"]) for split in splits]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: it does not hold splits ({error!r}); {fix}.") from None

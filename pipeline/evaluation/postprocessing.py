@@ -40,6 +40,7 @@ class TriedCase:
     shape: tuple[int, ...]  # (R, *spatial)
     truth: bytes
     counts: bytes  # (1, *spatial), where a voxel is not ignored
+    held: list[bool]  # whether the label holds each region
     masks: dict[float, bytes]
 
 
@@ -52,8 +53,9 @@ class ChosenPostprocessing:
     As a handler it chooses them, if asked to: it measures the mean Dice of every case with several
     thresholds, and with the largest part of each region alone or with all parts, one region after
     the other. It changes a setting only where that is better by more than the standard error of
-    the paired differences, in more cases than it is worse in. The evaluation itself, its table and
-    its masks, keep the settings that it started with.
+    the paired differences, in more cases than it is worse in. A region that no label holds has no
+    part in this. The evaluation itself, its table and its masks, keep the settings that it started
+    with.
 
     Args:
         steps: with a ``RestoreGridd`` or ``MarkRegionsd`` and then a ``KeepPartsd`` for ``pred``.
@@ -145,7 +147,8 @@ class ChosenPostprocessing:
             file = find_file(truth) or str(len(self.cases))
             shape = (count, *truth.shape[1:])
             packed = _pack(truth[:count]), _pack(~ignored)
-            self.cases.append(TriedCase(file, shape, *packed, item[_TRIED]))
+            held = ((truth[:count] > 0) & ~ignored).flatten(1).any(dim=1).tolist()
+            self.cases.append(TriedCase(file, shape, *packed, held, item[_TRIED]))
 
     def finish(self, engine: Engine) -> None:
         """Choose, and write the trials into the evaluation's folder."""
@@ -153,6 +156,9 @@ class ChosenPostprocessing:
         if idist.get_world_size() > 1:
             every = [case for part in idist.all_gather(cases) for case in part]
             cases = list({case.file: case for case in every}.values())
+        if not any(any(case.held) for case in cases):
+            log.warning("nothing is chosen: no label of these %d cases holds a region", len(cases))
+            return
         trials, best = choose_settings(cases, self.settings, self.keep)
         before, after = (float(np.mean(trials[n][1])) for n in (0, best))
         engine.state.metrics |= {"choose/dice_before": before, "choose/dice_after": after}
@@ -220,16 +226,17 @@ def is_better(values: np.ndarray, before: np.ndarray) -> bool:
 
 
 def measure(cases: list[TriedCase], settings: Settings, keep: KeepPartsd) -> np.ndarray:
-    """The Dice of each case, its mean over the regions."""
+    """The Dice of each case, its mean over the regions that some label holds."""
     keep = copy(keep)
     keep.components = settings["components"]
+    held = np.any([case.held for case in cases], axis=0)
     means = []
     for case in cases:
         masks = unpack_masks(case.masks[settings["threshold"]], case.shape)
         kept = keep({CommonKeys.PRED: torch.from_numpy(masks.astype(np.uint8))})[CommonKeys.PRED]
         counts = unpack_masks(case.counts, (1, *case.shape[1:]))
         truth = unpack_masks(case.truth, case.shape) & counts
-        pairs = zip(kept.numpy() & counts, truth, strict=True)
+        pairs = zip((kept.numpy() & counts)[held], truth[held], strict=True)
         means.append(np.mean([dice(MaskPair(*pair)) for pair in pairs]))
     return np.array(means)
 

@@ -6,5 +6,6 @@ __getattr__, __all__ = lazy(
     __name__,
     {
         "mlflow_run": ["MlflowRun"],
+        "store": ["check_store"],
     },
 )

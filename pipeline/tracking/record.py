@@ -72,7 +72,11 @@ class RunRecord:
         except ConnectionError as error:
             if not self.earlier:
                 shutil.rmtree(path.parent, ignore_errors=True)  # the run does not exist
-            fix = "start the MLflow server, give another --tracking_uri"
+            fix = "give another --tracking_uri"
+            if isinstance(error.__cause__, ImportError):
+                fix = f"install the driver, {fix}"
+            elif not uri.startswith("sqlite:"):
+                fix = f"start the {'MLflow server' if uri.startswith('http') else 'store'}, {fix}"
             if re.search(r"\b40[13]\b", str(error)):
                 fix = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user of it"
             raise InputError(

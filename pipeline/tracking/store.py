@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ..errors import InputError, one_line
 
@@ -16,12 +19,69 @@ if TYPE_CHECKING:
 
 
 def store_uri(tracking_uri: str | None, *, offline: bool = False) -> str:
-    """Choose a store: the given one, else MLflow's default; offline, one in this folder."""
+    """Choose a store to write to: the given one, or MLflow's default; offline, one in this folder.
+
+    Raises:
+        InputError: it is a SQLite store that cannot be opened.
+    """
     import mlflow
 
     if offline:
-        return f"sqlite:///{Path('mlflow.db').resolve()}"
-    return tracking_uri or mlflow.get_tracking_uri()
+        tracking_uri = f"sqlite:///{Path('mlflow.db').resolve()}"
+    uri = tracking_uri or mlflow.get_tracking_uri()
+    check_sqlite(uri)
+    return uri
+
+
+def check_store(tracking_uri: str, *, offline: bool, enabled: bool) -> None:
+    """Refuse a store that cannot be opened, before a training caches its cases.
+
+    A server may come while it does that.
+
+    Raises:
+        InputError: it is a SQLite store that cannot be opened.
+    """
+    if enabled:
+        store_uri(tracking_uri, offline=offline)
+
+
+def check_sqlite(uri: str, *, write: bool = True) -> None:
+    """Refuse a SQLite store that cannot be opened: MLflow tries that again for many minutes.
+
+    Args:
+        uri: of any store; one that is not SQLite's is not checked.
+        write: whether it has to take something. MLflow makes a file that does not exist.
+
+    Raises:
+        InputError: names the file and the cause.
+    """
+    if not uri.startswith("sqlite:"):
+        return
+    fix = "give another tracking URI, such as sqlite:////data/mlflow.db"
+    path = _sqlite_file(uri)
+    if path is None:
+        raise InputError(f"tracking_uri {uri}: it names no file; {fix}.")
+    try:
+        if write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=path.parent):  # SQLite writes a journal beside the file
+                pass
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        if not path.exists():
+            return
+        if write and not os.access(path, os.W_OK):
+            raise PermissionError("it is read-only")
+        address = f"file:{quote(str(path.resolve()))}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=10)) as store:
+            store.execute("SELECT count(*) FROM sqlite_master")
+    except (OSError, sqlite3.Error) as error:
+        cause = getattr(error, "strerror", None) or one_line(error)
+        if "locked" in cause:
+            fix = f"end the program that holds it, or {fix}"
+        elif type(error) is sqlite3.DatabaseError:
+            fix = f"restore the file or move it away, or {fix}"
+        raise InputError(f"tracking_uri {uri}: {path} cannot be opened ({cause}); {fix}.") from None
 
 
 def connect(tracking_uri: str = "") -> MlflowClient:
@@ -34,17 +94,17 @@ def connect(tracking_uri: str = "") -> MlflowClient:
         InputError: the store does not exist or does not answer. No password is shown.
     """
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     limit_waiting(30)
-    uri = store_uri(tracking_uri)
-    file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-    if uri.startswith("sqlite:") and not file.is_file():
+    uri = tracking_uri or mlflow.get_tracking_uri()
+    file = _sqlite_file(uri)
+    if file is not None and not file.exists():
         raise InputError(f"tracking_uri {uri}: {file} does not exist; give --tracking-uri.")
+    check_sqlite(uri, write=False)
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
-    except MlflowException as error:
+    except Exception as error:  # a database's driver raises about anything
         reason = without_password(f"{uri}: {one_line(error, None)}")
         raise InputError(f"tracking_uri {reason[:300]}; give --tracking-uri.") from None
     return client
@@ -87,8 +147,13 @@ def experiment_id(client: Any, name: str) -> str:
 
 def sqlite_folder(tracking_uri: str) -> Path | None:
     """Find the folder of a SQLite store; None for any other store."""
-    found = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", tracking_uri)
-    return Path(found[1]).resolve().parent if found else None
+    path = _sqlite_file(tracking_uri)
+    return path.resolve().parent if path else None
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    found = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", uri)
+    return Path(found[1]) if found and found[1] != ":memory:" else None
 
 
 def make_absolute(tracking_uri: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..files import read_json
 from .delivery import Delivery
 from .journal import Journal
+from .store import check_sqlite
 
 
 def deliver_journal(path: Path, tracking_uri: str | None) -> tuple[str, str, bool]:
@@ -20,7 +21,7 @@ def deliver_journal(path: Path, tracking_uri: str | None) -> tuple[str, str, boo
         The tracking URI, the run's id there, and whether another process delivers it now.
 
     Raises:
-        ValueError: the store is not known.
+        ValueError: the store is not known, or is SQLite's and cannot be opened.
     """
     from filelock import FileLock, Timeout
 
@@ -31,6 +32,7 @@ def deliver_journal(path: Path, tracking_uri: str | None) -> tuple[str, str, boo
                 f"{path}: give --tracking-uri; the run was meant for {uris or 'no store'}."
             )
         tracking_uri = uris[0]
+    check_sqlite(tracking_uri)
     delivery = Delivery(Journal(path, append=False), tracking_uri)
     try:
         with FileLock(delivery.state_file.with_suffix(".lock"), timeout=0):

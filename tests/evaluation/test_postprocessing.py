@@ -113,6 +113,20 @@ def test_what_is_clearly_better_is_chosen_and_then_used(cases, weights):
     assert chosen_postprocessing(weights) == {}
 
 
+@pytest.mark.parametrize("held", [["kidney"], []])
+def test_a_region_that_no_label_holds_has_no_part_in_the_choice(cases, weights, held):
+    for case in cases:
+        label = np.asarray(nibabel.load(case["label"]).dataobj)
+        label = label * np.isin(label, [value for name in held for value in REGIONS[name]])
+        nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), case["label"])
+    metrics, _ = evaluate(cases, weights, section="validation", choose=True)
+    assert [name for name in REGIONS if f"dice/{name}" in metrics] == held
+    if held:
+        assert metrics["choose/dice_before"] == pytest.approx(metrics["dice/kidney"])
+    else:
+        assert not [name for name in metrics if "dice" in name or name == "pooled_iou"]
+
+
 @pytest.mark.filterwarnings("ignore:parsing config_file")
 def test_an_overlay_counts_more_than_what_was_chosen(weights, monkeypatch):
     choice = {"threshold": 0.6, "components": {"kidney": 1}}

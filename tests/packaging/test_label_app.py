@@ -42,6 +42,7 @@ def refused(check, *arguments):
             ({"label_info": [{"name": "T1/T2", "color": [1]}]}, False),
             ({"device": "cuda:0"}, False),
         ],
+        *[({"label_info": each}, True) for each in (1, "a", ["a"], [{"name": 1}], [{"idx": "$1"}])],
         *[({"max_epochs": 3, "val_split": 0.2, "pretrained": True, "a": None}, False)],
     ],
 )
@@ -71,6 +72,24 @@ def test_a_request_holds_no_path_and_nothing_that_monai_runs(value, is_refused):
 def test_only_images_come_up_and_only_dicomweb_goes_through(check, wrong, right):
     assert [text for text in wrong if not refused(check, text)] == []
     assert [text for text in right if refused(check, text)] == []
+
+
+@pytest.mark.parametrize(
+    ("head", "is_refused"),
+    [
+        (b"NRRD0004\ntype: short\ndata file: /etc/passwd\n\n", True),
+        (b"NRRD0004\ntype: short\nDatafile: a.raw\n\n", True),
+        (b"NRRD0004\ntype: short\nencoding: gzip\n\n\x00", False),
+        (b"ObjectType = Image\nElementDataFile = /etc/passwd\n", True),
+        (b"ObjectType = Image\r\nElementDataFile = LIST\r\n", True),
+        (b"ObjectType = Image\r\nElementDataFile = LOCAL\r\n\x00", False),
+        (b"NRRD0004\n" + b"# comment\n" * 9, True),  # the header goes on, where nobody looks
+        (b"NDims = 3\nComment = " + b"x" * 99, True),
+        (b"\x89PNG\r\n", False),
+    ],
+)
+def test_a_volume_does_not_point_to_a_file_of_the_server(head, is_refused):
+    assert refused(values.check_header, head, "a.nii.gz") is is_refused
 
 
 def ask(gate, path="/info/", method="GET", **headers):

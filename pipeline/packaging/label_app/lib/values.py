@@ -7,6 +7,7 @@ into the bundle's configuration, whose expressions (``$``), macros (``%``) and c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,6 +19,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha")
 UPLOADS = (*PICTURES, *VOLUMES, ".dcm", ".bin")  # OHIF sends the voxels of a mask as .bin
 RESOURCES = ("studies", "series", "instances")  # of DICOMweb, PS3.18
+HEADER = 2**16  # bytes in which a volume says where its voxels are
 LONGEST = 200  # characters of a name; a file system takes 255 bytes
 
 
@@ -40,7 +42,9 @@ def check_value(value: Any, name: str) -> None:
             check_text(key, f"a key in {name}")
             if key.startswith("_"):
                 raise Refused(f"{name}: the key {key!r} begins with _; leave it out")
-            if key not in TEXTS:
+            if key in TEXTS:
+                check_labels(each, key)
+            else:
                 check_value(each, key)
     elif isinstance(value, list | tuple):
         for each in value:
@@ -49,13 +53,24 @@ def check_value(value: Any, name: str) -> None:
         check_text(value, name)
 
 
+def check_labels(value: Any, name: str) -> None:
+    """Refuse what is no list of labels, each with a ``name`` and perhaps its value as ``idx``."""
+    for each in value if isinstance(value, list) else [value]:
+        if (
+            not isinstance(each, Mapping)
+            or not isinstance(each.get("name", ""), str)
+            or not str(each.get("idx", 1)).isdecimal()
+        ):
+            raise Refused(f"{name}: give a list of labels such as {{'name': 'liver', 'idx': 1}}")
+
+
 def check_text(text: str, name: str) -> None:
     """Refuse a text that leads to another folder, or that MONAI would run."""
     if text.lstrip().startswith(RUNS):
         raise Refused(f"{name} {text[:LONGEST]!r}: it begins with one of {' '.join(RUNS)}")
     if any(part in text for part in ("/", "\\", "..")) or text in (".", "~"):
         raise Refused(f"{name} {text[:LONGEST]!r}: it is a path; give a name")
-    if any(ord(character) < 32 for character in text) and name not in TEXTS:
+    if any(ord(character) < 32 for character in text):
         raise Refused(f"{name} {text[:LONGEST]!r}: it holds a control character")
 
 
@@ -69,6 +84,22 @@ def check_upload(filename: str) -> None:
         raise Refused(f"file {filename[:LONGEST]!r}: give an image, one of {' '.join(UPLOADS)}")
     if len(filename) > LONGEST:
         raise Refused(f"file {filename[:LONGEST]!r}...: give a shorter name")
+
+
+def check_header(head: bytes, filename: str) -> None:
+    """Refuse a volume whose voxels are in another file, which may be any file of the server.
+
+    Args:
+        head: the first bytes of the file. Readers go by them, not by the ending.
+        filename: for the error.
+    """
+    head = head.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    elsewhere = rb"(?im)^\s*(data ?file:|ElementDataFile\s*=(?!\s*LOCAL\s*$))"
+    endless = (head.startswith(b"NRRD") and b"\n\n" not in head) or (
+        b"NDims" in head and b"ElementDataFile" not in head
+    )
+    if endless or re.search(elsewhere, head):
+        raise Refused(f"file {filename[:LONGEST]!r}: its voxels are in another file; give one file")
 
 
 def check_dicomweb(path: str) -> None:

@@ -37,7 +37,15 @@ from monailabel.interfaces.utils.app import app_instance
 from .gate import Account, Gate
 from .parent import watch_parent
 from .tasks import root_of
-from .values import Refused, check_dicomweb, check_fields, check_upload, check_value
+from .values import (
+    HEADER,
+    Refused,
+    check_dicomweb,
+    check_fields,
+    check_header,
+    check_upload,
+    check_value,
+)
 
 logger = logging.getLogger(__name__)
 ROUTERS = (
@@ -87,6 +95,8 @@ async def check_body(request: Request) -> None:
         for name, value in (await request.form()).multi_items():
             if not isinstance(value, str):
                 check_upload(value.filename or "")
+                check_header(await value.read(HEADER), value.filename or "")
+                await value.seek(0)
             elif name in PLAIN:
                 check_json(value, name)
             else:

@@ -134,6 +134,8 @@ def write_datalist(
     training: list,
     testing: Iterable = (),
     ignore_label: int | None = None,
+    subjects: str = "",
+    licence: str = "",
 ) -> None:
     """Write a datalist, one case per line so that a difference between two is readable.
 
@@ -147,6 +149,8 @@ def write_datalist(
         training: the cases, each with its fold.
         testing: the cases that are kept apart.
         ignore_label: the value of what is not counted, if there is one.
+        subjects: who the images are of, patients or phantoms, if that is known.
+        licence: of the data, if it is known. Both are for the card of what is trained on them.
     """
 
     def lines(cases: Iterable[dict]) -> str:
@@ -162,6 +166,8 @@ def write_datalist(
     }
     if ignore_label is not None:
         about["ignore_label"] = ignore_label
+    about |= {"subjects": subjects} if subjects else {}
+    about |= {"licence": licence} if licence else {}
     parts = {key: json.dumps(value) for key, value in about.items()}
     parts |= {"training": lines(training), "testing": lines(testing)}
     text = ",\n".join(f'  "{key}": {value}' for key, value in parts.items())

@@ -47,6 +47,12 @@ def read_description(folder: Path, key: str, other: str) -> tuple[Path, dict[str
     return found[0].parent, content
 
 
+def read_terms(content: Mapping[str, Any]) -> dict[str, str]:
+    """The licence of the data in a ``dataset.json``, in either spelling, if it names one."""
+    said = content.get("licence") or content.get("license")
+    return {"licence": said} if isinstance(said, str) else {}
+
+
 def name_channels(channels: Mapping[str, str], options: Options, path: Path) -> Options:
     """Complete what the user says of channels and modality by what a dataset says.
 

@@ -46,6 +46,7 @@ def plan_dataset(
     options: Options,
     *,
     name: str,
+    terms: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Read every header and every label, and decide what becomes of them.
 
@@ -54,6 +55,7 @@ def plan_dataset(
         name_values: gives a meaning to the values in the label files, by the files' paths.
         options: of the user.
         name: of the dataset.
+        terms: its licence and subjects, as far as they are known, for `write_datalist`.
 
     Raises:
         InputError: a file cannot be read or does not fit the others, a value has no meaning, or an
@@ -72,6 +74,7 @@ def plan_dataset(
     about["labels"] = {str(value): name for value, name in sorted(values.names.items())}
     about["regions"] = make_regions(values.names, options.regions, values.regions)
     about["ignore_label"] = values.ignore_label
+    about |= terms or {}
     check_description(dict(about), needs_labels=True)
     patients = {source.name: source.patient or source.name for source in sources}
     if options.patient is not None:

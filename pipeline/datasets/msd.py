@@ -11,7 +11,13 @@ from typing import Any
 
 from ..bundle.channels import NIFTI
 from ..errors import InputError
-from .dataset_json import keep_complete, name_channels, read_description, say_values
+from .dataset_json import (
+    keep_complete,
+    name_channels,
+    read_description,
+    read_terms,
+    say_values,
+)
 from .describing import Options
 from .images import ending
 from .importing import Dataset, plan_dataset
@@ -42,7 +48,8 @@ def plan_msd(folder: Path, options: Options, *, skip_incomplete: bool = False) -
     sources = keep_complete(sources, skip_incomplete=skip_incomplete, where=where)
     name_values = say_values({0: "background"} | names, where)
     title = str(content.get("name") or root.name)
-    dataset = plan_dataset(sources, name_values, options, name=title)
+    terms = {"subjects": "patients", **read_terms(content)}
+    dataset = plan_dataset(sources, name_values, options, name=title, terms=terms)
     if left := len(listed) - len(sources):
         dataset.notes.append(f"left out {left} cases that lack a file")
     if tested := content.get("test"):

@@ -14,7 +14,13 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import some
-from .dataset_json import keep_complete, name_channels, read_description, say_values
+from .dataset_json import (
+    keep_complete,
+    name_channels,
+    read_description,
+    read_terms,
+    say_values,
+)
 from .describing import Options
 from .images import KINDS
 from .importing import Dataset, plan_dataset
@@ -57,7 +63,8 @@ def plan_nnunet(
     ]
     cases = [*complete, *(replace(source, part=TESTING) for source in tested)]
     name_values = say_values(names, where, ignore_label=ignored, regions=regions)
-    dataset = plan_dataset(cases, name_values, options, name=root.name)
+    terms = read_terms(content)
+    dataset = plan_dataset(cases, name_values, options, name=root.name, terms=terms)
     if left := len(sources) - len(complete):
         dataset.notes.append(f"left out {left} cases that lack a file")
     left = len({source.name for source in _in_folders(root, "Ts", kind)}) - len(tested)

@@ -61,6 +61,8 @@ def write_phantoms(
         datalist={
             "name": f"{title}, seed {seed}",
             **about,
+            "subjects": "phantoms, drawn by code",
+            "licence": "Apache-2.0",
             "training": [case | {"fold": folds[case["patient"]]} for case in cases[:cut]],
             "testing": cases[cut:],
         },

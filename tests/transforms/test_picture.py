@@ -178,14 +178,13 @@ def test_several_pictures_in_one_file_are_refused_with_their_number(tmp_path):
     for path in tmp_path.iterdir():
         for read in (read_grid, read_picture, read_mask):
             assert "holds 3 pictures" in fault(read, path)
-    # A telephone's file holds a preview; its pages are alike in the eyes of Pillow, but for a type.
-    pages[0].save(tmp_path / "telephone.jpg", "MPO", save_all=True, append_images=pages[1:2])
-    assert Image.open(tmp_path / "telephone.jpg").n_frames == 2
-    assert read_picture(tmp_path / "telephone.jpg").shape == (8, 64, 3)
-    data = (tmp_path / "telephone.jpg").read_bytes()
-    stereo = data.replace(b"\x00\x00\x03\x00", b"\x02\x00\x02\x00", 1)
-    if stereo != data:
-        (tmp_path / "stereo.jpg").write_bytes(stereo)
+    # A telephone's file holds a preview, a stereo camera's another view; an entry tells them apart.
+    pages[0].save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=pages[1:2])
+    np.testing.assert_allclose(read_picture(tmp_path / "phone.jpg"), RGB, atol=99)
+    data = (tmp_path / "phone.jpg").read_bytes()
+    at = data.rindex(b"\0\0\3\0", 0, data.index(b"MPF") + 90)  # a primary image; now a disparity
+    (tmp_path / "stereo.jpg").write_bytes(data[:at] + b"\2\0\2\0" + data[at + 4 :])
+    assert "holds 2 pictures" in fault(read_picture, tmp_path / "stereo.jpg")
 
 
 def test_a_picture_that_viewers_turn_is_refused(tmp_path):

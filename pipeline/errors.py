@@ -33,3 +33,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}."
+
+
+def times(numbers: Iterable[float]) -> str:
+    """Write sizes as ``4 x 5 x 6``."""
+    return " x ".join(f"{number:g}" for number in numbers)

@@ -15,7 +15,7 @@ from ..transforms.volume_checks import grid_problems, value_problems
 from ..transforms.volume_file import Volume, read_volume
 from .bundle import Model
 from .cohort import writing
-from .inputs import InputCase, make_printable
+from .input_case import InputCase, make_printable
 from .own_format import own_ending, write_like
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from typing import Any
 from ..errors import InputError
 from ..files import write_json
 from ..walk import LeftOut
-from .inputs import make_printable, normalize_name
+from .input_case import make_printable
+from .names import normalize_name
 
 CaseRecord = dict[str, Any]
 
@@ -122,6 +123,20 @@ class Cohort:
         for path in self.state.glob("*.json"):
             if record := _read(path):
                 yield record
+
+    def refuse_other_models(self, model: str) -> None:
+        """Refuse masks of another network, which would pass for those of this one.
+
+        Raises:
+            InputError: names a case of another model.
+        """
+        for known in self.records():
+            files = known["outputs"] if known["status"] == "done" else known.get("kept", ())
+            if known["model"] != model and any((self.folder / name).exists() for name in files):
+                raise InputError(
+                    f"{self.folder}: it holds {known['name']} by another checkpoint or other "
+                    "settings; give another --output, or --overwrite."
+                )
 
     def keep(self, record: CaseRecord) -> None:
         """Write the record of a case that this process holds."""

@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..bundle.channels import PICTURES, VOLUMES, cut_ending, find_channel, group_channels, is_split
-from ..datasets.dicom.prepare import patient_of
+from ..bundle.channels import PICTURES, VOLUMES, find_channel, group_channels, is_split
 from ..datasets.dicom.series import Series, find_series, no_series
 from ..errors import InputError
 from ..transforms.dicom_picture import is_dicom, tell_other
 from ..transforms.volume_file import list_files
 from ..walk import LeftOut, walk
-
-
-@dataclass(frozen=True)
-class InputCase:
-    """One image to segment.
-
-    Attributes:
-        path: the file, without channel and ending where there are several; or the folder of the
-            series.
-        files: of the image, one for each channel where there are several.
-        series: the DICOM series, one for each channel, if the case is of DICOM.
-        problem: why it cannot be segmented, as far as its path and headers show.
-        name: the stem of its outputs, different for each case of a command.
-    """
-
-    path: Path
-    files: tuple[Path, ...] = ()
-    series: tuple[Series, ...] = ()
-    problem: str = ""
-    name: str = ""
-
-    def __str__(self) -> str:
-        """The name of the case in a message."""
-        return make_printable(str(self.series[0] if self.series else self.path))
-
-    @property
-    def source(self) -> str:
-        """The file, or the folder and the UID of the series; several with a comma between them."""
-        parts = self.series or self.files or (self.path,)
-        return ", ".join(map(_source_of, parts))
-
-    def stamp(self) -> list[int]:
-        """Number of files, bytes, latest change in ns: the same on all machines."""
-        files = [file for each in self.series for file in each.files]
-        files = files or [each for file in self.files for each in list_files(file)] or [self.path]
-        states = [os.stat(file) for file in files if os.path.exists(file)]
-        latest = max((state.st_mtime_ns for state in states), default=0)
-        return [len(states), sum(state.st_size for state in states), latest]
-
-
-def _source_of(part: Series | Path) -> str:
-    return str(part) if isinstance(part, Path) else part.source
+from .input_case import InputCase
+from .names import name_cases
 
 
 class Inputs(NamedTuple):
@@ -221,56 +176,3 @@ def _below(
     if not cases:
         cases = [InputCase(folder, problem=f"{folder}: {problem}: give another folder")]
     return cases, left_out
-
-
-def name_cases(cases: Sequence[InputCase]) -> list[InputCase]:
-    """Give each case the shortest name that no other case has."""
-    places = Counter(normalize_name(f"{case.path.parent}/{_stem(case)}") for case in cases)
-    names = [_possible_names(case, places) for case in cases]
-    level = [0] * len(cases)
-    while True:
-        chosen = [normalize_name(names[n][level[n]]) for n in range(len(cases))]
-        counts = Counter(chosen)
-        clashing = [n for n, name in enumerate(chosen) if counts[name] > 1]
-        longer = [n for n in clashing if level[n] + 1 < len(names[n])]
-        if not longer:
-            for n in clashing:  # a.png beside A.png
-                digest = hashlib.sha256(cases[n].source.encode(errors="surrogateescape"))
-                names[n][level[n]] += f"_{digest.hexdigest()[:8]}"
-            return [replace(case, name=names[n][level[n]]) for n, case in enumerate(cases)]
-        for n in longer:
-            level[n] += 1
-
-
-def _possible_names(case: InputCase, places: Counter[str]) -> list[str]:
-    """List the possible names of a case, from the shortest to the most distinct."""
-    stem = _stem(case)
-    names = [stem]
-    if case.series:
-        stem = f"{stem}_{case.series[0].number or 0}"
-        names.append(stem)
-    elif places[normalize_name(f"{case.path.parent}/{stem}")] > 1:
-        names = [stem := make_printable(case.path.name).replace(".", "_")]  # a.png beside a.jpg
-    parts = [make_printable(part) for part in case.path.parts[1:]]
-    folders = parts if case.series else parts[:-1]
-    for depth in range(1, len(folders) + 1):
-        names.append("_".join([*folders[-depth:], stem]))
-    if case.series:
-        names.append(f"{names[-1]}_{case.series[0].uid}")
-    return names
-
-
-def _stem(case: InputCase) -> str:
-    if case.series:
-        return patient_of(case.series[0])
-    return cut_ending(make_printable(case.path.name), VOLUMES + PICTURES)
-
-
-def make_printable(text: str) -> str:
-    """Escape what cannot be encoded: a file may have any name."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-def normalize_name(name: str) -> str:
-    """Map names that some file system cannot tell apart to one text."""
-    return unicodedata.normalize("NFC", name).casefold()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -11,20 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
-
-from ..errors import InputError, one_line
+from ..errors import InputError
 from .bundle import Model, read_model
 from .case import output_names, segment
 from .cohort import CaseRecord, Cohort, OutputError
-from .inputs import InputCase, find_inputs, make_printable
+from .input_case import InputCase
+from .inputs import find_inputs
+from .progress import CaseProgress, describe_sizes, explain
 
 _POLL = 0.5  # s between looks at what other processes hold
 _ATTEMPTS = 2  # processes that may die over a case in one run
-_SHOWN = 4  # regions in the line of a case
-_LISTED = 50  # lines of what is left out; the report has all
 
 
 def predict(
@@ -70,12 +65,9 @@ def predict(
     cohort = Cohort(output, about, model=model.digest, total=len(cases), left_out=left_out)
     try:
         if not overwrite:
-            _refuse_other_models(model, cohort)
+            cohort.refuse_other_models(model.digest)
         with CaseProgress(len(cases)) as progress:
-            for path, reason in left_out[:_LISTED]:
-                progress.say(f"left out  {path}  {reason}", style="yellow")
-            if (more := len(left_out) - _LISTED) > 0:
-                progress.say(f"left out  {more} more, see the report", style="yellow")
+            progress.say_left_out(left_out)
             try:
                 CaseRunner(cases, model, cohort, progress, overwrite=overwrite).run()
             except BaseException:
@@ -252,58 +244,3 @@ class CaseRunner:
                 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
                 self.predictor = Predictor(self.model.config, self.model.weights)
         return self.predictor
-
-
-class CaseProgress(Progress):
-    """A progress bar on a terminal, and a line for each case that ends."""
-
-    def __init__(self, total: int) -> None:
-        console = Console(soft_wrap=True, highlight=False)
-        first = os.environ.get("RANK", "0") == "0"  # of the processes on one terminal
-        super().__init__(
-            TextColumn("predicting"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not (first and console.is_terminal),
-        )
-        self.bar = self.add_task("", total=total)
-
-    def say(self, text: str, style: str = "") -> None:
-        self.console.print(Text(make_printable(text), style=style))
-
-
-def explain(error: Exception, case: InputCase) -> str:
-    """Say in one line which case failed and why."""
-    while str(error).startswith("applying transform") and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # MONAI's own message adds nothing
-    kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-    text = f"{kind}{one_line(error, None if isinstance(error, InputError) else 300)}"
-    return text if str(case.path) in text else f"{case}: {text}"
-
-
-def describe_sizes(measured: CaseRecord) -> str:
-    """Describe what was measured, for the line of a case."""
-    sizes = measured.get("volume_ml", measured.get("area_px", {}))
-    form = "{:.4g} ml" if "volume_ml" in measured else "{} px"
-    words = [f"  {name} {form.format(size)}" for name, size in list(sizes.items())[:_SHOWN]]
-    if len(sizes) > _SHOWN:
-        words.append(f"  and {len(sizes) - _SHOWN} more")
-    if (ratio := measured.get("vertical_cdr")) is not None:
-        words.append(f"  vertical cup-to-disc ratio {ratio:.2f}")
-    return "".join(words)
-
-
-def _refuse_other_models(model: Model, cohort: Cohort) -> None:
-    """Refuse a folder with masks of another network, which would pass for those of this one."""
-    for known in cohort.records():
-        files = known["outputs"] if known["status"] == "done" else known.get("kept", ())
-        if known["model"] == model.digest:
-            continue
-        if any((cohort.folder / name).exists() for name in files):
-            raise InputError(
-                f"{cohort.folder}: it holds {known['name']} by another checkpoint or other "
-                "settings; give another --output, or --overwrite."
-            )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..errors import times
 
 if TYPE_CHECKING:
     from .volume_file import Volume
@@ -122,8 +124,3 @@ def hu_problem(voxels: np.ndarray) -> tuple[str, str] | None:
     share = f"{100 * soft:.0f} % of them soft tissue ({_SOFT[0]} to {_SOFT[1]})"
     fix = f"apply the rescale slope and intercept of its DICOM{_OR_NO_CT}"
     return f"is not in Hounsfield units: {low:.7g} to {high:.7g}, {share}", fix
-
-
-def times(numbers: Iterable[float]) -> str:
-    """Write sizes as ``4 x 5 x 6``."""
-    return " x ".join(f"{number:g}" for number in numbers)

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import UnfitFile, one_line
+from ..errors import UnfitFile, one_line, times
 from .content import COPY_AGAIN, explain_content
-from .volume_checks import times
 from .whole import to_whole
 
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # which ITK reads; nibabel the others

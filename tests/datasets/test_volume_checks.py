@@ -169,7 +169,7 @@ def test_each_fault_of_a_volume_alone_is_named(cts, fault):
 
 @pytest.mark.parametrize("stored", [np.float64, np.uint8, np.int16])
 def test_whole_numbers_up_to_rounding_are_whole(cts, stored):
-    content, folder, change, check = cts
+    _, folder, change, check = cts
     path = folder / "Fall 2 label.nii.gz"
     sound = nibabel.load(path)
     header = nibabel.Nifti1Header()

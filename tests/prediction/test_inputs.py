@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from picture_dicom import write_picture
 
 from pipeline.errors import InputError
-from pipeline.prediction.inputs import InputCase, find_inputs, name_cases, normalize_name
+from pipeline.prediction.input_case import InputCase
+from pipeline.prediction.inputs import find_inputs
+from pipeline.prediction.names import name_cases, normalize_name
 
 PARTS = st.sampled_from(["a", "A", "b", "a_b", "ct", "é", "e\u0301", "x.y", "\udcff"])
 FILES = st.builds(

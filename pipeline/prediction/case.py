@@ -118,8 +118,9 @@ def _measure(
         from ..evaluation.metrics import vertical_cdr
 
         disc, cup = (np.isin(mask, inside[name]) for name in pair)
-        # Without a disc there is no ratio.
-        ratio = round(vertical_cdr(disc, cup, axis=0), 4) if disc.any() else None
+        # Without a disc there is no ratio, and one of 0 would pass for a measured cup.
+        both = disc.any() and cup.any()
+        ratio = round(vertical_cdr(disc, cup, axis=0), 4) if both else None
         measured["vertical_cdr"] = ratio
     return measured
 

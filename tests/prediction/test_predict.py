@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -24,6 +25,8 @@ from small_cases import (
 )
 
 from pipeline.datasets.dicom.series import write_nifti
+from pipeline.prediction.case import _measure
+from pipeline.transforms.regions import Regions
 
 
 def test_photographs_get_the_masks_of_the_bundle_and_their_ratio(eye, tmp_path):
@@ -53,6 +56,17 @@ def test_a_bundle_that_names_no_disc_and_cup_reports_no_ratio(eye, tmp_path):
     (case,) = report(tmp_path / "out")["cases"]
     assert "area_px" in case
     assert "vertical_cdr" not in case
+
+
+def test_a_disc_without_a_cup_has_no_ratio():
+    regions = Regions({"disc": [1, 2], "cup": [2]})
+    model = SimpleNamespace(config={"vertical_cdr": ["disc", "cup"]})
+    mask = np.zeros((20, 20), np.uint8)
+    mask[5:15, 5:15] = 1
+    measured = _measure(mask, None, model, regions)
+    assert measured == {"area_px": {"disc": 100, "cup": 0}, "vertical_cdr": None}
+    mask[8:12, 8:12] = 2
+    assert _measure(mask, None, model, regions)["vertical_cdr"] == 0.4
 
 
 def test_the_training_says_its_bundle_and_an_evaluation_the_postprocessing(eye, tmp_path, capsys):

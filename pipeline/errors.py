@@ -22,6 +22,9 @@ class UnfitFile(ValueError):
     def __init__(self, problem: str, fix: str) -> None:
         super().__init__(problem, fix)
 
+    def __str__(self) -> str:
+        return ": ".join(self.args)
+
 
 def one_line(error: BaseException, limit: int | None = 300) -> str:
     """The message of an error, which may be empty or of many lines, up to ``limit`` characters."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import UnfitFile
 from ..evaluation.cases import pick_examples
 from ..evaluation.figures.display import view_case
 from ..evaluation.figures.photographs import Example, draw_comparison
@@ -83,7 +84,10 @@ def view_example(
     image, label = (str(row.get(key) or "") for key in ("image", "label"))
     first, affine = next(iter(masks.values()))
     every = np.concatenate([mask for mask, _ in masks.values()])
-    truth = read_mask(label, Regions(values))[0] if Path(label).is_file() else None
+    try:
+        truth = read_mask(label, Regions(values))[0] if Path(label).is_file() else None
+    except UnfitFile:  # it has changed since the evaluation
+        truth = None
     known = truth is not None and truth.shape == first.shape
     if not known:
         truth = np.zeros_like(first)

@@ -328,7 +328,7 @@ def test_images_that_are_gone_are_outlines_on_black(new_store, tmp_path):
         store.evaluation(network, shift=lambda shape, shift=shift: shift + shape[1] / 50)
     (store.folder / "eye_00.png").unlink()
     (store.folder / "eye_01.png").unlink()
-    (store.folder / "eye_01_label.png").unlink()
+    (store.folder / "eye_01_label.png").write_text("torn")
     query = ["--experiment", store.experiment, "--output", tmp_path]
     assert run(store, *query) == 0
     text = (tmp_path / "report.md").read_text()

@@ -81,7 +81,7 @@ class Dicom(DICOMWebDatastore):
 
     def get_image_uri(self, image_id: str) -> str:
         if image_id not in self.list_images():
-            raise ImageNotFoundException(f"image {image_id!r}: the server has no such CT series")
+            raise ImageNotFoundException(f"image {image_id!r}: the server has no such series")
         return super().get_image_uri(image_id)
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:

@@ -92,7 +92,7 @@ def test_a_volume_does_not_point_to_a_file_of_the_server(head, is_refused):
     assert refused(values.check_header, head, "a.nii.gz") is is_refused
 
 
-def ask(gate, path="/info/", method="GET", **headers):
+def ask(gate, path="/info/", method="GET", client="127.0.0.1", **headers):
     """The status that the gate answers; 200 if it lets the request pass."""
     found = []
 
@@ -103,6 +103,7 @@ def ask(gate, path="/info/", method="GET", **headers):
         (name.encode(), value.encode()) for name, value in {"host": "a.org", **headers}.items()
     ]
     scope = {"type": "http", "method": method, "path": path, "headers": pairs}
+    scope["client"] = (client, 1)
     asyncio.run(gate(scope, None, send))
     return found[0]
 
@@ -131,13 +132,15 @@ def test_the_gate_asks_for_host_origin_and_password(monkeypatch):
     for origin in ("http://localhost:81", "https://evil.org", "null"):
         assert ask(near, host="localhost:80", origin=origin) == 403
     assert ask(make(origins=["https://a.org"]), origin="https://a.org") == 200
+    clients = ("::1", "::ffff:127.0.0.1", "10.0.0.1", "fe80::1", "testclient")
+    assert [ask(near, host="localhost", client=c) for c in clients] == [200, 200, 403, 403, 403]
 
     far = make("a long password", anywhere=True)
     basic = lambda text: "Basic " + base64.b64encode(text.encode()).decode()  # noqa: E731
     right = ("Bearer t", basic("anna:a long password"))
     wrong = ("", "Bearer x", "Bearer", basic("anna:"), basic("ben:a long password"), "Basic §", "x")
     passed.clear()
-    assert [ask(far, authorization=each) for each in right] == [200, 200]
+    assert [ask(far, client="10.0.0.1", authorization=each) for each in right] == [200, 200]
     assert passed == [[b"host"]] * 2  # the proxy does not hand the password on
     assert [ask(far, authorization=each) for each in wrong] == [401] * len(wrong)
     assert ask(far) == ask(far, "/auth/token/valid") == 401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ipaddress
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -69,6 +70,17 @@ class Account:
         return router
 
 
+def is_near(client: tuple[str, int] | None) -> bool:
+    """Tell whether a request comes from this machine; a proxy says for whom it asks."""
+    try:
+        address = ipaddress.ip_address(client[0]) if client else None
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address is None or address.is_loopback
+
+
 class Gate:
     """ASGI middleware in front of everything.
 
@@ -105,6 +117,9 @@ class Gate:
             answer = JSONResponse(
                 {"detail": f"origin {origin}: it is not allowed; see --origin"}, 403
             )
+        elif not self.account.password and not is_near(scope.get("client")):
+            told = "set LABEL_USER and LABEL_PASSWORD on the server, which others can reach"
+            answer = JSONResponse({"detail": told}, 403)
         elif self.needs_password(scope) and not self.account.admits(
             headers.get("authorization", "")
         ):

@@ -14,6 +14,7 @@ from .memory import Device
 _CPU_PATCH, _GPU_PATCH = {2: 192**2, 3: 100_000}, {2: 512**2, 3: 128**3}
 _CPU_IMAGE = 8 * _CPU_PATCH[3]  # voxels of a median volume
 _STEPS = {("cpu", 2): 2500, ("cpu", 3): 2500, ("gpu", 2): 5000, ("gpu", 3): 25_000}
+_FINE = 8  # px: a network that finds regions as thin needs a level less
 _LARGE = 10  # GB from which a network for volumes has twice the widths
 
 
@@ -116,7 +117,8 @@ def choose_pictures(found: Mapping[str, Any], device: Device) -> list[Choice]:
     most = _CPU_PATCH[2] if room is None else min(_GPU_PATCH[2], room // 2)
     half = max(side // 2, min(side, 256))
     patch = geometry.choose_patch([half, half], [1, 1], most)
-    strides = geometry.choose_strides(patch, [1, 1])
+    fine = thinnest(found) * side / longest < _FINE
+    strides = geometry.choose_strides(patch, [1, 1], levels=geometry.LEVELS - fine)
     patch = geometry.fit_patch(patch, [side, side], strides)
     shapes = [each for each in found["regions_measured"].values() if each["cases"]]
     focus = rules.choose_focus([each["extent"]["median"] for each in shapes], patch[0] / side)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 _ANISOTROPIC = 3.0  # ratio of the largest to the smallest spacing (nnU-Net)
 _UNEVEN = 2.0  # an axis whose voxels are this much longer than the shortest is not pooled (nnU-Net)
 _LEAST = 4  # voxels along an axis on the coarsest level (nnU-Net)
-_LEVELS = 4  # poolings at most (Oktay et al. 2018)
+LEVELS = 4  # poolings at most (Oktay et al. 2018)
 
 
 def choose_spacing(
@@ -91,14 +91,16 @@ def choose_patch(size: Sequence[float], spacing: Sequence[float], voxels: float)
     return [max(1, round(n)) for n in cut(low)]
 
 
-def choose_strides(patch: Sequence[int], spacing: Sequence[float]) -> list[list[int]]:
+def choose_strides(
+    patch: Sequence[int], spacing: Sequence[float], *, levels: int = LEVELS
+) -> list[list[int]]:
     """The factor between levels along each axis; an axis of long voxels is pooled later (nnU-Net).
 
     A level halves an axis that keeps 4 voxels or more and whose voxels are less than twice as long
     as the shortest of such axes.
     """
     size, length, steps = list(patch), list(spacing), []
-    while len(steps) < _LEVELS:
+    while len(steps) < levels:
         fit = [n for n, count in enumerate(size) if count >= 2 * _LEAST]
         if not fit:
             break

@@ -10,7 +10,10 @@ import pytest
 from PIL import Image
 
 from pipeline.authoring.cases import measure_case, measure_region
+from pipeline.authoring.choices import choose
+from pipeline.authoring.fingerprint import take_fingerprint
 from pipeline.authoring.layout import file_text, set_ids
+from pipeline.authoring.memory import Device
 from pipeline.authoring.new import make_bundle
 from pipeline.bundle.configs import Config
 from pipeline.errors import InputError
@@ -190,6 +193,14 @@ def test_fewer_regions_leave_the_other_labels_to_the_background(eyes, tmp_path, 
     assert (ids["regions"], ids["background"]) == ({"cup": [2]}, [0, 1])
     assert (ids["vertical_cdr"], ids["radial_prob"]) == ([], 0)
     assert "configs/train.json" in capsys.readouterr().out
+
+
+def test_thin_regions_need_a_level_less(eyes):
+    found, device = take_fingerprint(eyes / "datalist.json"), Device(16, "test")
+    wide = {each.id: each.value for each in choose(found, device)}
+    found["regions_measured"]["optic_cup"]["thickness"]["median"] = 1
+    thin = {each.id: each.value for each in choose(found, device)}
+    assert len(thin["strides"]) == len(wide["strides"]) - 1 == len(thin["channels"]) - 1
 
 
 @pytest.mark.parametrize(

@@ -140,10 +140,11 @@ def serve(
     log = app_ / "server.log"
     for ending in (signal.SIGTERM, signal.SIGHUP):  # otherwise the server would go on
         signal.signal(ending, signal.default_int_handler)
-    typer.echo(f"starting MONAI Label, which takes half a minute; its log is {log}")
     options = {"host": host, "port": port, "log": log, "origins": origin or []}
     account = {name: os.environ.get(f"LABEL_{name}".upper(), "") for name in ("user", "password")}
-    with LabelServer(environment, app_, studies, models, **options, **account) as server:
+    server = LabelServer(environment, app_, studies, models, **options, **account)
+    typer.echo(f"starting MONAI Label, which takes half a minute; its log is {log}")
+    with server:
         typer.echo(
             f"{server.url} serves {', '.join(models)}\n"
             f"3D Slicer: open the module MONAI Label, connect to {server.url}, Next Sample, Run\n"

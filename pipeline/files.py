@@ -38,7 +38,7 @@ def read_json(path: Path, fix: str = "give the path of a JSON file.") -> dict[st
         raise InputError(f"{path}: there is no such file; {fix}") from None
     except OSError as error:
         raise InputError(f"{path}: it cannot be read ({error.strerror}); {fix}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter for a thousand brackets
         raise InputError(f"{path}: it is not JSON ({error}); {fix}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: it holds a {type(content).__name__}, not an object; {fix}")

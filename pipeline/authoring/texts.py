@@ -134,6 +134,10 @@ For research; not certified for clinical use.
 |---|---|---|---|---|
 {rows}
 
+## Weights
+
+The bundle comes without trained weights.
+
 ## Network
 
 {network}

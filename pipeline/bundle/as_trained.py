@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, one_line
 from .cases import cases_digest
-from .configs import Config, as_json
+from .configs import Config, as_json, is_plain
 from .ids import Same, named
 from .running import running_config
-from .trained import read_config
+from .trained import CONFIG
 
 _READERS = ("LoadImaged", "ReadImaged")  # how a file is read and checked is not a setting
+_HIDING = ("CopyItemsd", "DeleteItemsd")  # nor is what a package does to items without a voxel
 _PLAIN = str | int | float | bool | None
 
 
@@ -42,24 +44,70 @@ def find_difference(now: Any, before: Any, name: str) -> tuple[str, Any, Any] | 
             return name, now, before
         keys = sorted((now.keys() | before.keys()) - {"_desc_"})
         pairs = [(key, now.get(key), before.get(key)) for key in keys]
-    elif isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
-        plain = all(isinstance(each, _PLAIN) for each in (*now, *before))
-        pairs = None if plain else zip(range(len(now)), now, before, strict=True)
+    elif isinstance(now, list) and isinstance(before, list):
+        one, other = (list(filter(_is_setting, each)) for each in (now, before))
+        plain = all(isinstance(each, _PLAIN) for each in (*one, *other))
+        if not plain and len(one) == len(other):
+            pairs = zip(range(len(one)), one, other, strict=True)
     if pairs is not None:
         found = (find_difference(one, other, f"{name}#{key}") for key, one, other in pairs)
         return next(filter(None, found), None)
+    if isinstance(now, str) and isinstance(before, str):  # MONAI writes an id in one of two ways
+        return None if now.replace("#", "::") == before.replace("#", "::") else (name, now, before)
     return None if now == before else (name, now, before)
 
 
+def _is_setting(step: Any) -> bool:
+    return not (isinstance(step, dict) and step.get("_target_") in _HIDING)
+
+
+def is_recorded(config: Config, known: Iterable[str]) -> bool:
+    """Whether some of the ids say how the network of a config was built."""
+    return not config.with_references(["network_def"]).keys().isdisjoint(known)
+
+
+def check_recorded(config: Config, known: Iterable[str], *, source: str, option: str) -> None:
+    """Refuse weights of which nobody says how their network was built.
+
+    They fit networks of other settings, such as other strides, whose masks would be wrong.
+
+    Args:
+        config: that is to run.
+        known: ids that the training left, or that the user says something of.
+        source: the weights as the user gave them, for the error.
+        option: how the user sets an id to a value, for the error.
+
+    Raises:
+        InputError: none of the ids is the network's.
+    """
+    if is_recorded(config, known):
+        return
+    network = config.with_references(["network_def"])
+    plain = sorted(name for name in network if is_plain(network[name])) or ["network_def"]
+    example = "strides" if "strides" in plain else plain[0]
+    setting = option.format(example, json.dumps(network.get(example), separators=(",", ":")))
+    raise InputError(
+        f"{source}: neither it nor a {CONFIG} beside it says with which settings it was trained, "
+        f"and its weights may fit others: say one of {', '.join(plain)}, such as {setting}, or "
+        "give the overlay of the training."
+    )
+
+
 def check_as_trained(
-    weights: Path, config: Mapping[str, Any], *, fold: int | str | None = None, datalist: str = ""
+    trained: Mapping[str, Any],
+    weights: Path,
+    config: Mapping[str, Any],
+    *,
+    fold: int | str | None = None,
+    datalist: str = "",
 ) -> None:
     """Refuse an evaluation or inference with other settings than the training had.
 
     The network would accept the weights all the same; only its masks would be wrong.
 
     Args:
-        weights: with the training's ``config.json`` beside them; without it nothing is compared.
+        trained: what the training left, see `read_config`; what that lacks is not compared.
+        weights: their file, for the error.
         config: of the evaluation or inference.
         fold: that is validated; None for other cases.
         datalist: with the cases that are validated; empty for other cases.
@@ -67,7 +115,6 @@ def check_as_trained(
     Raises:
         InputError: names the first difference.
     """
-    trained = read_config(weights)
     ids = named(lambda row: row.same == Same.AFTERWARDS)
     settings = as_json(Config(config).with_references(ids))
     settings |= {"fold": fold, "datalist_digest": cases_digest(datalist)}
@@ -81,8 +128,7 @@ def check_as_trained(
             raise InputError(
                 f"{place} is {shorten(now)}, and {weights} was trained with {shorten(before)}: "
                 "give the overlays and options of the training again "
-                f"(--{place.removesuffix('_digest')}). A copy of the checkpoint without its "
-                "config.json is not checked."
+                f"(--{place.removesuffix('_digest')})."
             )
 
 

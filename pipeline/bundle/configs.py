@@ -14,6 +14,7 @@ from ..errors import InputError, one_line, suggestion
 from ..files import read_json
 from .ids import READ_BY_MONAI, READ_LATER, Role, of_role
 
+CONFIG_FILES = (".json", ".yaml", ".yml")
 _REFERENCE = re.compile(r"@(\w+)")  # of an expression to a top-level id
 _NESTED = re.compile(r"#|::")  # between an id and one inside it
 
@@ -140,7 +141,7 @@ def read_overlay(path: Path, fix: str) -> dict[str, Any]:
     Raises:
         InputError: names the file that is missing or malformed.
     """
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix not in CONFIG_FILES[1:]:
         return read_json(path, fix)
     from monai.bundle import ConfigParser
 

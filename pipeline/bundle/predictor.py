@@ -31,7 +31,7 @@ class Predictor:
 
     Args:
         config: content of an ``inference.json``; nothing is saved.
-        weights: file with the network's state dictionary.
+        weights: file of the network's weights.
 
     Raises:
         InputError: a part of the config cannot be built, or the weights do not fit the network.
@@ -41,7 +41,12 @@ class Predictor:
         from monai.bundle import ConfigParser
 
         content = deepcopy(dict(config))
-        steps = content["postprocessing"]["transforms"]
+        after = content.get("postprocessing")
+        steps = after.get("transforms") if isinstance(after, Mapping) else None
+        if not isinstance(steps, list):
+            raise InputError(
+                "postprocessing of the bundle's inference.json: it lists no transforms."
+            )
         # What comes after the mask is saved makes it fit for a server.
         names = [step.get("_target_") if isinstance(step, Mapping) else None for step in steps]
         if "SaveImaged" in names:

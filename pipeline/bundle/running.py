@@ -7,6 +7,7 @@ bundle is in this file, and `tests/bundle/test_running.py` fails where MONAI cha
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,11 +54,20 @@ def changed_ids(name: str) -> set[str]:
     workflow, config = _workflow(), running_config()
     path = Path(workflow.config_root_path) / name if workflow else None
     own = read_json(path) if path and path.is_file() else {}
-    return {key for key, value in own.items() if key in config and config[key] != value}
+
+    def text(value: Any) -> str:  # MONAI writes an id inside another in one of two ways
+        return json.dumps(value, default=str).replace("#", "::")
+
+    return {key for key in own.keys() & config.keys() if text(config[key]) != text(own[key])}
 
 
 def running_bundle() -> dict[str, Any]:
-    """The bundle that is being run, for its record: config, overrides, tags, files, inference."""
+    """The bundle that is being run, for its record.
+
+    Returns:
+        ``config``, ``overrides``, ``tags`` and ``files``; in a run also its ``folder``, its
+        ``inference`` config if it has one, and the path ``pretrained`` if the run has this id.
+    """
     config, workflow = running_config(), _workflow()
     bundle = {"config": config, "overrides": overrides(), "tags": {}, "files": []}
     if workflow is None:
@@ -73,6 +83,8 @@ def running_bundle() -> dict[str, Any]:
     bundle["files"] = [str(path.resolve()) for path in there]
     folder = (root.parent if root.name == "configs" else root).resolve()
     bundle["folder"] = str(folder)
+    if "pretrained" in config:  # which may be an expression
+        bundle["pretrained"] = workflow.parser.get_parsed_content("pretrained")
     bundle["tags"] = {
         "pipeline.bundle": folder.name,
         "pipeline.bundle_version": version,

@@ -16,10 +16,10 @@ import torch
 
 from ..errors import InputError, one_line
 from ..networks.weights import load_fitting_weights, load_weights
-from .as_trained import check_as_trained, find_difference
-from .configs import Config, as_json, is_plain
+from .as_trained import check_as_trained, check_recorded, find_difference
+from .configs import Config, as_json, is_plain, top_level
 from .listing import ALL
-from .running import overrides, running_config
+from .running import changed_ids, overrides, running_config
 from .settings import check_settings
 from .trained import (
     CHECKPOINT,
@@ -118,13 +118,15 @@ def load_pretrained(network: torch.nn.Module, path: str) -> None:
         return
     missing = "give --pretrained, the folder of an earlier training, or its model.pt."
     weights = find_weights(path, option="pretrained", fix=missing)
-    before, now = read_config(weights), as_json(running_config())
+    before, now = read_config(weights, option="pretrained"), as_json(running_config())
     other = [
         f"{name} {before[name]} (now {now[name]})"
         for name in ("channels", "strides", "gates", "regions", "channel_names")
         if name in before and name in now and find_difference(now[name], before[name], name)
     ]
     trained = f" It was trained with {', '.join(other)}." if other else ""
+    if not before:
+        other, trained = ["nothing"], " With which settings it was trained, nobody recorded."
     fix = "give the overlays and the channels, strides and gates that it was trained with"
     left = load_fitting_weights(network, weights, option="pretrained", fix=fix + trained)
     if left or other:
@@ -150,20 +152,29 @@ def load_trained(
         datalist: that lists the cases.
 
     Raises:
-        InputError: there is no such file, it holds another network's weights, or it was trained
-            with other settings.
+        InputError: there is no such file, it holds another network's weights, it was trained with
+            other settings, or nobody says with which.
     """
     missing = "give --ckpt_path, the model.pt that a training wrote into its output_dir."
     weights = check_file(ckpt_path, option="ckpt_path", fix=missing)
-    if section == "validation" and ALL in (fold, read_config(weights).get("fold")):
+    trained, config = read_config(weights, option="ckpt_path"), running_config()
+    if config:
+        own = changed_ids("train.json" if section else "inference.json")
+        said = {top_level(name) for name in overrides()} | own
+        check_recorded(
+            Config(config),
+            trained.keys() | said,
+            source=f"ckpt_path {weights}",
+            option="--{} {}",
+        )
+    if section == "validation" and ALL in (fold, trained.get("fold")):
         raise InputError(
             f"section validation: {weights} may have been trained on every case (fold {ALL}); give "
             f"--section testing, or --section training --fold {ALL} to measure those cases."
         )
     of_training = section in ("training", "validation")
     same_cases = {"fold": fold, "datalist": datalist} if of_training else {}
-    config = running_config()
-    check_as_trained(weights, config, **same_cases)
+    check_as_trained(trained, weights, config, **same_cases)
     for name, value in {} if section else chosen_postprocessing(weights).items():
         if config.get(name) != value:  # an evaluation takes it by itself
             logger.warning(

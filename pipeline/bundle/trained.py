@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,12 @@ from ..errors import InputError
 from ..files import read_json, sha256
 
 logger = logging.getLogger(__name__)
+_COMPONENT = re.compile(r"\b(?:pipeline|scripts)\.(bundle|engines|networks|tracking|transforms)\.")
 
 BEST = "model.pt"  # weights of the epoch with the best key metric
 FINAL = "model_final.pt"  # weights of the last epoch
 CHECKPOINT = "checkpoint.pt"  # the whole state of the training, to go on from
-CONFIG = "config.json"  # the merged config of the training
+CONFIG = "config.json"  # the merged config of the training, of which the weights have a part too
 BUNDLE = "bundle_folder"  # in it, the folder of the bundle
 HISTORY = "history.csv"  # a row for each epoch
 CHOSEN = "postprocessing.json"  # the postprocessing that an evaluation chose for its model
@@ -48,14 +52,43 @@ def find_weights(path: str | Path, *, fix: str, option: str = "checkpoint") -> P
     return check_file(path / BEST if path.is_dir() else path, option=option, fix=fix)
 
 
-def read_config(weights: Path) -> dict[str, Any]:
-    """The config that the training left beside its weights; empty where it left none."""
-    path = weights.with_name(CONFIG)
-    if not path.is_file():
-        return {}
-    from .upgrade import upgrade  # loads torch, which a job does not need
+def read_config(weights: Path, *, option: str = "checkpoint") -> dict[str, Any]:
+    """The ids that weights were trained with: those in their file, else in ``config.json`` beside.
 
-    return upgrade(read_json(path, "move it away, or give another checkpoint."), str(path))
+    This is what somebody wrote, and nothing that may run: see `take_settings`.
+
+    Args:
+        weights: the file.
+        option: that the user gave it with, for the error.
+
+    Returns:
+        ids and values in today's words, with the components of this project under the name that it
+        has here; empty where the training left nothing.
+
+    Raises:
+        InputError: a file is broken, or too old.
+    """
+    from ..networks.weights import read_weights  # loads torch, which a job does not need
+    from .upgrade import upgrade
+
+    path, fix = weights, "give another, such as the model.pt that a training wrote"
+    _, config = read_weights(weights, option=option, fix=fix)
+    if not config and (beside := weights.with_name(CONFIG)).is_file():
+        path, config = beside, read_json(beside, "move it away, or give another checkpoint.")
+    own = __name__.partition(".")[0]  # in a package the project has another name
+    text = _COMPONENT.sub(rf"{own}.\1.", json.dumps(config))
+    return upgrade(json.loads(text), str(path))
+
+
+def record_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What weights carry of a training's config: that which decides the model.
+
+    Paths, the tracking server and a server's list of patients stay out of a file that travels.
+    """
+    from .ids import Role, of_role
+
+    kept = of_role(config, Role.MODEL)
+    return {name: value for name, value in config.items() if name in kept}
 
 
 def chosen_postprocessing(weights: str | Path) -> dict[str, Any]:
@@ -65,15 +98,18 @@ def chosen_postprocessing(weights: str | Path) -> dict[str, Any]:
         their values; empty where nothing was chosen, or for other weights than these.
 
     Raises:
-        InputError: the file beside the checkpoint lacks one of them.
+        InputError: the file beside the checkpoint has no such value of one of them.
     """
     path, ids = Path(weights).with_name(CHOSEN), ("threshold", "components")
     if not path.is_file():
         return {}
     fix = "move it away, and choose again by an evaluation with --choose True."
     content = read_json(path, fix)
-    if lacking := [name for name in ids if name not in content]:
-        raise InputError(f"{path}: it lacks {lacking[0]}; {fix}")
+    from .ids import IDS
+
+    for name in ids:  # an expression would run
+        if name not in content or not IDS[name].rule.holds(content[name]):
+            raise InputError(f"{path}: its {name} is {content.get(name)!r}; {fix}")
     if content.get("checkpoint_sha256") not in (None, sha256(weights)):
         logger.warning(f"{path} was chosen for other weights than {weights}: it is not used.")
         return {}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .configs import without_notes
 
 # SHA-256 of the preprocessing that the bundles shipped with; today's is the same in other words.
@@ -22,11 +22,22 @@ def upgrade(config: Mapping[str, Any], path: str) -> dict[str, Any]:
         path: of its file, for the error.
 
     Raises:
-        InputError: its preprocessing was its own.
+        InputError: its preprocessing was its own, or it is malformed.
     """
-    names = config.get("regions")
-    if not isinstance(names, list):
+    if not isinstance(config.get("regions"), list):
         return dict(config)
+    try:
+        return _upgrade(config, path)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: it is not the config of a training ({one_line(error)!r}); give other weights."
+        ) from None
+
+
+def _upgrade(config: Mapping[str, Any], path: str) -> dict[str, Any]:
+    names = config["regions"]
     text = json.dumps(without_notes(config["preprocessing"]), sort_keys=True)
     if hashlib.sha256(text.encode()).hexdigest()[:16] not in _SHIPPED:
         raise InputError(

@@ -19,9 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..bundle.as_trained import find_difference, shorten
-from ..bundle.trained import BEST, CHECKPOINT, FINAL
+from ..bundle.trained import BEST, CHECKPOINT, CONFIG, FINAL, record_of
 from ..errors import InputError, one_line
-from ..files import replacing
+from ..files import read_json, replacing
+from ..networks.weights import pack_weights
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +32,12 @@ class Checkpoints:
 
     ``model.pt`` holds the weights of the epoch with the best key metric, ``model_final.pt`` those
     of the last epoch; without a validation that measured something both hold the latter.
-    ``checkpoint.pt``, written after every epoch, holds all that it takes to go on as if nothing had
-    happened: the states of the parts, the random generators, the best metric and the epoch. A kill
-    at any moment leaves the last good files. In a distributed training the first process writes,
-    and every process goes on with its own random generators. This handler has to be the last in
-    the list.
+    Both also hold the settings that decide the model, from the ``config.json`` that ``MlflowRun``
+    writes into the folder at the start. ``checkpoint.pt``, written after every epoch, holds all
+    that it takes to go on as if nothing had happened: the states of the parts, the random
+    generators, the best metric and the epoch. A kill at any moment leaves the last good files. In a
+    distributed training the first process writes, and every process goes on with its own random
+    generators. This handler has to be the last in the list.
 
     Args:
         output_dir: folder of these files.
@@ -140,7 +142,7 @@ class Checkpoints:
         if idist.get_rank() > 0:
             return
         if validated.epoch == state.epoch == validated.best_metric_epoch and self.is_measured():
-            write_checkpoint(self.folder / BEST, self.weights())
+            write_checkpoint(self.folder / BEST, self.content())
         if state.epoch == state.max_epochs or engine.should_terminate:
             self.save_final(engine)
         checkpoint = {
@@ -157,16 +159,19 @@ class Checkpoints:
     def save_final(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
             for name in [FINAL] if self.is_measured() else [BEST, FINAL]:
-                write_checkpoint(self.folder / name, self.weights())
+                write_checkpoint(self.folder / name, self.content())
 
     def is_measured(self) -> bool:
         """Whether an epoch is the best; the metric is nan if no validation label holds a region."""
         state = self.validator.state
         return state.best_metric_epoch > 0 and math.isfinite(state.best_metric)
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        model = self.model
-        return (model.module if isinstance(model, DistributedDataParallel) else model).state_dict()
+    def content(self) -> dict[str, Any]:
+        """The weights and the settings that decide the model."""
+        model, config = self.model, self.folder / CONFIG
+        model = model.module if isinstance(model, DistributedDataParallel) else model
+        record = record_of(read_json(config)) if config.is_file() else {}
+        return pack_weights(model.state_dict(), record)
 
 
 def write_checkpoint(path: Path, content: Any) -> None:

@@ -1,39 +1,146 @@
-"""Load a network's weights from a file: all of them, or those that fit."""
+"""A file of weights: the tensors of a network, and the settings that it was trained with."""
 
 from __future__ import annotations
 
+import json
+import warnings
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..errors import InputError, one_line
 
+# MONAI's and ignite's loaders, and MONAI Label, look for the weights under the first of these.
+MODEL, CONFIG = "model", "config"
+State = dict[str, torch.Tensor]
 
-def load_weights(network: torch.nn.Module, path: str | Path, *, option: str, fix: str) -> None:
-    """Load a state dictionary into ``network``: every weight, and no other.
+
+def pack_weights(state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a file of weights, to be read by ``torch.load(..., weights_only=True)``.
 
     Args:
-        network: on any device.
-        path: file that ``torch.save`` wrote; only tensors are loaded, and no code runs.
+        state: the state dictionary of the network.
+        config: ids of the training and their values; empty if nothing is known of them.
+    """
+    content: dict[str, Any] = {MODEL: state}
+    return content | ({CONFIG: json.dumps(config, default=str)} if config else {})
+
+
+def read_weights(path: str | Path, *, option: str, fix: str) -> tuple[State, dict[str, Any]]:
+    """Read a file of weights, which may also be a state dictionary alone, as PyTorch saves it.
+
+    Only tensors and texts are read, and no code runs. The tensors stay in the file until they are
+    used.
+
+    Args:
+        path: file that ``torch.save`` wrote.
         option: that the user gave the file with, for the error.
-        fix: what the user can do if the weights do not fit, for the error.
+        fix: what else to give, for the error.
+
+    Returns:
+        The state dictionary, and the ids that the network was trained with; without ids where the
+        file does not hold them.
 
     Raises:
         InputError: the file holds anything else.
     """
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        lazy = zipfile.is_zipfile(path)  # a file from before PyTorch 1.6 is not
+        with warnings.catch_warnings(action="ignore"):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=lazy)
+        problem = _find_problem(content)
     except Exception as error:  # torch raises about anything on a broken file
+        problem = f"it is broken, or not a file of weights ({one_line(error)})"
+        if "weights_only" in str(error):  # torch advises to switch it off, and so to run code
+            problem = "it is not a file of weights, or holds more than tensors, which may run code"
+    if problem:
+        raise InputError(f"{option} {path}: {problem}; {fix}.")
+    if not _holds_weights(content):
+        return dict(content), {}
+    try:
+        config = json.loads(content.get(CONFIG, "{}"))
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{option} {path}: its {CONFIG!r} is not JSON with the settings of a training "
+            f"({one_line(error, 80)}); {fix}."
+        ) from None
+    return dict(content[MODEL]), config
+
+
+def _holds_weights(content: Mapping[str, Any]) -> bool:
+    return isinstance(content.get(MODEL), Mapping)
+
+
+def _find_problem(content: Any) -> str:
+    """Why the content of a file is not that of a file of weights; empty if it is."""
+    if isinstance(content, Mapping):
+        if {"epoch", "state", "generators"} <= content.keys():
+            return "it is the state of a training to be resumed, and not the model.pt beside it"
+        state = content[MODEL] if _holds_weights(content) else content
+        if all(isinstance(each, torch.Tensor) for each in state.values()):
+            return ""
+    return f"it holds a {type(content).__name__} of other things than weights"
+
+
+def load_weights(network: torch.nn.Module, path: str | Path, *, option: str, fix: str) -> None:
+    """Load a file of weights into ``network``: every weight, and no other.
+
+    Args:
+        network: on any device.
+        path, option, fix: see `read_weights`.
+
+    Raises:
+        InputError: the file holds anything else.
+    """
+    state, _ = read_weights(path, option=option, fix=fix)
+    fill_network(network, state, path, option=option, fix=fix)
+
+
+def fill_network(
+    network: torch.nn.Module, state: State, path: str | Path, *, option: str, fix: str
+) -> None:
+    """Give a network all weights that were read from a file.
+
+    Raises:
+        InputError: they are those of another network.
+    """
+    check_dimensions(network, state, path, option=option)
+    try:
+        network.load_state_dict(state)
+    except Exception as error:
         reason = one_line(error)
         raise InputError(
             f"{option} {path}: it does not fit the network; {fix} ({reason})."
         ) from None
 
 
+def check_dimensions(
+    network: torch.nn.Module, state: State, path: str | Path, *, option: str
+) -> None:
+    """Refuse weights of a 2D network for a 3D one, and the reverse.
+
+    Raises:
+        InputError: a kernel of the same name has another number of axes.
+    """
+    own = network.state_dict()
+    for name in own.keys() & state.keys():
+        now, before = own[name].dim(), state[name].dim()
+        if now != before and min(now, before) > 2:  # all axes but the channels' two
+            raise InputError(
+                f"{option} {path}: it is of a {before - 2}D network, and the bundle's is "
+                f"{now - 2}D; give the bundle that it was trained with."
+            )
+
+
 def load_fitting_weights(
     network: torch.nn.Module, path: str | Path, *, option: str, fix: str
 ) -> str:
-    """Load those tensors of a state dictionary that have the shape of the network's own.
+    """Load those tensors of a file of weights that have the shape of the network's own.
 
     The others start anew, such as a head for other regions. The first convolution also takes a
     kernel for another number of input channels: its mean over the channels, with the same sum.
@@ -45,15 +152,12 @@ def load_fitting_weights(
         what was not loaded as it is; empty if everything was.
 
     Raises:
-        InputError: the file is not a state dictionary, or no kernel in it fits.
+        InputError: the file holds no weights, or no kernel in it fits.
     """
     own = network.state_dict()
-    try:
-        state = dict(torch.load(path, map_location="cpu", weights_only=True))
-        shapes = {name: tensor.shape for name, tensor in state.items()}
-    except Exception as error:  # torch raises about anything on a broken file
-        reason = one_line(error)
-        raise InputError(f"{option} {path}: it holds no weights; {fix} ({reason}).") from None
+    state, _ = read_weights(path, option=option, fix=fix)
+    check_dimensions(network, state, path, option=option)
+    shapes = {name: tensor.shape for name, tensor in state.items()}
     notes = []
     first = next((name for name, tensor in own.items() if tensor.dim() > 2), "")
     if first in state and differ_in_channels(shapes[first], own[first].shape):

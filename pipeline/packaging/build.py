@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle.configs import Config
-from ..errors import InputError, one_line
+from ..bundle.given import NOTHING, Given, settle
+from ..bundle.lineage import DIGEST, TRAINED_ON
+from ..bundle.settings import check_settings
+from ..bundle.trained import record_of
+from ..errors import InputError
 from ..files import read_json, replacing
+from ..networks.weights import fill_network, pack_weights, read_weights
 from .archive import WEIGHTS, write_archive
 from .card import make_card
 from .code import collect_modules
@@ -32,7 +37,8 @@ def package(
     version: str | None = None,
     change: str | None = None,
     tracking_uri: str | None = None,
-    overlays: Sequence[Path] = (),
+    overlays: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     exports: Sequence[str] = (),
     weights_url: str | None = None,
     overwrite: bool = False,
@@ -48,8 +54,9 @@ def package(
         version: of the package; None for the bundle's.
         change: line of the changelog for this version.
         tracking_uri: of the MLflow store; None for MLflow's default.
-        overlays: config files after ``train.json``, such as ``networks/unet.json``, for a
-            training that left no ``config.json`` beside its weights.
+        overlays: config files of the training, also by their names in the bundle's ``configs``,
+            such as ``networks/unet.json``. They count more than what the weights say.
+        overrides: texts such as ``strides=[4,2,2,2]``, which count most.
         exports: any of ``"onnx"`` and ``"torchscript"``.
         weights_url: where the weights will be. They are written beside the archive, which names
             this address in ``large_files.yml``, as MONAI's model zoo wants it for large ones.
@@ -63,6 +70,8 @@ def package(
     """
     from .check import check_package
 
+    if not (bundle / "configs/train.json").is_file():
+        raise InputError(f"bundle {bundle}: it has no configs/train.json; give a bundle's folder.")
     name = name or default_name(bundle)
     check_name(name)
     if output.suffix != ".zip":
@@ -71,10 +80,9 @@ def package(
     for path in [output, *([beside] if weights_url else [])]:
         if path.exists() and not overwrite:
             raise InputError(f"output {path}: it already exists; give another, or --overwrite.")
+    given = Given.read(bundle / "configs", overlays, overrides, only_model=True)
     with open_trained(checkpoint, tracking_uri=tracking_uri) as source:
-        if overlays:
-            source.config = Config.read(bundle / "configs/train.json", *overlays).content
-        options = {"version": version, "change": change, "exports": exports}
+        options = {"version": version, "change": change, "exports": exports, "given": given}
         files, reference = package_files(bundle, name, source, **options)
         results = check_package(files, name, reference=reference)
     weights = files[WEIGHTS]
@@ -95,6 +103,7 @@ def package_files(
     version: str | None = None,
     change: str | None = None,
     exports: Sequence[str] = (),
+    given: Given = NOTHING,
 ) -> tuple[dict[str, bytes], tuple[dict[str, Any], Path]]:
     """Make the files of a package; see :func:`package`.
 
@@ -106,7 +115,12 @@ def package_files(
         Config.read(bundle / "configs" / f"{each}.json", fix=fix) for each in ("train", "inference")
     )
     multi_gpu = read_json(bundle / "configs/multi_gpu.json", fix)  # an overlay of train.json
-    training = train.as_trained(source.config)
+    checkpoint = f"checkpoint {source.weights}"
+    training = settle(train, source.config, given, bundle, source=checkpoint)
+    check_settings(training.content, option="--set {}=...")
+    # What nobody recorded is not made out to be so by the bundle's defaults.
+    said = source.config.keys() | given.ids
+    record = {name: each for name, each in record_of(training.content).items() if name in said}
     own = inference.as_trained(training.content).with_changes(source.chosen)
     retraining = as_fine_tuning(training, bundle)
     network, state = read_network(training, source)
@@ -126,6 +140,7 @@ def package_files(
         training=training,
         inference=own,
         source=source,
+        recorded=record.keys(),
         parameters=sum(each.numel() for each in network.parameters()),
     )
     jsons = {
@@ -145,7 +160,8 @@ def package_files(
     files |= collect_modules(
         [retraining.content, own.content, multi_gpu, "pipeline.engines.UpdateModel"]
     )
-    files[WEIGHTS] = save_weights(state)
+    more = {name: source.config[name] for name in (DIGEST, TRAINED_ON) if name in source.config}
+    files[WEIGHTS] = save_weights(state, record | more)
     if exports:
         from .exports import export_network
 
@@ -159,28 +175,25 @@ def read_network(
     """Build the network of a config with its weights, and copy these as plain CPU tensors.
 
     Raises:
-        InputError: the checkpoint is not a state dictionary, or that of another network.
+        InputError: the network cannot be built, or the file holds the weights of another.
     """
-    import torch
-
-    try:
-        state = torch.load(source.weights, map_location="cpu", weights_only=True)
-        state = {key: each.detach().clone().contiguous() for key, each in state.items()}
-        network = training.built("network_def")
-        network.load_state_dict(state)
-    except Exception as error:  # a file may hold anything
-        hint = "" if source.config else ", or its overlays as --config, as it has no config.json"
-        raise InputError(
-            f"checkpoint {source.weights}: it is not the state dictionary of this bundle's "
-            f"network; give another{hint} ({one_line(error)})."
-        ) from None
+    fix = "give another, or the settings of its training by --config and --set"
+    state, _ = read_weights(source.weights, option="checkpoint", fix=fix)
+    state = {key: each.detach().clone().contiguous() for key, each in state.items()}
+    network = training.built("network_def")
+    fill_network(network, state, source.weights, option="checkpoint", fix=fix)
     return network.eval(), state
 
 
-def save_weights(state: Mapping[str, torch.Tensor]) -> bytes:
-    """Save tensors so that the same ones give the same bytes, whichever file they came from."""
+def save_weights(state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> bytes:
+    """Save weights so that the same ones give the same bytes, whichever file they came from.
+
+    Args:
+        state: plain tensors by name.
+        config: ids that are known of their training.
+    """
     import torch
 
     stream = io.BytesIO()
-    torch.save(dict(state), stream)
+    torch.save(pack_weights(dict(state), config), stream)
     return stream.getvalue()

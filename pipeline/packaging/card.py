@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..bundle.configs import Config, is_plain
 from ..bundle.ids import Role, row
-from ..evaluation.metrics import unit_of
+from ..bundle.lineage import read_lineage
+from ..bundle.listing import ALL
+from ..evaluation.metrics import find_metric, unit_of
 from ..transforms.regions import Regions
 from .code import rename_project
 from .source import Trained
@@ -34,9 +36,10 @@ def make_card(
     training: Config,
     inference: Config,
     source: Trained,
+    recorded: Collection[str],
     parameters: int,
 ) -> str:
-    """Rewrite four sections of the bundle's ``docs/README.md`` for the weights of a package.
+    """Rewrite five sections of the bundle's ``docs/README.md`` for the weights of a package.
 
     Args:
         card: content of the file.
@@ -45,15 +48,20 @@ def make_card(
         training: its config.
         inference: the config of the inference.
         source: the weights, with their evaluations.
+        recorded: ids of the training that somebody recorded, or says now.
         parameters: how many the network has.
     """
     made = {
+        "Weights": describe_weights(source),
         "Network": describe_network(metadata, training, parameters)
         + describe_output(metadata, inference, source),
-        "Training configuration": list_options(training, inference),
+        "Training configuration": list_options(training, inference, recorded),
         "Performance": performance(source),
         "Commands": list_commands(name),
     }
+    if not re.search(r"(?m)^## Weights$", card):  # as in a bundle from before this section
+        card = re.sub(r"(?m)^The repository contains no trained weights(.+\n)+", "", card)
+        card = re.sub(r"(?m)^## Network$", "## Weights\n\n## Network", card, count=1)
     parts = re.split(r"(?m)^(#{1,2} .*)$", card)
     text = parts[0]
     for heading, body in zip(parts[1::2], parts[2::2], strict=True):
@@ -64,6 +72,39 @@ def make_card(
     # Links to files outside of the bundle become plain text.
     text = re.sub(r"\[([^\]]*)\]\((?:\.\./)+[^)]*\)", r"\1", text)
     return rename_project(text).rstrip() + "\n"
+
+
+def describe_weights(source: Trained) -> str:
+    """Say what data these weights come from, and on which they were measured."""
+    lineage = read_lineage(source.config)
+    fold = source.config.get("fold")
+    rows = [("trained on", say_data(lineage[0] if lineage else {}))]
+    rows.append(
+        ("fold held out", "not recorded" if fold is None else "none" if fold == ALL else fold)
+    )
+    rows += [("before that trained on", say_data(each)) for each in lineage[1:]]
+    if len(lineage) < 2:
+        started = source.config.get("pretrained", None if not lineage else "")
+        rows.append(
+            ("pretrained", "not recorded" if started is None else "yes" if started else "no")
+        )
+    for section in sorted(source.evaluations):
+        data = say_data(source.measured_on.get(section, {}))
+        rows.append((f"measured on, section {section}", data))
+    table = "\n".join(f"| {name} | {text} |" for name, text in rows)
+    return f"`models/model.pt` holds trained weights.\n\n| | |\n|---|---|\n{table}"
+
+
+def say_data(data: Mapping[str, Any]) -> str:
+    """Say what a dataset is, as `describe_data` recorded it."""
+    said = [str(data.get("name", "a dataset whose name is not recorded"))]
+    said.append(str(data.get("subjects", "phantoms or patients: not recorded")))
+    counts = {name: data[name] for name in data if isinstance(data[name], int)}
+    said += [f"{count} cases for {name}" for name, count in counts.items()] or [
+        "number of cases: not recorded"
+    ]
+    said.append(f"licence: {data.get('licence', 'not recorded')}")
+    return " ".join("; ".join(said).split()).replace("|", "\\|")
 
 
 def describe_network(metadata: Mapping[str, Any], training: Config, parameters: int) -> str:
@@ -117,11 +158,13 @@ def say_rule(regions: Regions, threshold: float) -> str:
     return text
 
 
-def list_options(training: Config, inference: Config) -> str:
+def list_options(training: Config, inference: Config, recorded: Collection[str]) -> str:
     """The table of the plain values that decide the model."""
     after = {name: inference.content[name] for name in inference.content.keys() - training.content}
     rows = [
         f"| `{name}` | `{value}` |"
+        if name in recorded or name in after
+        else f"| `{name}` | not recorded |"
         for name, value in [*training.content.items(), *sorted(after.items())]
         if row(name).role is Role.MODEL and is_plain(value) and value is not None
     ]
@@ -132,27 +175,36 @@ def performance(source: Trained) -> str:
     """The numbers, from the files in which they were measured."""
     text = []
     for section, summary in sorted(source.evaluations.items()):
-        units = summary.get("units", {})
         rows = [
-            f"| {name} | {value(each['mean'])} | {interval(each)} | {unit_of(name, units)} "
+            f"| {name} | {value(each['mean'])} | {interval(each)} | {unit(name, summary)} "
             f"| {each['n']} |"
             for name, each in summary["metrics"].items()
         ]
         text += [
             f"### {section.capitalize()}, {summary['n_cases']} cases\n",
-            "On the images' own grid; mean over cases with its 95 % bootstrap interval.\n",
+            "On the images' own grid; mean over cases with its 95 % bootstrap interval. A number "
+            "without a unit is a share or a ratio.\n",
             "| metric | mean | interval | unit | cases |\n|---|---|---|---|---|\n"
             + "\n".join(rows)
             + "\n",
         ]
     if source.best:
-        rows = [f"| {name} | {value(each)} |" for name, each in source.best.items()]
+        rows = [
+            f"| {name} | {value(each)} | {unit(name, {})} |" for name, each in source.best.items()
+        ]
         text += [
             "### Validation during the training\n",
             "Of the best epoch, on the network's grid.\n",
-            "| metric | value |\n|---|---|\n" + "\n".join(rows) + "\n",
+            "| metric | value | unit |\n|---|---|---|\n" + "\n".join(rows) + "\n",
         ]
     return "\n".join(text) if text else "These weights were not evaluated before packaging."
+
+
+def unit(name: str, summary: Mapping[str, Any]) -> str:
+    """The unit of a metric: mm of volumes, px of pictures; empty for a share or a ratio."""
+    if "units" in summary or not find_metric(name).unit:
+        return unit_of(name, summary.get("units", {}))
+    return "not recorded"
 
 
 def value(number: float | None) -> str:

@@ -19,6 +19,7 @@ from ..bundle.configs import Config, texts
 from ..bundle.predictor import Predictor
 from ..errors import InputError, one_line
 from ..files import read_json, write_json
+from ..networks.weights import load_weights
 from .archive import MANIFEST, WEIGHTS, make_manifest, read_archive, unpack
 from .code import FOLDER, PROJECT, TRAVELS_AS
 from .configs import find_missing_ids
@@ -198,7 +199,7 @@ def compute_reference(
         Config(config).built(name)
         for name in ("network_def", "network_def#in_channels", "roi_size")
     )
-    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    load_weights(network, weights, option="weights", fix="package it again")
     given = torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits = network.eval()(given)

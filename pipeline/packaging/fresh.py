@@ -29,15 +29,23 @@ def check_schema(root: Path, given: dict) -> str:
 
 
 def check_weights(root: Path, given: dict) -> str:
-    """``model.pt`` holds tensors only, exactly those of the network."""
+    """``model.pt`` holds tensors and settings only, exactly the tensors of the network."""
     import torch
 
-    state = torch.load(root / "models/model.pt", map_location="cpu", weights_only=True)
+    state = read_state(root)
     others = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
     if others:
         raise ValueError(f"model.pt holds more than tensors: {others[:3]}")
     build_network(root).load_state_dict(state)
     return f"{len(state)} tensors, exactly those of the network"
+
+
+def read_state(root: Path) -> dict:
+    """The weights, as MONAI Label reads them; an older package holds them alone."""
+    import torch
+
+    content = torch.load(root / "models/model.pt", map_location="cpu", weights_only=True)
+    return content.get("model", content)
 
 
 def check_in_out(root: Path, given: dict) -> str:
@@ -62,7 +70,7 @@ def check_logits(root: Path, given: dict) -> str:
         return "not compared: the package's code is not the repository's"
     reference = torch.load(given["logits"], weights_only=True)
     network = build_network(root)
-    network.load_state_dict(torch.load(root / "models/model.pt", weights_only=True))
+    network.load_state_dict(read_state(root))
     with torch.no_grad():
         found = network.eval()(reference["input"])
     torch.testing.assert_close(found, reference["logits"])
@@ -98,7 +106,7 @@ def check_monai_label(root: Path, given: dict) -> str:
     parser = parse_inference(root, bundle_root=str(root), device="cpu")
     # In the inference's memory format, since rounding depends on it.
     network = parser.get_parsed_content("network")
-    network.load_state_dict(torch.load(root / "models/model.pt", weights_only=True))
+    network.load_state_dict(read_state(root))
     item = {"image": given["image"], "image_path": given["image"]}
     for step in parser.get_parsed_content("preprocessing").transforms:
         if isinstance(step, LoadImaged):

@@ -9,7 +9,9 @@ from typing import Any
 
 from ..bundle.configs import Config
 from ..bundle.formats import make_formats
+from ..bundle.lineage import TRAINED_ON, read_lineage
 from ..errors import InputError
+from ..evaluation.metrics import unit_of
 from ..transforms.regions import Regions
 from .source import Trained
 
@@ -58,7 +60,9 @@ def make_metadata(
         "label_classes": f"index mask: {values}",
         "pred_classes": f"a channel of logits for each region (label values): {', '.join(found)}",
         "eval_metrics": collect_metrics(source),
+        "eval_metric_units": collect_units(source),
         **({"training": source.origin} if source.origin else {}),
+        **({TRAINED_ON: lineage} if (lineage := read_lineage(source.config)) else {}),
         "network_data_format": make_formats(
             metadata["network_data_format"],
             size=[int(size) for size in inference.built("roi_size")],
@@ -111,6 +115,16 @@ def collect_metrics(source: Trained) -> dict[str, float]:
             if values["mean"] is not None:
                 found[f"{section}/{name}"] = values["mean"]
     return found
+
+
+def collect_units(source: Trained) -> dict[str, str]:
+    """The units of those metrics that have one."""
+    named = {
+        f"{section}/{name}": unit_of(name, summary.get("units", {}))
+        for section, summary in source.evaluations.items()
+        for name in summary["metrics"]
+    }
+    return {name: unit for name, unit in named.items() if unit}
 
 
 def find_version(package: str) -> str:

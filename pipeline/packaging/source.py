@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..bundle.lineage import MEASURED_ON
 from ..bundle.trained import (
     BEST,
     CHOSEN,
@@ -34,10 +35,11 @@ class Trained:
 
     Attributes:
         weights: the checkpoint.
-        config: the merged config of the training; empty if it left none.
+        config: what the training left of its config, see `read_config`; empty if it left nothing.
         chosen: the postprocessing that an evaluation chose.
         best: metrics of the best validation.
         evaluations: summaries by section, each of exactly these weights.
+        measured_on: by section, the data of the evaluation, as `describe_data` gives them.
         origin: the MLflow run or model, such as ``{"mlflow_run": ID}``.
     """
 
@@ -46,6 +48,7 @@ class Trained:
     chosen: dict[str, Any] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
     evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    measured_on: dict[str, dict[str, Any]] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
 
 
@@ -80,10 +83,17 @@ def read_folder(weights: Path) -> Trained:
         if find_measured(path.parent) == digest:
             section = path.parent.name.removeprefix("evaluation-")
             found.evaluations[section] = read_json(path, "evaluate again, or remove it.")
+            found.measured_on[section] = read_data(path.with_name(CONFIG))
     for state in sorted((folder / "mlflow").glob("delivered-*.json")):
         if run_id := read_json(state).get("run_id"):
             found.origin = {"mlflow_run": run_id}
     return found
+
+
+def read_data(config: Path) -> dict[str, Any]:
+    """The data that an evaluation's config names; empty where it names none."""
+    found = read_json(config).get(MEASURED_ON) if config.is_file() else None
+    return found if isinstance(found, dict) else {}
 
 
 def find_measured(folder: Path) -> str | None:
@@ -144,11 +154,14 @@ def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
             same = other.data.tags.get("pipeline.checkpoint_sha256") == digest
             if not section or not same or section in found.evaluations:
                 continue
-            if SUMMARY in {each.path for each in client.list_artifacts(other.info.run_id)}:
+            files = {each.path for each in client.list_artifacts(other.info.run_id)}
+            if SUMMARY in files:
                 target = folder / section
                 target.mkdir()
-                path = client.download_artifacts(other.info.run_id, SUMMARY, str(target))
-                found.evaluations[section] = read_json(Path(path))
+                for file in {SUMMARY, CONFIG} & files:
+                    client.download_artifacts(other.info.run_id, file, str(target))
+                found.evaluations[section] = read_json(target / SUMMARY)
+                found.measured_on[section] = read_data(target / CONFIG)
     except MlflowException as error:
         raise InputError(
             f"checkpoint {source}: {one_line(error, 200)}; give a run or a model of this store."

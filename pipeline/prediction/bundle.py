@@ -162,7 +162,11 @@ def _find_bundle(checkpoint: Path | None) -> Path:
     trained = read_config(weights)
     folder = trained.get(BUNDLE)
     if not isinstance(folder, str) or not folder:
-        why = f"its settings lack {BUNDLE}" if trained else "it does not say its bundle"
+        why = (
+            f"what it says of its training lacks {BUNDLE}"
+            if trained
+            else "it does not say its bundle"
+        )
         raise InputError(f"checkpoint {weights}: {why}; {fix}")
     path = Path(folder).resolve()
     if not any(path.is_relative_to(known.resolve()) for known in (Path("bundles"), BUNDLES)):

@@ -17,9 +17,9 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from ..bundle.cases import cases_digest
 from ..bundle.configs import is_plain
-from ..bundle.trained import BEST, BUNDLE, CONFIG
+from ..bundle.lineage import MEASURED_ON, describe_data, describe_training
+from ..bundle.trained import BEST, CONFIG
 from ..errors import one_line
 from ..files import write_json
 from .delivery import RUN_KEY
@@ -59,8 +59,7 @@ class MlflowRun:
     are reduced to letters, digits and ``_-. /``; metrics that are not finite are left out.
 
     Args:
-        enabled: False writes only ``config.json`` into ``output_dir``, which evaluation and
-            prediction read, and does not need MLflow.
+        enabled: False writes only ``config.json`` into ``output_dir``, and does not need MLflow.
         tracking_uri: MLflow's tracking URI; empty for ``MLFLOW_TRACKING_URI`` or else MLflow's
             default, a SQLite store in the working directory.
         tracking_offline: record in a SQLite store in the working directory, whatever the URI.
@@ -140,13 +139,13 @@ class MlflowRun:
         write_json(self.output_dir / CONFIG, self.kept_config(), alone=True)
 
     def kept_config(self) -> dict[str, Any]:
-        """The config; of a training, with its bundle, and a digest of the cases and their folds."""
+        """The config, and where the weights come from or what they were measured on."""
         config = without_passwords(self.bundle["config"])
-        if "folder" in self.bundle and not self.checkpoint:
-            config[BUNDLE] = self.bundle["folder"]
-        if self.datalist and not self.checkpoint:
-            config["datalist_digest"] = cases_digest(self.datalist)
-        return config
+        cases = {context: len(each.data) for context, each in self.datasets.items()}
+        if self.checkpoint:
+            return config | {MEASURED_ON: describe_data(self.datalist, cases)}
+        before = self.output_dir / CONFIG if self.resume else None
+        return config | describe_training(self.bundle, self.datalist, cases, before)
 
     def start(self, engine: Engine) -> None:
         """Open the run.

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..bundle.channels import is_split
 from ..bundle.trained import BEST
+from ..errors import InputError
 from ..files import read_json, write_json
 
 NAME = "model"  # of the model in its run
@@ -31,7 +32,7 @@ def save_model(folder: Path, *, config: Mapping[str, Any], weights: Path, run_na
     Args:
         folder: the folder to make.
         config: the inference config that fits the weights.
-        weights: file with the network's state dictionary.
+        weights: file of the network's weights.
         run_name: name of the training, for the model's metadata.
     """
     import mlflow.pyfunc
@@ -73,10 +74,21 @@ class SegmentationModel:
     """The network of an inference config, as MLflow calls it."""
 
     def __init__(self, folder: Path) -> None:
+        from ..bundle.as_trained import check_as_trained, is_recorded
+        from ..bundle.configs import Config
         from ..bundle.predictor import Predictor
+        from ..bundle.trained import read_config
 
-        config = read_json(folder / "inference.json")
-        self.predictor = Predictor(config, folder / BEST)
+        config, weights = read_json(folder / "inference.json"), folder / BEST
+        trained = read_config(weights)
+        if not is_recorded(Config(config), trained):
+            raise InputError(
+                f"MLflow model {weights}: it does not say with which settings it was trained, as "
+                "one of an older version; load it before anything imports `pipeline`, so that it "
+                "runs the code that it brings, or train again."
+            )
+        check_as_trained(trained, weights, config)
+        self.predictor = Predictor(config, weights)
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> list[Any]:
         """Segment image files.

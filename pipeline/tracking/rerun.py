@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..bundle.configs import texts
+from ..bundle.lineage import DIGEST, TRAINED_ON
 from ..bundle.trained import BUNDLE, CONFIG
 from ..files import read_json, sha256, write_json
 from .delivery import PARENT_KEY, PARENT_NAME, PARENT_TAG
@@ -65,7 +66,7 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
     folder = Path(before["working_directory"])
     folder = folder if folder.is_dir() else Path.cwd()
     config = configs / CONFIG
-    for name in ("_meta_", "datalist_digest", BUNDLE):  # the new run has its own
+    for name in ("_meta_", DIGEST, BUNDLE, TRAINED_ON):  # the new run has its own
         content.pop(name, None)
     # Its bundle is not the folder of the copy, and it does not belong to the first run's plan.
     own = {"pipeline.bundle": tags["pipeline.bundle"], "pipeline.rerun_of": run_id}

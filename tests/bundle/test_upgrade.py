@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from bundle_configs import BUNDLES
 
 from pipeline.bundle.as_trained import check_as_trained
@@ -67,6 +68,7 @@ OLD = [
 @pytest.mark.parametrize(("bundle", "old"), [*zip(BUNDLES, OLD, strict=True)], ids=["2d", "3d"])
 def test_it_becomes_todays_and_fits_todays_bundle(bundle, old, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(old))
+    torch.save({}, tmp_path / "model.pt")
     new = read_config(tmp_path / "model.pt")
     assert new["regions"] == dict(zip(old["regions"], [[1, 2], [2]], strict=True))
     assert new["network_def"]["in_channels"] == "$len(@channel_names)"
@@ -78,7 +80,7 @@ def test_it_becomes_todays_and_fits_todays_bundle(bundle, old, tmp_path):
     as_trained = today.as_trained(new)
     assert as_trained.get("preprocessing") == today.get("preprocessing")
     assert as_trained.built("network_def").final.out_channels == 2
-    check_as_trained(tmp_path / "model.pt", as_trained.content, fold=2)
+    check_as_trained(new, tmp_path / "model.pt", as_trained.content, fold=2)
     assert upgrade(new, "config.json") == new
 
 
@@ -86,3 +88,6 @@ def test_another_preprocessing_is_not_guessed(tmp_path):
     own = Config(OLD[0]).with_changes({"preprocessing#transforms#1#upper": 99.5}).content
     with pytest.raises(InputError, match=r"config\.json: .*preprocessing"):
         upgrade(own, "config.json")
+    for gone in ("preprocessing", "label_regions", "network_def"):
+        with pytest.raises(InputError, match=rf"config\.json: .*{gone}"):
+            upgrade({name: OLD[0][name] for name in OLD[0].keys() - {gone}}, "config.json")

@@ -7,7 +7,12 @@ import torch
 
 from pipeline.errors import InputError
 from pipeline.networks.attention_unet import AttentionUnet
-from pipeline.networks.weights import load_fitting_weights
+from pipeline.networks.weights import (
+    load_fitting_weights,
+    load_weights,
+    pack_weights,
+    read_weights,
+)
 
 CHANNELS = {"channels": (4, 8, 16), "strides": (2, 2)}
 
@@ -88,3 +93,70 @@ def test_what_does_not_fit_at_all_is_refused_and_changes_nothing(pretrained, tmp
             load(target, tmp_path / name)
     after = wide.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+STATE = {"weight": torch.ones(2)}
+
+
+class Bomb:
+    """Whoever unpickles it makes the file at ``path``."""
+
+    path = ""
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize(
+    ("content", "config"),
+    [
+        (pack_weights(STATE, {"strides": [4, 2]}), {"strides": [4, 2]}),
+        (pack_weights(STATE, {}), {}),
+        (STATE, {}),  # alone, as PyTorch's own examples save it
+        ({"model": STATE, "optimizer": {"lr": 1}}, {}),  # MONAI's CheckpointSaver
+        ({"epoch": 1, "state": {}, "generators": [], "same": {}}, "resumed"),
+        ({"model": STATE, "config": "[]"}, "config"),
+        ({"model": STATE, "config": "{"}, "config"),
+        ({"model": STATE, "config": "[" * 10_000}, "config"),
+        ({"model": STATE, "config": 5}, "config"),
+        ({"model": {"weight": 1}, "config": "{}"}, "dict"),
+        ([1], "list"),
+        (torch.ones(2), "Tensor"),
+        (torch.nn.Linear(1, 1), "more than tensors"),
+        (Bomb(), "more than tensors"),
+        (b"", "broken"),
+        (b"version https://git-lfs.github.com/spec/v1", "not a file of weights"),
+    ],
+)
+def test_a_file_gives_its_weights_and_settings_or_one_line(content, config, tmp_path, monkeypatch):
+    path, marker = tmp_path / "a.pt", tmp_path / "marker"
+    monkeypatch.setattr(Bomb, "path", str(marker))
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    if isinstance(config, dict):
+        state, found = read_weights(path, option="checkpoint", fix="give others")
+        assert (list(state), found) == (["weight"], config)
+        return
+    with pytest.raises(InputError) as error:
+        read_weights(path, option="checkpoint", fix="give others")
+    said = str(error.value)
+    assert said.startswith(f"checkpoint {path}: ")
+    assert said.endswith("; give others.")
+    assert config in said
+    assert "\n" not in said
+    assert "weights_only" not in said  # PyTorch's advice is to run the code
+    assert not marker.exists()
+
+
+def test_a_file_from_before_pytorch_had_zips_is_read(tmp_path):
+    torch.save(STATE, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert read_weights(tmp_path / "old.pt", option="checkpoint", fix="")[0].keys() == {"weight"}
+
+
+def test_weights_of_another_number_of_dimensions_are_named(pretrained):
+    _, path = pretrained
+    for read in (load_weights, load_fitting_weights):
+        with pytest.raises(InputError, match=r"pretrained .*model\.pt: .* 2D .* 3D"):
+            read(AttentionUnet(3, 3, 2, **CHANNELS), path, option="pretrained", fix="")

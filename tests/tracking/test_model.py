@@ -14,6 +14,7 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from pipeline.bundle.configs import Config
+from pipeline.networks.weights import pack_weights
 from pipeline.tracking.model import save_model
 from pipeline.tracking.registry import log_model, register_model
 
@@ -51,7 +52,7 @@ def make_model(folder: Path, ids: dict) -> Path:
     with torch.no_grad():
         logits = network(torch.rand(1, len(config.get("channel_names")), 32, 32)).flatten(2)
         network.final.bias -= logits.median(dim=2).values[0]
-    torch.save(network.state_dict(), folder / "model.pt")
+    torch.save(pack_weights(network.state_dict(), SMALL | ids), folder / "model.pt")
     options = {"config": config.content, "weights": folder / "model.pt", "run_name": "a"}
     save_model(folder / "saved", **options)
     return folder / "saved"

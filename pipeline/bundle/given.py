@@ -1,0 +1,163 @@
+"""A bundle's config for certain weights: as they were trained, and as the user says."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, suggestion
+from .as_data import take_settings
+from .as_trained import check_recorded, shorten
+from .configs import Config, read_overlay, top_level
+from .ids import Role, row
+from .trained import BUNDLE
+
+# What no bundle runs without, where it has it.
+_NEEDED = dict.fromkeys(("network_def", "regions", "preprocessing", "postprocessing"), Mapping)
+_NEEDED |= dict.fromkeys(("channel_names", "roi_size"), list)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a user says of a model on the command line.
+
+    Attributes:
+        overlays: contents of config files, by their paths.
+        values: by id, and the option that each stands in.
+    """
+
+    overlays: Mapping[Path, Mapping[str, Any]]
+    values: Mapping[str, tuple[str, Any]]
+
+    @classmethod
+    def read(
+        cls,
+        configs: Path,
+        overlays: Sequence[str | Path],
+        overrides: Sequence[str] = (),
+        *,
+        only_model: bool = False,
+    ) -> Given:
+        """Read overlays and texts such as ``roi_size=[224,224]`` or ``inferer#overlap=0.5``.
+
+        Args:
+            configs: folder of the bundle's configs, where an overlay may be too.
+            overlays: config files.
+            overrides: ids and values.
+            only_model: take no values of ids that do not decide the model.
+
+        Raises:
+            InputError: a file is missing or malformed, or a text is not an id with its value.
+        """
+        paths = [_find_overlay(str(overlay), configs) for overlay in overlays]
+        values = {}
+        for text in overrides:
+            name, value = _split(text)
+            known = row(top_level(name))
+            if only_model and known.role is not Role.MODEL:
+                raise InputError(f"--set {text}: it says nothing of the model; leave it out.")
+            if known.in_predict:
+                raise InputError(f"--set {text}: {known.in_predict}.")
+            values[name] = text, value
+        return cls({path: read_overlay(path, "correct the file.") for path in paths}, values)
+
+    @property
+    def ids(self) -> set[str]:
+        """The top-level ids that the user says something of."""
+        names = [*self.values, *(name for each in self.overlays.values() for name in each)]
+        return {top_level(name) for name in names}
+
+    def lay_over(self, config: Config) -> Config:
+        """The config with the overlays, and then the values.
+
+        Of a training's own ``config.json`` only what decides the model counts.
+
+        Raises:
+            InputError: an id has no place in the config.
+        """
+        for path, content in self.overlays.items():
+            if BUNDLE in content:
+                config = config.as_trained(content)
+            else:
+                config = config.with_changes(content, source=f"config {path}")
+        for name, (text, value) in self.values.items():
+            if (top := top_level(name)) not in config.content:
+                hint = suggestion(top, (id for id in config.content if not id.startswith("_")))
+                raise InputError(f"--set {text}: the bundle has no id {top}; {hint}")
+            config = config.with_changes({name: value}, source=f"--set {text}")
+        return config
+
+
+NOTHING = Given({}, {})
+
+
+def settle(
+    config: Config,
+    trained: Mapping[str, Any],
+    given: Given,
+    bundle: Path,
+    *,
+    source: str,
+    chosen: Mapping[str, Any] | None = None,
+) -> Config:
+    """Put the config of a bundle together for the weights of a training.
+
+    Args:
+        config: one of the bundle's.
+        trained: what the training left, see `read_config`; empty if it left nothing.
+        given: what the user says; it counts most.
+        bundle: its folder.
+        source: the weights as the user gave them, for an error.
+        chosen: the postprocessing of an evaluation.
+
+    Raises:
+        InputError: the training brings code, nobody says how the network was built, or it is of
+            another number of dimensions than the bundle.
+    """
+    overlays = given.overlays.values()
+    found = take_settings(config, trained, bundle, overlays=overlays, source=source)
+    found = given.lay_over(found.with_changes(chosen or {}))
+    dimensions = [_dimensions(each) for each in (config, found)]
+    if None not in dimensions and dimensions[0] != dimensions[1]:
+        raise InputError(
+            f"{source}: its network takes {dimensions[1]}D images and the bundle {bundle} "
+            f"{dimensions[0]}D ones; give the bundle that it was trained with."
+        )
+    for name, kind in _NEEDED.items():
+        if not isinstance(value := found.get(name), kind) and isinstance(config.get(name), kind):
+            raise InputError(f"{source}: its {name} is {shorten(value)}; give other weights.")
+    check_recorded(found, trained.keys() | given.ids, source=source, option="--set {}={}")
+    return found
+
+
+def _dimensions(config: Config) -> Any:
+    network = config.get("network_def")
+    return network.get("spatial_dims") if isinstance(network, Mapping) else None
+
+
+def _find_overlay(name: str, configs: Path) -> Path:
+    """A config file by its path, or by its name in the bundle's ``configs``."""
+    for path in (Path(name), configs / name):
+        if path.is_file():
+            return path
+    raise InputError(
+        f"config {name}: there is no such file, nor is it in {configs}; give --config a JSON file "
+        "that changes some ids of the bundle."
+    )
+
+
+def _split(text: str) -> tuple[str, Any]:
+    """An id and its value from ``id=value``; the value is Python or JSON, or else a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InputError(f"--set {text}: write it as id=value, such as roi_size=[224,224].")
+    for read in (ast.literal_eval, json.loads):
+        try:
+            return name, read(value)
+        except (ValueError, SyntaxError):
+            continue
+    return name, value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
@@ -10,19 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import ImageReader, MetaTensor
-from monai.transforms import LoadImaged
-from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
+from monai.transforms import InvertibleTransform, LoadImaged, Resize
+from monai.utils import MetaKeys, SpaceKeys, TraceKeys, ensure_tuple
 
 from ..errors import ADVICE, InputError, UnfitFile, one_line
 from .picture import read_mask, read_picture
 from .volume_checks import grid_difference, value_problems
 from .volume_file import Volume, open_volume, read_voxels
 
+LARGEST = 90_000_000  # pixels of a picture, each of which takes MONAI about 90 bytes to resize
 
-class ReadImaged(LoadImaged):
+
+class ReadImaged(LoadImaged, InvertibleTransform):
     """MONAI's ``LoadImaged``, but its errors name the file and what the user can do.
 
     An image may be several files of one channel each, on one grid, which become its channels.
+    A picture of very many pixels is shrunk by a whole factor, and ``inverse`` enlarges its mask.
     Where the chosen reader fails, MONAI tries others, so the result is checked.
 
     Args:
@@ -30,6 +34,7 @@ class ReadImaged(LoadImaged):
         channels: that each image must have; None takes any. A picture with one channel is read as
             grey, and one with three as RGB.
         modality: of CT, the values must be Hounsfield units.
+        largest: pixels above which an image is shrunk; None for none.
         is_label: the values must be whole numbers up to rounding, see `to_whole`.
         args, kwargs: see ``LoadImaged``; pictures and volumes have readers of their own.
 
@@ -47,11 +52,13 @@ class ReadImaged(LoadImaged):
         channels: int | None = None,
         modality: str = "",
         is_label: bool = False,
+        largest: int | None = LARGEST,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.spatial_dims, self.channels, self.modality = spatial_dims, channels, modality
-        self.is_label = is_label
+        self.is_label = is_label or (spatial_dims == 2 and channels is None)
+        self.largest = largest if spatial_dims == 2 and not self.is_label else None
 
     def __call__(
         self, data: Mapping[Hashable, Any], reader: Any = None
@@ -76,18 +83,35 @@ class ReadImaged(LoadImaged):
                 raise InputError(
                     f"{files}: it has {len(image)} channels, not {self.channels}; {ADVICE}"
                 )
-            out[key] = image
+            out[key] = image = self._shrink(image)
             if not self._loader.image_only:  # MONAI Label asks for the metadata too
                 out[meta_key or f"{key}_{postfix}"] = image.meta
         return out
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Bring what lies on the grid of a shrunk picture to that of its file."""
+        out: dict[Hashable, Any] = dict(data)
+        for key in self.key_iterator(out):
+            if self.largest and out[key].applied_operations:
+                step = out[key].applied_operations.pop()
+                out[key] = Resize(1).inverse_transform(out[key], step)
+        return out
+
+    def _shrink(self, image: MetaTensor) -> MetaTensor:
+        """Shrink a picture (C, W, H) that has more pixels than it may, by means of blocks."""
+        factor = math.ceil(math.sqrt(image[0].numel() / (self.largest or math.inf)))
+        if factor < 2:
+            return image
+        small = Resize([length // factor for length in image.shape[1:]], mode="area")(image)
+        small.applied_operations[-1][TraceKeys.EXTRA_INFO]["mode"] = "bilinear"  # of `inverse`
+        return small
 
     def _make_reader(self, files: int) -> ImageReader | None:
         if self.spatial_dims == 3:
             return VolumeReader(is_label=self.is_label)
         if self.spatial_dims == 2:
-            is_mask = self.is_label or self.channels is None
-            # Of several files, each is a channel.
-            return PictureReader(1 if files > 1 else self.channels, self.modality, is_mask=is_mask)
+            channels = 1 if files > 1 else self.channels  # of several files, each is a channel
+            return PictureReader(channels, self.modality, is_mask=self.is_label)
         return None
 
     def _read(self, path: Any, reader: Any) -> MetaTensor:

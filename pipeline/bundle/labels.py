@@ -9,10 +9,14 @@ from ..errors import InputError
 from .listing import Fault
 from .running import running_config
 
+Case = Mapping[str, Any]
+Step = Callable[[Any], Any]
+
 
 def check_labels(
-    cases: Sequence[Mapping[str, Any]],
-    steps: Sequence[Callable[[Any], Any]],
+    cases: Sequence[Case],
+    held_out: Sequence[Case],
+    steps: Sequence[Step],
     regions: Mapping[str, Sequence[int]],
 ) -> None:
     """Refuse a training whose labels all lack a region: its network would learn to find nothing.
@@ -21,23 +25,33 @@ def check_labels(
 
     Args:
         cases: of the training, each with the path of its ``label``.
+        held_out: those of the validation, which may hold what these lack.
         steps: read a label and convert it to channels (R, *spatial), as the training does.
         regions: label values of the R regions by name.
 
     Raises:
         InputError: names the regions that no label holds, and the options to train without them.
     """
-    left = list(regions)
+    if not (absent := find_absent(cases, steps, list(regions))):
+        return
+    problem, fix = describe_absence({**running_config(), "regions": regions}, absent)
+    if set(find_absent(held_out, steps, list(regions))) < set(absent):
+        fix = f"hold out another --fold, since labels of this one do; {fix}"
+    raise InputError(f"regions: {problem}; {fix}.")
+
+
+def find_absent(cases: Sequence[Case], steps: Sequence[Step], regions: list[str]) -> list[str]:
+    """The regions that no label of some cases holds."""
+    left = regions
     for case in cases:
         item: Any = {"label": case["label"]}
         for step in steps:
             item = step(item)
-        held = item["label"].flatten(1).any(dim=1).tolist()
-        left = [name for name in left if not held[list(regions).index(name)]]
+        held = dict(zip(regions, item["label"].flatten(1).any(dim=1).tolist(), strict=False))
+        left = [name for name in left if not held[name]]
         if not left:
-            return
-    problem, fix = describe_absence({**running_config(), "regions": regions}, left)
-    raise InputError(f"regions: {problem}; {fix}.")
+            break
+    return left
 
 
 def describe_absence(config: Mapping[str, Any], names: Sequence[str]) -> Fault:

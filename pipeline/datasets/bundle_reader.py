@@ -64,18 +64,20 @@ class BundleReader:
             yield describe_absence(self.said, absent)
 
     def find_gaps(self, present: Mapping[str, set[float]]) -> Iterator[Fault]:
-        """Yield the regions that some parts of a dataset lack, such as a fold.
+        """Yield where parts of a dataset lack a region that some training label holds.
 
         Args:
-            present: label values by the name of the part.
+            present: label values by the name of the part: ``fold 0``, ..., ``testing``.
         """
+        folds = present.keys() - {"testing"}
         for name, values in self.said["regions"].items():
-            lacking = [part for part, held in present.items() if not held & set(values)]
-            if 0 < len(lacking) < len(present):
-                yield (
-                    f"no label of {', '.join(lacking)} holds {name}",
-                    "share such cases out, or the measures there leave it out",
-                )
+            holding = {part for part, held in present.items() if held & set(values)}
+            lacking = sorted(present.keys() - holding)
+            if lacking and holding & folds:
+                fix = "share such cases out, or it is not measured there"
+                if len(holding & folds) == 1 < len(folds):
+                    fix += f"; a training that holds out {min(holding & folds)} is refused"
+                yield f"no label of {', '.join(lacking)} holds {name}", fix
 
     def remark(self, datalist: Mapping[str, Any]) -> Iterator[Fault]:
         """Yield where the bundle segments something else than the dataset says."""

@@ -75,7 +75,7 @@ class RegionDice(Metric):
     def tell_absent(self, names: Sequence[str]) -> None:
         """Log, once, the regions that no case holds."""
         if names and not self.told and idist.get_rank() == 0:
-            logger.warning(f"no validation label holds {', '.join(names)}: Dice leaves it out")
+            logger.warning(f"no validation label holds {', '.join(names)}: not in the Dice")
         self.told = True
 
     def completed(self, engine: Engine, name: str) -> None:

@@ -134,7 +134,7 @@ class CaseReport:
             return
         if absent:
             log.warning(
-                "no label of these %d cases holds %s: it is not measured, and in no mean",
+                "no label of these %d cases holds %s: not measured, and in no mean",
                 *(len(cases), ", ".join(absent)),
             )
         units = find_units([case.spacing for case in cases], self.nsd_tolerance)

@@ -189,15 +189,17 @@ def test_what_a_bundle_segments_is_somewhere_in_the_data(dataset):
 def test_a_region_that_parts_of_the_data_lack_is_remarked(dataset):
     """A training would refuse what no training label holds, and a fold's Dice leaves it out."""
     _, folder, check = dataset
-    for number in range(5):
+    for number in range(6):
         path = folder / f"labels/{number}.png"
         label = np.array(Image.open(path))
         Image.fromarray(np.minimum(label, 1 + (number == 2))).save(path)
     (remark,) = check(bundle=BUNDLE)
     assert not remark.blocks
-    assert "fold 0, fold 1, fold 3, fold 4 holds optic_cup" in remark.problem
+    assert "fold 0, fold 1, fold 3, fold 4, testing holds optic_cup" in remark.problem
+    assert "fold 2 is refused" in remark.fix
     Image.open(folder / "labels/1.png").save(folder / "labels/2.png")
-    problem, *_ = sorted(check(bundle=BUNDLE), key=lambda each: not each.blocks)
+    named, problem = check(bundle=BUNDLE)
+    assert "no label holds cup" in named.problem
     assert (problem.item, problem.blocks) == ("datalist.json", True)
     assert "optic_cup [2]" in problem.problem
     assert '--regions "{\'optic_disc\': [1, 2]}" --vertical_cdr "[]"' in problem.fix

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..bundle.channels import cut_ending
 from ..errors import InputError
 from ..files import some
+from ..transforms.dicom_picture import tell_other
 from ..transforms.volume_file import list_files
 from ..walk import LeftOut, walk
 from .images import KINDS, is_image
@@ -151,7 +152,10 @@ def find_files(place: str, *, option: str) -> tuple[dict[str, Path], list[LeftOu
     else:
         paths, left_out = sorted(root.glob(str(Path(*parts[wild:])))), []
     found: dict[str, Path] = {}
+    slices = {path: why for path in filter(is_image, paths) if (why := tell_other(path))}
     for path in filter(is_image, paths):
+        if path in slices:
+            continue
         name = path.relative_to(root).as_posix()
         name = cut_ending(name, KINDS)
         if (other := found.setdefault(name, path)) != path:
@@ -162,8 +166,11 @@ def find_files(place: str, *, option: str) -> tuple[dict[str, Path], list[LeftOu
             "in DICOM there is `data prepare dicom`."
         )
     if wild is None:
+        left_out += slices.items()
         used = {part for path in found.values() for part in list_files(path)}
-        left_out += [(path, "it is no image by its name") for path in paths if path not in used]
+        left_out += [
+            (path, "it is no image by its name") for path in paths if path not in {*used, *slices}
+        ]
     return found, left_out
 
 

@@ -69,10 +69,11 @@ def open_dicom(path: Path, modality: str | None = None) -> ImageFileReader:
     return reader
 
 
-def tell_other(path: Path, modality: str | None) -> str:
-    """Say that a file is not a picture of the modality; empty if it is one, or is broken."""
+def tell_other(path: Path, modality: str | None = None) -> str:
+    """Say that a file in DICOM is not a picture of the modality; empty if it is, or is broken."""
     try:
-        open_dicom(path, modality)
+        if is_dicom(path):
+            open_dicom(path, modality)
     except OtherImage as error:
         return f"it {error.args[0]}"
     except UnfitFile:

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 COPY_AGAIN = "copy or extract the file again"
+_SAVE = "save it as a PNG, or a volume as NIfTI"
 
 # What files of a kind begin with, what they are, and how their names end; for messages only.
 _BEGINNINGS: dict[bytes, tuple[str, tuple[str, ...]]] = {
@@ -19,9 +20,19 @@ _BEGINNINGS: dict[bytes, tuple[str, tuple[str, ...]]] = {
     b"ObjectType": ("a MetaImage", (".mha", ".mhd")),
     b"NDims": ("a MetaImage", (".mha", ".mhd")),
     b"\x00\x00\x00\x01": ("an MGH volume, not packed", (".mgh",)),
-    b"\x89HDF": ("an HDF5 file", (".h5",)),
-    b"\x93NUMPY": ("an array of numpy", (".npy",)),
-    b"%PDF": ("a PDF", (".pdf",)),
+}
+_FOREIGN = {  # by the first bytes, or by those from the fifth on
+    b"%PDF": "a PDF",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "an array of numpy",
+    b"MATLAB": "a file of MATLAB",
+    b"CDF": "a NetCDF, such as MINC",
+    b"8BPS": "a picture of Photoshop",
+    b"\xff\x0a": "a JPEG XL picture",
+    b"JXL ": "a JPEG XL picture",
+    b"ftyphe": "a HEIC picture",
+    b"ftypmif1": "a HEIC picture",
+    b"ftypavi": "an AVIF picture",
 }
 _PACKED = {
     b"PK\x03\x04": "a ZIP archive",
@@ -61,6 +72,11 @@ def explain_content(path: Path) -> tuple[str, str] | None:
             "is a web page, not an image",
             "download it again: the page says why, such as a login that was needed",
         )
+    if b"<svg" in text:
+        return "is an SVG drawing, which is not read", _SAVE
+    for beginning, what in _FOREIGN.items():
+        if start.startswith(beginning) or start[4:].startswith(beginning):
+            return f"is {what}, which is not read", _SAVE
     if text.startswith((b"{", b"[", b"<?xml", b"<error")):
         return "is a text, such as a server's message, not an image", "read it, and download again"
     if start[128:132] == b"DICM":

@@ -21,7 +21,8 @@ SAVE = "save it as a PNG with 8 or 16 bits"
 
 #: The formats of Pillow whose bits are known here; it cuts those of others in silence.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "JPEG2000", "PPM", "GIF")
-_BITS, _PLANES = 258, 284  # of TIFF: BitsPerSample, PlanarConfiguration
+# Of TIFF: BitsPerSample, PlanarConfiguration, ExtraSamples, SampleFormat.
+_BITS, _PLANES, _EXTRA, _NUMBERS = 258, 284, 338, 339
 _MPO = 0xB002  # the entry of each picture
 _GREY = ("1", "L", "LA", "La", "I", "F")  # modes of Pillow with one channel, up to a semicolon
 _LOCK = threading.Lock()
@@ -57,6 +58,7 @@ def open_picture(path: Path) -> tuple[Image.Image, str]:
         picture = Image.open(path, formats=_FORMATS)
         raw, bits = _raw_mode(picture), _lost_bits(picture, path)
         pages = getattr(picture, "n_frames", 1)
+        unnamed = picture.format == "TIFF" and 0 in picture.tag_v2.get(_EXTRA, ())
         turned = picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
     except Exception as error:  # Pillow raises about anything on a broken file
         raise unreadable(path, error) from None
@@ -68,6 +70,8 @@ def open_picture(path: Path) -> tuple[Image.Image, str]:
         problem = "is turned by its EXIF tag, which viewers follow", fix
     elif bits:
         problem = f"has {bits} bits per colour, of which 8 would be read", SAVE
+    elif unnamed:
+        problem = "has a channel that is neither a colour nor an opacity", "save it without that"
     if problem:
         picture.close()
         raise UnfitFile(*problem)
@@ -91,7 +95,8 @@ def decode(picture: Image.Image, raw: str, path: Path, *, is_mask: bool) -> np.n
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     elif not (is_grey(picture) or picture.mode in ("P", "PA", "RGB", "RGBA", "RGBa")):
         picture = picture.convert("RGB")
-    return np.asarray(picture)
+    signed = picture.mode == "L" and getattr(picture, "tag_v2", {}).get(_NUMBERS) == (2,)
+    return np.asarray(picture).view(np.int8) if signed else np.asarray(picture)
 
 
 def _decode_as(path: Path, raw: str) -> Image.Image:
@@ -154,6 +159,8 @@ def unreadable(path: Path, error: Exception) -> UnfitFile:
     from PIL import UnidentifiedImageError
 
     # Where Pillow knows the format, it is right about what is broken.
-    other = isinstance(error, UnidentifiedImageError) or getattr(error, "errno", None)
-    told = f"cannot be read ({one_line(error)})", f"{COPY_AGAIN}, or {SAVE}"
+    unknown = isinstance(error, UnidentifiedImageError)
+    other = unknown or getattr(error, "errno", None)
+    reason = "its format, or its kind of pixels, is not known" if unknown else one_line(error)
+    told = f"cannot be read ({reason})", f"{COPY_AGAIN}, or {SAVE}"
     return UnfitFile(*(explain_content(path) if other else None) or told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,9 @@ from .content import COPY_AGAIN, explain_content
 from .whole import to_whole
 
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # which ITK reads; nibabel the others
+_NRRD = (".nrrd", ".nhdr")
 _APART = (".nhdr", ".mhd")  # headers whose voxels are in other files
+_UNITS = {1: "m", 3: "micron"}  # codes of NIfTI other than mm
 _SAY_ORIENTATION = (
     "nothing says how it lies in the body, and programs guess differently: convert it again from "
     "its source"
@@ -119,7 +122,9 @@ def _open_nibabel(path: Path) -> Volume:
     header, shape = file.header, _without_last(file.shape)
     if file.get_data_dtype().names:
         raise UnfitFile("holds colours (RGB), not numbers", "save it in grey")
-    voxels = file.dataobj if shape == file.shape else file.dataobj.reshape(shape)
+    voxels: Any = file.dataobj if shape == file.shape else file.dataobj.reshape(shape)
+    if path.suffix.lower() in (".gz", ".mgz"):
+        voxels = _PackedVoxels(path, type(file), shape)
     if "goodRASFlag" in header:
         with nibabel.openers.ImageOpener(path) as opened:
             opened.seek(28)
@@ -133,10 +138,29 @@ def _open_nibabel(path: Path) -> Volume:
             "has neither a qform nor an sform (both codes are 0)",
             f"{_SAY_ORIENTATION}, or set the sform if you know it",
         )
+    if unit := _UNITS.get(int(header["xyzt_units"]) % 8 if coded else 0):
+        raise UnfitFile(
+            f"gives its spacing in {unit} (xyzt_units), which some programs heed and others do not",
+            "write it in mm",
+        )
     both = coded and header["sform_code"] and header["qform_code"]
     scaled = file.get_data_dtype().kind in "iu" and file.dataobj.slope != 1
     step = abs(file.dataobj.slope) if scaled else 0.0
     return Volume(voxels, file.affine, header.get_qform() if both else None, step)
+
+
+class _PackedVoxels:
+    """The voxels of a file packed by gzip, whose checksum nibabel would not reach."""
+
+    def __init__(self, path: Path, kind: Any, shape: tuple[int, ...]) -> None:
+        self.path, self.kind, self.shape = path, kind, shape
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        with gzip.open(self.path) as stream:
+            array = np.asanyarray(self.kind.from_stream(stream).dataobj).reshape(self.shape)
+            while stream.read(1 << 20):
+                pass
+        return array.astype(dtype or array.dtype, copy=False)
 
 
 class _ItkVoxels:
@@ -148,7 +172,7 @@ class _ItkVoxels:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         import SimpleITK as sitk
 
-        image = sitk.ReadImage(str(self.path))
+        image = sitk.ReadImage(str(self.path), imageIO=_reader_of(self.path))
         array = sitk.GetArrayFromImage(image)  # (Z, Y, X) or (Z, Y, X, C)
         axes = range(image.GetDimension())
         array = array.transpose([*reversed(axes), *range(len(axes), array.ndim)])
@@ -165,13 +189,14 @@ def _open_itk(path: Path) -> Volume:
         ) from error
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    reader.SetImageIO(_reader_of(path))
     reader.ReadImageInformation()
     channels, size = reader.GetNumberOfComponents(), tuple(reader.GetSize())
     if channels > 1:
         size = (*size, 1, channels) if len(size) == 2 else (*size, channels)
     size = _without_last(size)
-    if not _is_flat(size) and not _says_orientation(path, reader):
-        raise UnfitFile("has no orientation in its header", _SAY_ORIENTATION)
+    if not _is_flat(size) and (lacks := _find_lack(path)):
+        raise UnfitFile(f"has no {lacks} in its header", _SAY_ORIENTATION)
     n, affine = min(reader.GetDimension(), 3), np.eye(4)
     directions = np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2)[:n, :n]
     affine[:n, :n] = directions * reader.GetSpacing()[:n]
@@ -179,13 +204,31 @@ def _open_itk(path: Path) -> Volume:
     return Volume(_ItkVoxels(path, size), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)  # LPS to RAS
 
 
-def _says_orientation(path: Path, reader: Any) -> bool:
-    """Tell whether a header says in which system its axes are; ITK takes LPS where it does not."""
-    if path.name.lower().endswith((".nrrd", ".nhdr")):
-        return reader.HasMetaDataKey("NRRD_space")
+def _reader_of(path: Path) -> str:
+    """ITK's reader, which it would choose by the content of a file with a wrong name."""
+    return "NrrdImageIO" if path.name.lower().endswith(_NRRD) else "MetaImageIO"
+
+
+def _find_lack(path: Path) -> str:
+    """Find what a header does not say, where ITK takes LPS and 1 mm; empty if it says all."""
     with path.open("rb") as file:
-        header = file.read(1 << 16).partition(b"ElementDataFile")[0]
-    return bool(re.search(rb"^\s*(TransformMatrix|Rotation|Orientation)\s*=", header, re.MULTILINE))
+        start = file.read(1 << 16)
+    if path.name.lower().endswith(_NRRD):
+        header = re.split(rb"\r?\n\r?\n", start)[0]
+        needed = {
+            "orientation": rb"space: *(right-anterior|left-(anterior|posterior)|[RL]AS|LPS)",
+            "voxel size": rb"space directions:",
+        }
+    else:
+        header = start.partition(b"ElementDataFile")[0]
+        needed = {
+            "orientation": rb"\s*(TransformMatrix|Rotation|Orientation)\s*=",
+            "voxel size": rb"\s*Element(Spacing|Size)\s*=",
+        }
+    return next(
+        (what for what, line in needed.items() if not re.search(b"^" + line, header, re.M | re.I)),
+        "",
+    )
 
 
 def _is_flat(shape: tuple[int, ...]) -> bool:
@@ -201,8 +244,9 @@ def _without_last(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _unreadable(path: Path, error: Exception) -> UnfitFile:
     if told := explain_content(path):
         return UnfitFile(*told)
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    reason = lines[-1].strip() if "ITK ERROR" in str(error) else one_line(error)
+    *_, last = str(error).strip().splitlines() or [""]
+    itk = "itk error" in str(error).lower().replace("::", " ")
+    reason = re.sub(r"^.*\): ", "", last) if itk else one_line(error)  # without ITK's own names
     if "MetaImageIO" in str(error):  # which says that the header is missing
         reason = "its voxels are missing or cut off"
     fix = (

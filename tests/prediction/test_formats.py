@@ -85,8 +85,15 @@ TRANSFORM = "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 1 2 3\nElementSpacing
         ("a.nrrd", NRRD + DIRECTED.format("RAS"), [1, 2, 3]),
         ("a.nrrd", NRRD + DIRECTED.format("left-posterior-superior"), [-1, -2, 3]),
         ("a.nrrd", NRRD + "spacings: 1 1 2\n\n", "orientation"),
+        ("a.nrrd", NRRD + DIRECTED.format("scanner-xyz"), "orientation"),
+        ("a.nrrd", NRRD + "space: RAS\nspace origin: (1,2,3)\n\n", "voxel size"),
         ("a.mha", META + TRANSFORM + "ElementDataFile = LOCAL\n", [-1, -2, 3]),
         ("a.mha", META + "ElementSpacing = 1 1 2\nElementDataFile = LOCAL\n", "orientation"),
+        (
+            "a.mha",
+            META + TRANSFORM[: TRANSFORM.index("ElementS")] + "ElementDataFile = LOCAL\n",
+            "voxel size",
+        ),
     ],
 )
 def test_a_header_says_the_orientation_or_is_refused(name, header, sees, tmp_path):

@@ -51,6 +51,12 @@ def tar() -> bytes:
         ("a.png", b"\xff\xd8\xff\xe0", "JPEG", ".jpg"),
         ("a.nii.gz", b"NRRD0004\n", "NRRD", ".nrrd"),
         ("a.nii", bytes(128) + b"DICM", "DICOM", "data prepare dicom"),
+        ("a.nrrd", b"\x89HDF\r\n\x1a\n" + bytes(90), "HDF5", "NIfTI"),
+        ("a.nii", b"MATLAB 5.0 MAT-file" + bytes(400), "MATLAB", "NIfTI"),
+        ("a.png", b"\0\0\0\x18ftypheic", "HEIC", "PNG"),
+        ("a.jpg", b"\0\0\0\x20ftypavif", "AVIF", "PNG"),
+        ("a.png", b'<?xml version="1.0"?>\n<svg width="9"/>', "SVG", "PNG"),
+        ("a.tif", b"8BPS\0\1", "Photoshop", "PNG"),
     ],
 )
 def test_a_file_is_told_by_what_it_is_and_the_cure(name, content, problem, fix, tmp_path):
@@ -70,6 +76,26 @@ def test_a_file_that_is_what_its_name_says_is_not_explained(name, tmp_path):
     nibabel.save(kind(VOXELS, np.eye(4)), tmp_path / name)
     assert explain_content(tmp_path / name) is None
     assert np.array_equal(read_volume(tmp_path / name).voxels, VOXELS)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.mgz"])
+def test_a_wrong_bit_in_a_packed_file_is_seen(name, tmp_path):
+    kind = nibabel.MGHImage if ".mg" in name else nibabel.Nifti1Image
+    nibabel.save(kind(VOXELS, np.eye(4)), tmp_path / name)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[-6] ^= 1  # of the checksum
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UnfitFile, match="broken"):
+        read_volume(tmp_path / name)
+
+
+def test_a_nifti_in_other_units_than_mm_is_refused(tmp_path):
+    for unit, name in (("meter", "m"), ("micron", "micron")):
+        image = nibabel.Nifti1Image(VOXELS, np.eye(4))
+        image.header.set_xyzt_units(unit)
+        nibabel.save(image, tmp_path / "a.nii")
+        with pytest.raises(UnfitFile, match=f"in {name} "):
+            open_volume(tmp_path / "a.nii")
 
 
 def test_an_mgh_without_directions_is_refused(tmp_path):

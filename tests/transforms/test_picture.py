@@ -118,6 +118,20 @@ def test_colours_whose_bits_would_be_cut_are_refused(tmp_path):
         assert "PNG with 8 or 16 bits" in fault(read_picture, tmp_path / "b.tif")
 
 
+def test_a_tiff_of_other_channels_or_signed_numbers_is_not_misread(tmp_path):
+    for name, pixels, photometric in (
+        ("two.tif", RGB[..., :2], "minisblack"),
+        ("infrared.tif", np.dstack([RGB, RAMP]), "rgb"),
+    ):
+        extra = {"photometric": photometric, "extrasamples": ["unspecified"]}
+        tifffile.imwrite(tmp_path / name, pixels, planarconfig="contig", **extra)
+        for read in (read_grid, read_picture, read_mask):
+            assert "neither a colour" in fault(read, tmp_path / name)
+    tifffile.imwrite(tmp_path / "a.tif", RAMP.astype(np.int8))
+    assert "negative" in fault(read_picture, tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), RAMP.astype(np.int8))
+
+
 def test_what_is_transparent_is_black(tmp_path):
     opacity = np.zeros((8, 64), np.uint8)
     opacity[:, 16:], opacity[:, 32:] = 51, 255  # hidden, a fifth, solid
@@ -243,7 +257,7 @@ def test_what_is_not_a_picture_says_what_it_is(tmp_path):
         (tmp_path / name).write_bytes(data)
         assert words in fault(read_picture, tmp_path / name), name
     (tmp_path / "avif.png").write_bytes(b"\0\0\0\x20ftypavif" + bytes(300))  # of unknown bits
-    assert "cannot be read" in fault(read_picture, tmp_path / "avif.png")
+    assert "AVIF" in fault(read_picture, tmp_path / "avif.png")
     assert "cannot be read" in fault(read_picture, tmp_path / "gone.png")
 
 

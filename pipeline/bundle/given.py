@@ -14,11 +14,11 @@ from .as_data import take_settings
 from .as_trained import check_recorded, shorten
 from .configs import Config, read_overlay, top_level
 from .ids import Role, row
-from .trained import BUNDLE
+from .trained import BUNDLE, record_of
 
-# What no bundle runs without, where it has it.
-_NEEDED = dict.fromkeys(("network_def", "regions", "preprocessing", "postprocessing"), Mapping)
-_NEEDED |= dict.fromkeys(("channel_names", "roi_size"), list)
+# Parts that this project looks into before MONAI builds them.
+_PARTS = ("regions", "channel_names", "roi_size", "network_def#_target_")
+_PARTS += ("preprocessing#transforms", "postprocessing#transforms")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Given:
             configs: folder of the bundle's configs, where an overlay may be too.
             overlays: config files.
             overrides: ids and values.
-            only_model: take no values of ids that do not decide the model.
+            only_model: of overlays take only what decides the model, and no other values.
 
         Raises:
             InputError: a file is missing or malformed, or a text is not an id with its value.
@@ -63,7 +63,8 @@ class Given:
             if known.in_predict:
                 raise InputError(f"--set {text}: {known.in_predict}.")
             values[name] = text, value
-        return cls({path: read_overlay(path, "correct the file.") for path in paths}, values)
+        read = {path: read_overlay(path, "correct the file.") for path in paths}
+        return cls({path: record_of(read[path]) for path in paths} if only_model else read, values)
 
     @property
     def ids(self) -> set[str]:
@@ -120,23 +121,27 @@ def settle(
     """
     overlays = given.overlays.values()
     found = take_settings(config, trained, bundle, overlays=overlays, source=source)
+    for part in _PARTS:
+        own, now = (_part(each, part) for each in (config, found))
+        if own is not None and type(own) is not type(now):
+            raise InputError(f"{source}: its {part} is {shorten(now)}; give other weights.")
     found = given.lay_over(found.with_changes(chosen or {}))
-    dimensions = [_dimensions(each) for each in (config, found)]
+    dimensions = [_part(each, "network_def#spatial_dims") for each in (config, found)]
     if None not in dimensions and dimensions[0] != dimensions[1]:
         raise InputError(
             f"{source}: its network takes {dimensions[1]}D images and the bundle {bundle} "
             f"{dimensions[0]}D ones; give the bundle that it was trained with."
         )
-    for name, kind in _NEEDED.items():
-        if not isinstance(value := found.get(name), kind) and isinstance(config.get(name), kind):
-            raise InputError(f"{source}: its {name} is {shorten(value)}; give other weights.")
     check_recorded(found, trained.keys() | given.ids, source=source, option="--set {}={}")
     return found
 
 
-def _dimensions(config: Config) -> Any:
-    network = config.get("network_def")
-    return network.get("spatial_dims") if isinstance(network, Mapping) else None
+def _part(config: Config, name: str) -> Any:
+    """The value of an id, or of one inside it; None if it is not there."""
+    value = config.content
+    for key in name.split("#"):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _find_overlay(name: str, configs: Path) -> Path:

@@ -85,10 +85,10 @@ def record_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Paths, the tracking server and a server's list of patients stay out of a file that travels.
     """
-    from .ids import Role, of_role
+    from .configs import top_level
+    from .ids import Role, row
 
-    kept = of_role(config, Role.MODEL)
-    return {name: value for name, value in config.items() if name in kept}
+    return {n: value for n, value in config.items() if row(top_level(n)).role is Role.MODEL}
 
 
 def chosen_postprocessing(weights: str | Path) -> dict[str, Any]:

@@ -34,6 +34,9 @@ def draw_phantom(config: Mapping[str, Any], work: Path) -> dict[str, Any]:
         image, label, affine = ct_phantom(0, size=(72, 60, 40), field_of_view=330.0)
     # The phantom's structures, 1 and 2, stand for those that the bundle knows.
     label = np.array([0, *values], np.uint8)[np.minimum(label, len(values))]
+    # Each value has a voxel at least: a training refuses a region that no label holds.
+    missing = np.setdiff1d(values, label)
+    label.flat[np.flatnonzero(label)[: len(missing)]] = missing
     if not flat:
         import nibabel
 

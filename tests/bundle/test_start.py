@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 
 import pytest
@@ -14,6 +15,7 @@ from monai.bundle import ConfigWorkflow, create_workflow
 from pipeline.bundle.running import running_bundle
 from pipeline.bundle.start import check_output_dir, check_processes, load_pretrained, load_trained
 from pipeline.errors import InputError
+from pipeline.networks.weights import pack_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
 
@@ -200,3 +202,44 @@ def test_a_validation_has_the_fold_of_the_training(tmp_path):
     for fold in (0, "all"):
         with pytest.raises(InputError, match=r"model\.pt.*--section testing"):
             load_trained(network, str(tmp_path / "model.pt"), section="validation", fold=fold)
+
+
+def test_weights_that_do_not_say_their_settings_need_a_word(tmp_path, caplog):
+    """By an option, also of the bundle's own value, or by an overlay that changes one."""
+    config = {
+        **{"width": 2, "other": 1, "section": "", "ckpt_path": "model.pt"},
+        "network_def": {"_target_": "torch.nn.Linear", "in_features": 3, "out_features": "@width"},
+        "initialize": [
+            {
+                "_target_": "pipeline.bundle.load_trained",
+                **{"network": "@network_def", "ckpt_path": "@ckpt_path", "section": "@section"},
+            }
+        ],
+        "run": ["$@other"],
+    }
+    for name, content in {"inference": config, "wide": {"width": 4}, "same": {"other": 2}}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    shutil.copy(tmp_path / "inference.json", tmp_path / "train.json")
+    files = {
+        name: str(tmp_path / f"{name}.json") for name in ("inference", "train", "wide", "same")
+    }
+    torch.save(torch.nn.Linear(3, 2).state_dict(), "model.pt")
+    for first, section in (("inference", ""), ("train", "testing")):
+        for others in ([], [files["same"]]):
+            with pytest.raises(RuntimeError) as error:
+                workflow([files[first], *others], section=section)
+            assert "ckpt_path model.pt: " in input_error(error.value)
+            assert "--width 2" in input_error(error.value)
+        workflow(files[first], section=section, width=2)
+    torch.save(torch.nn.Linear(3, 4).state_dict(), "model.pt")
+    workflow([files["inference"], files["wide"]])
+    torch.save(pack_weights(torch.nn.Linear(3, 2).state_dict(), {"width": 2}), "model.pt")
+    workflow(files["inference"])
+    with pytest.raises(RuntimeError) as error:
+        workflow(files["inference"], width=3)
+    assert "width is 3" in input_error(error.value)
+    # A training may start from any weights, with a warning.
+    torch.save(torch.nn.Linear(3, 2).state_dict(), "model.pt")
+    caplog.set_level(logging.WARNING)
+    load_pretrained(torch.nn.Linear(3, 2), "model.pt")
+    assert "nobody recorded" in caplog.text

@@ -14,6 +14,7 @@ from PIL import Image
 from small_cases import EYE, PANCREAS, training
 
 from pipeline.bundle.configs import Config
+from pipeline.bundle.trained import read_config
 from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.packaging.archive import MANIFEST, read_archive, write_archive
@@ -59,8 +60,23 @@ def test_the_archive_tells_what_was_measured_and_holds_the_weights(archive, trai
         torch.load(trained.work / path, weights_only=True)
         for path in ("weights.pt", "run/model.pt")
     )
-    assert packaged.keys() == given.keys()
-    assert all(torch.equal(packaged[key], given[key]) for key in given)
+    assert packaged["model"].keys() == given["model"].keys()
+    assert all(torch.equal(packaged["model"][key], given["model"][key]) for key in given["model"])
+    kept, all_ = (json.loads(each["config"]) for each in (packaged, given))
+    assert kept.items() <= all_.items()
+    assert all_.keys() - kept.keys() == {"bundle_folder"}  # a path of this machine
+    card = files["docs/README.md"].decode()
+    data = json.loads((trained.work / "data/datalist.json").read_text())
+    assert "The repository contains no trained weights" not in card
+    for part in ("trained on", "measured on, section testing"):
+        (row,) = re.findall(rf"(?m)^\| {part} \| .*$", card)
+        assert all(data[name] in row for name in ("name", "subjects", "licence"))
+    assert "8 cases for training; 2 cases for validation" in card
+    assert "| fold held out | 0 |" in card
+    assert "| pretrained | no |" in card
+    assert re.search(r"\| hd95/optic_disc \| [\d.]+ \| .* \| px \| 2 \|", card)
+    assert metadata["eval_metric_units"]["testing/hd95/optic_cup"] == "px"
+    assert metadata["trained_on"] == kept["trained_on"]
 
 
 def test_the_same_input_gives_the_same_bytes(archive, trained, tmp_path):
@@ -123,7 +139,7 @@ def test_code_that_is_missing_is_found(archive):
 
 def test_weights_of_another_network_are_found(archive):
     name, files = read_archive(archive)
-    for weights in (b"PK broken", save_weights({"weight": torch.zeros(1)})):
+    for weights in (b"PK broken", save_weights({"weight": torch.zeros(1)}, {})):
         with pytest.raises(InputError, match=r"models/model\.pt"):
             check_package({**files, "models/model.pt": weights}, name)
 
@@ -222,6 +238,9 @@ def test_it_segments_and_retrains_where_neither_the_project_nor_mlflow_is(
     # The server has new weights if, and only if, they are better.
     assert ((unpacked / "models/model.pt").read_bytes() != before) == (best > first)
     assert [path.name for path in (unpacked / "models").iterdir()] == ["model.pt"]
+    said = read_config(unpacked / "models/model.pt")
+    assert said["strides"] == [2, 2]
+    assert [each["training"] for each in said["trained_on"]] == [3, 8][-1 - (best > first) :]
     assert not list(tmp_path.glob("**/mlflow.db"))
 
 
@@ -258,6 +277,13 @@ def test_two_versions_beside_each_other_run_their_own_code(unpacked, tmp_path):
         ({"checkpoint": "models:/nobody@champion"}, "models:/nobody@champion"),
         ({"checkpoint": "other.pt"}, "other.pt"),
         ({"checkpoint": "text.pt"}, "text.pt"),
+        ({"checkpoint": "bare.pt"}, "--set strides=[2,2,2,2]"),
+        ({"checkpoint": "bare.pt", "set": "strides=[2,2,2]"}, "channels"),
+        ({"checkpoint": "bare.pt", "set": "lr"}, "--set lr"),
+        ({"checkpoint": "bare.pt", "set": "device=cpu"}, "--set device"),
+        ({"checkpoint": "bare.pt", "config": "nets.json"}, "nets.json"),
+        ({"bundle": "nosuch"}, "bundle nosuch"),
+        ({"bundle": "no_such_detection"}, "bundle no_such_detection"),
         ({"name": "lung_nodule_detection"}, "'detection'"),
         ({"name": "Fundus"}, "'Fundus'"),
         ({"version": "0.2.0"}, "--change"),
@@ -270,13 +296,15 @@ def test_what_the_user_can_put_right_is_one_line(
     trained, tmp_path, monkeypatch, capsys, options, message
 ):
     monkeypatch.chdir(tmp_path)
-    torch.save({"weight": torch.zeros(1)}, "other.pt")
+    torch.save({"model": {"weight": torch.zeros(1)}, "config": '{"gates": 1}'}, "other.pt")
+    torch.save({"weight": torch.zeros(1)}, "bare.pt")
     for name in ("text.pt", "there.zip"):
         (tmp_path / name).write_text("text")
     given = {"checkpoint": trained.work / "run/model.pt", "output": "new.zip"} | options
+    bundle = str(given.pop("bundle", BUNDLE))
     words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
     with pytest.raises(SystemExit) as exit:
-        main(["package", str(BUNDLE), *words, "--tracking-uri", trained.store])
+        main(["package", bundle, *words, "--tracking-uri", trained.store])
     captured = capsys.readouterr().err
     assert exit.value.code == 1
     assert message in captured
@@ -314,14 +342,25 @@ def test_large_weights_stay_beside_the_archive_for_the_model_zoo(trained, tmp_pa
 def test_overlays_stand_for_the_config_that_a_training_did_not_leave(tmp_path):
     """A volume, two regions and MONAI's own network in one go."""
     pancreas = BUNDLE.with_name("pancreas_ct_segmentation")
-    names = ["demo", "tumour", "networks/monai_attention_unet"]
-    overlays = [pancreas / f"configs/{name}.json" for name in names]
+    names = ["demo.json", "tumour.json", "networks/monai_attention_unet.json"]
+    overlays = [pancreas / "configs" / name for name in names]
     config = Config.read(pancreas / "configs/train.json", *overlays)
     torch.save(config.built("network_def").state_dict(), tmp_path / "model.pt")
-    given = [word for path in overlays for word in ("--config", path)]
+    given = [word for name in names for word in ("--config", name)]
+    given += ["--set", "strides=[2,2,2,2]"]
     given += ["--checkpoint", tmp_path / "model.pt", "--output", tmp_path / "ct.zip"]
     run("-m", "pipeline", "package", pancreas, *given, cwd=tmp_path)
-    metadata = json.loads(read_archive(tmp_path / "ct.zip")[1]["configs/metadata.json"])
+    _, files = read_archive(tmp_path / "ct.zip")
+    (tmp_path / "packaged.pt").write_bytes(files["models/model.pt"])
+    said = read_config(tmp_path / "packaged.pt")  # what the user said, and no defaults
+    assert said["network_def"]["_target_"] == "AttentionUnet"
+    assert (said["spacing"], said["strides"]) == ([3.0, 3.0, 3.0], [2, 2, 2, 2])
+    assert not said.keys() & {"hu_window", "flip", "experiment_name"}
+    card = files["docs/README.md"].decode()
+    assert "| `strides` | `[2, 2, 2, 2]` |" in card
+    for name in ("`hu_window`", "`flip`", "fold held out", "pretrained"):
+        assert f"| {name} | not recorded |" in card
+    metadata = json.loads(files["configs/metadata.json"])
     output = metadata["network_data_format"]["outputs"]["pred"]
     assert output["channel_def"] == {"0": "background", "1": "pancreas", "2": "tumour"}
 

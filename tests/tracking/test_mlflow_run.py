@@ -117,7 +117,7 @@ def test_a_training_is_one_finished_run_with_all_that_belongs_to_it(store, tmp_p
     assert history(store, run, "val/dice") == [*enumerate(DICE, start=1)]
     # The artifacts lie beside the database, and nothing lands in the working directory.
     artifacts = next((tmp_path / "store").rglob("artifacts"))
-    assert json.loads((artifacts / "config.json").read_text()) == CONFIG
+    assert json.loads((artifacts / "config.json").read_text()) == CONFIG | {"trained_on": [{}]}
     assert (artifacts / "figures" / "case.png").read_bytes() == b"picture"
     # Delivered from the run's own copy, which may be days later.
     for folder in (artifacts, tmp_path / "out" / "mlflow"):
@@ -177,7 +177,8 @@ def test_switched_off_it_needs_no_mlflow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)  # any import of it now fails
     assert train(tmp_path / "out", enabled=False).state.epoch == 3
     # By which evaluation and prediction know the training.
-    assert json.loads((tmp_path / "out" / "config.json").read_text()) == CONFIG
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config == CONFIG | {"trained_on": [{}]}
     assert not (tmp_path / "out" / "mlflow").exists()
     with pytest.raises(ImportError):
         train(tmp_path / "other")

@@ -14,8 +14,9 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from pipeline.bundle.configs import Config
+from pipeline.errors import InputError
 from pipeline.networks.weights import pack_weights
-from pipeline.tracking.model import save_model
+from pipeline.tracking.model import SegmentationModel, save_model
 from pipeline.tracking.registry import log_model, register_model
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")
@@ -88,6 +89,16 @@ def test_a_model_segments_in_a_fresh_process_what_the_bundle_does(model, images,
         saved = np.asarray(Image.open(tmp_path / "bundle" / f"{Path(path).stem}_seg.png"))
         assert np.array_equal(saved, np.array(mask))
         assert set(np.unique(saved)) == {0, 1, 2}
+
+
+def test_a_model_whose_weights_are_others_is_refused(model):
+    (weights,) = model.rglob("model.pt")
+    content = torch.load(weights, weights_only=True)
+    for other in (content["model"], pack_weights(content["model"], {**SMALL, "strides": [4]})):
+        weights.unlink()  # it may be a link
+        torch.save(other, weights)
+        with pytest.raises(InputError, match=r"model\.pt"):
+            SegmentationModel(weights.parent)
 
 
 def test_a_model_of_several_channels_takes_a_column_of_paths_for_each(images, tmp_path):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..bundle.channels import PICTURES, VOLUMES, find_channel, group_channels, is_split
 from ..datasets.dicom.series import Series, find_series, no_series
 from ..errors import InputError
+from ..transforms.content import explain_kind
 from ..transforms.dicom_picture import is_dicom, tell_other
 from ..transforms.volume_file import list_files
 from ..walk import LeftOut, walk
@@ -118,7 +119,8 @@ def _file(path: Path, kinds: Sequence[str]) -> InputCase:
     if path.name.lower().endswith(tuple(kinds)) or (in_dicom and kinds == PICTURES):
         return InputCase(path)
     hint = "give the folder of its series" if in_dicom else f"give {', '.join(kinds)}"
-    return InputCase(path, problem=f"{path}: this bundle does not take such a file: {hint}")
+    told = _tell_kind(path) or f"this bundle does not take such a file: {hint}"
+    return InputCase(path, problem=f"{path}: {told}")
 
 
 def _below(
@@ -155,24 +157,36 @@ def _below(
         other = "it is no volume by its name, and not in DICOM"
         try:
             found = find_series(folder, modality=modality, name=chosen)
-        except FileNotFoundError as error:
-            problem = f"{problem}, and {error}"
+        except FileNotFoundError:
+            problem = f"{problem}, and no DICOM"
         except ModuleNotFoundError as error:
             problem = other = str(error)
     found = [each for each in found if not is_output(each.files[0])]
     # Nobody means the scout or the report beside a CT.
     only_others = not (cases or chosen or any(each.is_wanted for each in found))
     for each in found:
-        named.update(each.files, (path for path, _ in each.left_out))
+        named.update(each.files, each.torn, (path for path, _ in each.left_out))
         left_out += each.left_out
         if each.is_wanted or only_others:
             refused = f"{each}: {each.problem}" if each.problem else ""
             cases.append(InputCase(each.folder, series=(each,), problem=refused))
         else:
             left_out.append((Path(each.source), str(each.problem)))
-    left_out += [(path, other) for path in files if path not in named]
+    left_out += [(path, _tell_kind(path) or other) for path in files if path not in named]
     if chosen and not any(case.series for case in cases):
         cases.append(InputCase(folder, problem=f"--series: {no_series(chosen, found, folder)}"))
     if not cases:
         cases = [InputCase(folder, problem=f"{folder}: {problem}: give another folder")]
     return cases, left_out
+
+
+def _tell_kind(path: Path) -> str:
+    """Say what a file without the name of an image is, such as an archive; empty if unknown."""
+    if path.name.lower().endswith((*VOLUMES, *PICTURES)):
+        return ""
+    try:
+        with path.open("rb") as file:
+            told = explain_kind(path, file.read(1024))
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    return f"it {': '.join(told)}" if told else ""

@@ -58,7 +58,7 @@ def explain_content(path: Path) -> tuple[str, str] | None:
             start = file.read(1024)
     except OSError as error:
         return f"cannot be read ({error.strerror})", "give the path of a file that is there"
-    name, text = path.name.lower(), start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         return "is empty: 0 bytes", COPY_AGAIN
     if not start.strip(b"\0") and len(start) == 1024:
@@ -72,13 +72,19 @@ def explain_content(path: Path) -> tuple[str, str] | None:
             "is a web page, not an image",
             "download it again: the page says why, such as a login that was needed",
         )
-    if b"<svg" in text:
+    if text.startswith((b"{", b"[", b"<?xml", b"<error")) and b"<svg" not in text:
+        return "is a text, such as a server's message, not an image", "read it, and download again"
+    return explain_kind(path, start)
+
+
+def explain_kind(path: Path, start: bytes) -> tuple[str, str] | None:
+    """Say what a whole file is that its name does not say, from its first 1024 bytes."""
+    name = path.name.lower()
+    if b"<svg" in start:
         return "is an SVG drawing, which is not read", _SAVE
     for beginning, what in _FOREIGN.items():
         if start.startswith(beginning) or start[4:].startswith(beginning):
             return f"is {what}, which is not read", _SAVE
-    if text.startswith((b"{", b"[", b"<?xml", b"<error")):
-        return "is a text, such as a server's message, not an image", "read it, and download again"
     if start[128:132] == b"DICM":
         return "is DICOM", "give the folder of its series, or convert it: data prepare dicom"
     if start.startswith(b"\x1f\x8b"):

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import UnfitFile, one_line
 from .content import COPY_AGAIN, explain_content
+from .itk import open_by_itk
 from .modality import find_modality
 
 if TYPE_CHECKING:
@@ -44,12 +45,9 @@ def open_dicom(path: Path, modality: str | None = None) -> ImageFileReader:
         UnfitFile: it cannot be read, or holds several frames.
     """
     try:
-        import SimpleITK as sitk
+        reader = open_by_itk(path, "GDCMImageIO")
     except ModuleNotFoundError:
         raise UnfitFile("is DICOM, which needs SimpleITK", "pip install SimpleITK") from None
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO("GDCMImageIO")
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:

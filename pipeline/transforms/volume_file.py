@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import UnfitFile, one_line, times
 from .content import COPY_AGAIN, explain_content
+from .itk import open_by_itk
 from .whole import to_whole
 
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # which ITK reads; nibabel the others
@@ -172,7 +173,7 @@ class _ItkVoxels:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         import SimpleITK as sitk
 
-        image = sitk.ReadImage(str(self.path), imageIO=_reader_of(self.path))
+        image = open_by_itk(self.path, _kind_of(self.path)).Execute()
         array = sitk.GetArrayFromImage(image)  # (Z, Y, X) or (Z, Y, X, C)
         axes = range(image.GetDimension())
         array = array.transpose([*reversed(axes), *range(len(axes), array.ndim)])
@@ -182,14 +183,11 @@ class _ItkVoxels:
 def _open_itk(path: Path) -> Volume:
     """NRRD and MetaImage."""
     try:
-        import SimpleITK as sitk
+        reader = open_by_itk(path, _kind_of(path))
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{path.suffix} needs SimpleITK: pip install SimpleITK", name="SimpleITK"
         ) from error
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO(_reader_of(path))
     reader.ReadImageInformation()
     channels, size = reader.GetNumberOfComponents(), tuple(reader.GetSize())
     if channels > 1:
@@ -204,8 +202,8 @@ def _open_itk(path: Path) -> Volume:
     return Volume(_ItkVoxels(path, size), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)  # LPS to RAS
 
 
-def _reader_of(path: Path) -> str:
-    """ITK's reader, which it would choose by the content of a file with a wrong name."""
+def _kind_of(path: Path) -> str:
+    """The reader of ITK that a name stands for."""
     return "NrrdImageIO" if path.name.lower().endswith(_NRRD) else "MetaImageIO"
 
 

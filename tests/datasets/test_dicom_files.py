@@ -1,12 +1,16 @@
 """Files of DICOM as scanners, archives and anonymization leave them; whole studies."""
 
+import gzip
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ct_dicom import write_dicom_series
 
 from pipeline.datasets.dicom.series import find_series, read_series, select_series
+from pipeline.prediction.inputs import find_inputs
 
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("SimpleITK")
@@ -131,6 +135,13 @@ TORN = {
     "page": lambda path: (path.rename(f"{path}.dcm"), path.with_name(f"{path.name}.dcm")),
     "link": lambda path: (path.unlink(), path.symlink_to("gone")),
     "header": lambda path: path.write_bytes(path.read_bytes()[:400]),
+    "half a header": lambda path: path.write_bytes(
+        path.read_bytes()[: path.read_bytes().index(b"\x28\0\x11\0") + 10]
+    ),
+    "packed": lambda path: (
+        Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes())),
+        path.unlink(),
+    ),
     "no modality": lambda path: _drop(path, "Modality", "SOPClassUID"),
 }
 
@@ -150,6 +161,24 @@ def test_a_series_never_becomes_shorter_in_silence(name, tmp_path):
         item.save_as(last, enforce_file_format=False)
     with pytest.raises(ValueError, match=r"17 ä 1|24 ä 1|differ in modality"):
         select_series(tmp_path)
+    inputs = find_inputs([tmp_path], volumes=True, output=tmp_path / "out")
+    assert len(inputs.cases) == 1  # which tells it, and nothing else does
+    assert {path.name for path, _ in inputs.left_out} <= {"README", "Thumbs.db", last.name}
+    assert name == "link" or last.name not in {path.name for path, _ in inputs.left_out}
+
+
+def test_what_itk_cannot_decode_or_open_is_told(tmp_path):
+    """A name that is not text would end the process."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    write_dicom_series(folder, _ct(), AFFINE)
+    with pytest.raises(ValueError, match="UTF-8"):
+        read_series(select_series(folder))
+    for path in write_dicom_series(tmp_path / "own", _ct(), AFFINE):
+        item = pydicom.dcmread(path)
+        item.file_meta.TransferSyntaxUID = "1.2.3.4.5"
+        item.save_as(path, implicit_vr=False, little_endian=True)
+    with pytest.raises(ValueError, match=r"1\.2\.3\.4\.5.*without compression"):
+        read_series(select_series(tmp_path / "own"))
 
 
 def test_what_cannot_be_read_is_told_where_there_are_no_slices(tmp_path):

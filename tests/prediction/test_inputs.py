@@ -62,5 +62,8 @@ def test_files_are_found_once_and_outputs_never(tmp_path):
     )
     assert [case.name for case in cases] == ["IM1"]
     assert [(path.name, "CT" in reason) for path, reason in left_out] == [("b.dcm", True)]
+    (tmp_path / "dicom/study.zip").write_bytes(b"PK\x03\x04")
+    _, left_out = find_inputs([tmp_path / "dicom"], volumes=False, output=tmp_path / "o")
+    assert "ZIP" in dict(left_out)[tmp_path / "dicom/study.zip"]
     with pytest.raises(InputError, match="nowhere"):
         find_inputs([tmp_path / "nowhere"], volumes=False, output=tmp_path / "out")

@@ -7,9 +7,10 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from monai.data import MetaTensor
 from monai.transforms import KeepLargestConnectedComponent
+from skimage.measure import label
 
 from pipeline.errors import InputError
 from pipeline.transforms.largest import KeepPartsd
@@ -28,12 +29,17 @@ counts = st.dictionaries(
 
 
 def keep_by_hand(regions: Regions, masks: torch.Tensor, components: dict[str, int]) -> torch.Tensor:
-    """From the outside in, on whole images; a region that others fill ends with them."""
+    """From the outside in, on whole images; a region that others fill ends with them.
+
+    Of two parts of one size MONAI keeps either.
+    """
     masks = masks.clone()
     for n in regions.order:
         if (parent := regions.parents[n]) is not None:
             masks[n] &= masks[parent]
         if count := components.get(regions.names[n]):
+            sizes = sorted(np.bincount(label(masks[n].numpy()).ravel())[1:], reverse=True)
+            assume(len(set(sizes[count - 1 : count + 1])) == len(sizes[count - 1 : count + 1]))
             keep = KeepLargestConnectedComponent([0], is_onehot=True, num_components=count)
             masks[n] = keep(masks[n : n + 1].clone())[0]
     if regions.names[0] == "whole":

@@ -47,8 +47,6 @@ def arrange(
 
     headers = [item.header for item in slices]
     refuse_other_images(headers, modality)
-    if fault := next((item.fault for item in slices if item.fault), ""):
-        raise ValueError(fault)
     shape = find_shared(headers, "size", lambda h: f"{h.Columns} x {h.Rows} px")
     spacing = read_numbers(headers[0], "PixelSpacing", 2)
     orientation = read_numbers(headers[0], "ImageOrientationPatient", 6)

@@ -36,6 +36,7 @@ class Series:
     problem: str | None = None  # why it is not a volume of the modality
     is_wanted: bool = True  # slices of the modality, valid or not; else the problem says why not
     left_out: tuple[LeftOut, ...] = ()  # files of it that are not slices, each with the reason
+    torn: tuple[Path, ...] = ()  # files beside it that may be slices and cannot be read
     study: str = ""  # UID; what is common to the series of an examination
     incidental: str = ""  # why it is left out where its study has a volume
     affine: np.ndarray | None = field(default=None, compare=False, repr=False)  # (4, 4), mm, RAS
@@ -81,12 +82,19 @@ def describe(
     kept = [item for item in slices if not item.stray]
     left_out = {item.path: item.stray for item in slices if item.stray}
     header = (kept or slices)[0].header
+    files = tuple(dict.fromkeys(item.path for item in kept or slices))
+    faults = {
+        path: why
+        for place in {p.parent for p in files}
+        for path, why in torn.get(place, {}).items()
+    }
     series = Series(
         uid=str(header.get("SeriesInstanceUID") or ""),
         number=str(header.get("SeriesNumber") or ""),
         description=clean(header.get("SeriesDescription")),
         patient=clean(header.get("PatientID")),
-        files=tuple(dict.fromkeys(item.path for item in kept or slices)),
+        files=files,
+        torn=tuple(faults) if kept else (),
         code=clean(header.get("Modality")),
         left_out=tuple(left_out.items()) if kept else (),
         study=str(header.get("StudyInstanceUID") or ""),
@@ -97,8 +105,9 @@ def describe(
             refuse_other_modality([item.header for item in slices], modality)
             stray = slices[0].stray
             raise (Incidental if stray == PAGE else OtherImages)(stray)
-        for place in {path.parent for path in series.files} & torn.keys():
-            raise ValueError(tell_torn(torn[place]))  # which may be slices of this series
+        refuse_other_modality([item.header for item in kept], modality)
+        if faults := faults | {item.path: item.fault for item in kept if item.fault}:
+            raise ValueError(tell_torn(faults))
         ordered, affine = arrange(kept, modality=modality)
     except Incidental as error:
         problem = f"{error}: give the series of a volume"

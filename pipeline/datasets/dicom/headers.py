@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +24,7 @@ TAGS = [
 ]  # fmt: skip
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _CLASS = "1.2.840.10008.5.1.4.1.1."
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _CAPTURE = "7"
 _SLICES = {"2": "CT", "4": "MR", "128": "PT"}  # classes of images, and the modality of each
 _ENDINGS = (".dcm", ".dicom", ".ima")
@@ -68,6 +71,8 @@ def read_slices(path: Path) -> list[SliceFile]:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}: allow reading it") from error
     if not _is_dicom(start):
+        if _is_packed(path, start):
+            raise ValueError(f"{path} is DICOM packed by gzip: unpack it")
         if is_torn(path, start):
             raise ValueError(f"{path} is not DICOM: copy it again, or remove it")
         return []
@@ -111,6 +116,16 @@ def _is_dicom(start: bytes) -> bool:
     return bool(re.match(rb"[A-Z]{2}", start[4:6])) or start[6:8] == b"\0\0"
 
 
+def _is_packed(path: Path, start: bytes) -> bool:
+    if not start.startswith(b"\x1f\x8b"):
+        return False
+    try:
+        with gzip.open(path) as file:
+            return _is_dicom(file.read(_START))
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
 def is_torn(path: Path, start: bytes = b"") -> bool:
     """Whether a file that does not start like DICOM was meant to be, by its name and start."""
     ending = path.suffix.lower()
@@ -118,6 +133,12 @@ def is_torn(path: Path, start: bytes = b"") -> bool:
         return True
     binary = not start or b"\0" in start or start.startswith(b"version https://git-lfs")
     return binary and not re.search("[a-z]", ending)
+
+
+def is_encoded(meta: Dataset) -> bool:
+    """Whether the pixels are compressed, or encoded in a way that is not of DICOM."""
+    syntax = meta.get("TransferSyntaxUID")
+    return bool(syntax) and (not syntax.is_transfer_syntax or syntax.is_compressed)
 
 
 def _class_of(header: Dataset) -> str:
@@ -146,12 +167,11 @@ def _find_stray(header: Dataset) -> str:
 
 def _find_fault(path: Path, header: Dataset) -> str:
     """Say that a file is too short for its pixels."""
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax and (syntax.is_compressed or syntax.is_deflated):
+    if is_encoded(header.file_meta) or header.file_meta.get("TransferSyntaxUID") == _DEFLATED:
         return ""
     sizes = [header.get(name) for name in ("Rows", "Columns", "BitsAllocated")]
     frames = int(header.get("NumberOfFrames") or 1)
-    lacks = all(sizes) and path.stat().st_size < math.prod(sizes) * frames // 8
+    lacks = sizes[0] and not (all(sizes) and path.stat().st_size >= math.prod(sizes) * frames // 8)
     return f"{path} lacks pixels: copy it again" if lacks else ""
 
 

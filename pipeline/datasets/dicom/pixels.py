@@ -7,8 +7,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import one_line
-from .headers import read_slices
+from ...errors import UnfitFile, one_line
+from ...transforms.itk import open_by_itk
+from .headers import is_encoded, read_slices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,12 +65,18 @@ def _decode(path: Path) -> np.ndarray:
     import SimpleITK as sitk
 
     try:
-        image = sitk.ReadImage(str(path), sitk.sitkFloat32, imageIO="GDCMImageIO")
+        reader = open_by_itk(path, "GDCMImageIO")
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+        image = reader.Execute()
+    except UnfitFile as error:
+        raise ValueError(f"{path} {error}") from error
     except RuntimeError as error:
         meta = pydicom.dcmread(path, stop_before_pixels=True, force=True).file_meta
         syntax = meta.get("TransferSyntaxUID")
         reason = syntax.name if syntax else one_line(error).rpartition(": ")[2]
-        raise ValueError(f"{path} cannot be decoded ({reason}): copy it again") from error
+        raise ValueError(
+            f"{path} cannot be decoded ({reason}): copy it again, or export it without compression"
+        ) from error
     array = sitk.GetArrayFromImage(image)
     return array.reshape(-1, *array.shape[-2:])
 
@@ -110,8 +117,7 @@ def _find_beyond(path: Path, header: Dataset, shape: tuple[int, ...]) -> np.ndar
     if header.get("BitsAllocated") != 16 or bits >= 16:
         return None
     whole = pydicom.dcmread(path, force=True, specific_tags=["PixelData"])
-    syntax = whole.file_meta.get("TransferSyntaxUID")
-    if syntax and syntax.is_compressed:
+    if is_encoded(whole.file_meta):
         return None
     order = "<u2" if whole.original_encoding[1] else ">u2"
     words = np.frombuffer(whole.PixelData, order)[: int(np.prod(shape))].reshape(shape)

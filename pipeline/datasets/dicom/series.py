@@ -55,13 +55,13 @@ def find_series(
         raise FileNotFoundError(f"no DICOM file below {folder}: give the folder of a series")
     found = [describe(part, torn, modality) for group in groups for part in split(group)]
     # A torn file may be a slice, and is told with the series of its folder.
-    told = {each.folder for each in found if each.is_wanted}
+    told = {path for each in found if each.is_wanted for path in each.torn}
     found += [
         Series(
             tuple(faults), code="", problem=tell_torn(faults).removeprefix(f"{next(iter(faults))} ")
         )
-        for place, faults in torn.items()
-        if place not in told
+        for faults in torn.values()
+        if not told.issuperset(faults)
     ]
     found += [
         Series((path,), code="", problem="it is the index of a disc (DICOMDIR)", is_wanted=False)

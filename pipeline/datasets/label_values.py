@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import InputError
-from .images import read_pixels
+from .images import read_grid, read_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,8 +116,15 @@ def read_label(path: Path) -> Label:
     import numpy as np
 
     pixels = read_pixels(path, is_label=True)
-    coloured = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
+    coloured = pixels.ndim == 3 and read_grid(path).affine is None
     if coloured:
+        if pixels.dtype == np.uint16 and not (pixels % 257).any():  # 8 bits, stored in 16
+            pixels = (pixels // 257).astype(np.uint8)
+        if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
+            raise InputError(
+                f"{path}: it has {pixels.shape[2]} channels of {pixels.dtype}; save the colours "
+                "with 8 bits, or one number per pixel."
+            )
         red, green, blue = np.moveaxis(pixels.astype(np.uint32), -1, 0)
         pixels = red << 16 | green << 8 | blue
     if pixels.dtype.kind not in "biuf" or pixels.ndim > 3:

@@ -90,7 +90,9 @@ def explain_kind(path: Path, start: bytes) -> tuple[str, str] | None:
     if start.startswith(b"\x1f\x8b"):
         return _explain_packed(path, name)
     if _is_nifti(start):
-        return None if name.endswith((".nii", ".hdr", ".img")) else _misnamed("a NIfTI", ".nii")
+        if start[344:348] == b"ni1\0" or start[4:8] == b"ni2\0":
+            return "is the header of a NIfTI in two files", "convert it to .nii.gz"
+        return None if name.endswith(".nii") else _misnamed("a NIfTI", ".nii")
     for beginning, what in _PACKED.items():
         if start.startswith(beginning):
             return f"is {what}", "unpack it"

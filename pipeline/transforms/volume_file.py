@@ -125,7 +125,7 @@ def _open_nibabel(path: Path) -> Volume:
         raise UnfitFile("holds colours (RGB), not numbers", "save it in grey")
     voxels: Any = file.dataobj if shape == file.shape else file.dataobj.reshape(shape)
     if path.suffix.lower() in (".gz", ".mgz"):
-        voxels = _PackedVoxels(path, type(file), shape)
+        voxels = _PackedVoxels(path, file, shape)
     if "goodRASFlag" in header:
         with nibabel.openers.ImageOpener(path) as opened:
             opened.seek(28)
@@ -153,8 +153,9 @@ def _open_nibabel(path: Path) -> Volume:
 class _PackedVoxels:
     """The voxels of a file packed by gzip, whose checksum nibabel would not reach."""
 
-    def __init__(self, path: Path, kind: Any, shape: tuple[int, ...]) -> None:
-        self.path, self.kind, self.shape = path, kind, shape
+    def __init__(self, path: Path, image: Any, shape: tuple[int, ...]) -> None:
+        self.path, self.kind, self.shape = path, type(image), shape
+        self.dtype = image.get_data_dtype()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         with gzip.open(self.path) as stream:

@@ -8,8 +8,11 @@ from pipeline.cli import main
 from pipeline.datasets.checks import check_datalist
 from pipeline.datasets.describing import Options
 from pipeline.datasets.folder import plan_folder
+from pipeline.datasets.images import read_grid
 from pipeline.datasets.importing import write_sources
+from pipeline.datasets.label_values import read_label
 from pipeline.datasets.pairing import pair_images
+from pipeline.datasets.sources import _is_index
 from pipeline.errors import InputError
 
 SHAPE = (12, 16)
@@ -284,3 +287,23 @@ def test_the_command_shows_first_and_refuses_in_one_line(tmp_path, capsys):
     assert "photo.png" in shown
     assert "vessel" in shown
     assert not (tmp_path / "out").exists()
+
+
+def test_three_slices_are_no_colours_and_colours_of_16_bits_are_those_of_8(tmp_path):
+    volume = np.stack([_index(1, 2), _index(1), _index(2)], axis=-1)
+    for name, dtype in (("a.nii.gz", np.uint8), ("b.nii.gz", np.int64)):
+        nibabel.save(
+            nibabel.Nifti1Image(volume.astype(dtype), np.eye(4), dtype=dtype), tmp_path / name
+        )
+        pixels, coloured = read_label(tmp_path / name)
+        assert (pixels.tolist(), coloured) == (volume.tolist(), False)
+        assert _is_index(tmp_path / name, read_grid(tmp_path / name), ".nii.gz")
+    sitk = pytest.importorskip("SimpleITK")
+    for factor in (257, 256):
+        deep = sitk.GetImageFromArray(COLOURS.astype(np.uint16) * factor, isVector=True)
+        sitk.WriteImage(deep, str(tmp_path / f"{factor}.png"))
+    _save(tmp_path / "x", COLOURS)
+    expected = read_label(tmp_path / "x/labels/a.png")
+    assert np.array_equal(read_label(tmp_path / "257.png").pixels, expected.pixels)
+    with pytest.raises(InputError, match="8 bits"):
+        read_label(tmp_path / "256.png")

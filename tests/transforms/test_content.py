@@ -56,6 +56,7 @@ def tar() -> bytes:
         ("a.png", b"\0\0\0\x18ftypheic", "HEIC", "PNG"),
         ("a.jpg", b"\0\0\0\x20ftypavif", "AVIF", "PNG"),
         ("a.png", b'<?xml version="1.0"?>\n<svg width="9"/>', "SVG", "PNG"),
+        ("a.hdr", PLAIN[:344] + b"ni1\0", "two files", ".nii.gz"),
         ("a.tif", b"8BPS\0\1", "Photoshop", "PNG"),
     ],
 )

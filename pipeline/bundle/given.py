@@ -14,7 +14,7 @@ from .as_data import take_settings
 from .as_trained import check_recorded, shorten
 from .configs import Config, read_overlay, top_level
 from .ids import Role, row
-from .trained import BUNDLE, record_of
+from .trained import record_of
 
 # Parts that this project looks into before MONAI builds them.
 _PARTS = ("regions", "channel_names", "roi_size", "network_def#_target_")
@@ -28,10 +28,12 @@ class Given:
     Attributes:
         overlays: contents of config files, by their paths.
         values: by id, and the option that each stands in.
+        only_model: of overlays only what decides the model counts.
     """
 
     overlays: Mapping[Path, Mapping[str, Any]]
     values: Mapping[str, tuple[str, Any]]
+    only_model: bool = False
 
     @classmethod
     def read(
@@ -48,7 +50,7 @@ class Given:
             configs: folder of the bundle's configs, where an overlay may be too.
             overlays: config files.
             overrides: ids and values.
-            only_model: of overlays take only what decides the model, and no other values.
+            only_model: see above; a value of another id is refused.
 
         Raises:
             InputError: a file is missing or malformed, or a text is not an id with its value.
@@ -63,8 +65,8 @@ class Given:
             if known.in_predict:
                 raise InputError(f"--set {text}: {known.in_predict}.")
             values[name] = text, value
-        read = {path: read_overlay(path, "correct the file.") for path in paths}
-        return cls({path: record_of(read[path]) for path in paths} if only_model else read, values)
+        contents = {path: read_overlay(path, "correct the file.") for path in paths}
+        return cls(contents, values, only_model)
 
     @property
     def ids(self) -> set[str]:
@@ -81,10 +83,11 @@ class Given:
             InputError: an id has no place in the config.
         """
         for path, content in self.overlays.items():
-            if BUNDLE in content:
+            if content.keys() >= {"network_def", "train", "validate"}:
                 config = config.as_trained(content)
             else:
-                config = config.with_changes(content, source=f"config {path}")
+                changes = record_of(content) if self.only_model else content
+                config = config.with_changes(changes, source=f"config {path}")
         for name, (text, value) in self.values.items():
             if (top := top_level(name)) not in config.content:
                 hint = suggestion(top, (id for id in config.content if not id.startswith("_")))

@@ -135,7 +135,7 @@ def test_code_that_the_user_gives_by_an_overlay_is_the_users(place):
     own = {"network_def": {**NETWORK, "_target_": "torch.nn.Identity"}}
     run = place(own)
     Path("own.json").write_text(json.dumps(own))
-    Path("whole.json").write_text(json.dumps({**own, "bundle_folder": "/", "run": [CODE]}))
+    Path("whole.json").write_text(json.dumps({**TRAIN.content, **own, "run": [CODE]}))
     with pytest.raises(InputError, match=r"network_def .*'torch\.nn\.Identity'.*--config"):
         read_model(EYE, checkpoint=run)
     for overlay in ("own.json", "whole.json"):

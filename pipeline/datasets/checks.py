@@ -186,6 +186,8 @@ def _read(
     path: Path, *, channels: int = 1, is_label: bool = False
 ) -> tuple[np.ndarray | None, Fault | None]:
     """Read all pixels of a picture ``(H, W[, C])`` or of a volume, or say why that fails."""
+    if not path.is_file():  # which is told already, and a pipe would wait forever
+        return None, None
     try:
         if path.name.lower().endswith(VOLUMES):
             return read_volume(path, channels=channels, is_label=is_label).voxels, None

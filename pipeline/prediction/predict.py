@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -238,9 +236,5 @@ class CaseRunner:
         if self.predictor is None:
             from ..bundle.predictor import Predictor
 
-            with warnings.catch_warnings():
-                # MONAI tries all its readers, and warns of a missing decoder for GPUs.
-                warnings.filterwarnings("ignore", ".*nvImageCodec")
-                logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
-                self.predictor = Predictor(self.model.config, self.model.weights)
+            self.predictor = Predictor(self.model.config, self.model.weights)
         return self.predictor

@@ -10,12 +10,10 @@ import numpy as np
 from ..errors import UnfitFile, one_line
 from .content import COPY_AGAIN, explain_content
 from .itk import open_by_itk
-from .modality import find_modality
+from .modality import OF_BODIES, find_modality
 
 if TYPE_CHECKING:
     from SimpleITK import ImageFileReader
-
-_OF_VOLUMES = ("CT", "MR", "PET")
 
 
 class OtherImage(UnfitFile):
@@ -57,7 +55,7 @@ def open_dicom(path: Path, modality: str | None = None) -> ImageFileReader:
     if found is None:
         told = f"has the modality {code}" if code else "has no modality"
         raise OtherImage(f"{told}, which is not that of a picture", "save it as a PNG")
-    if found in _OF_VOLUMES:
+    if found in OF_BODIES:
         fix = "convert its series by `data prepare dicom`, or predict with a bundle for volumes"
         raise OtherImage(f"is a slice of a {found}, not a picture", fix)
     if modality and found != modality:

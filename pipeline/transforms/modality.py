@@ -26,6 +26,7 @@ MODALITIES: Mapping[str, tuple[str, ...]] = {
         *("dermoscopy", "RGB", "R", "G", "B", "red", "green", "blue"),
     ),
 }
+OF_BODIES = ("CT", "MR", "PET")  # whose images are volumes
 _NAMES = {
     "".join(filter(str.isalnum, spelling.lower())): name
     for name, others in MODALITIES.items()

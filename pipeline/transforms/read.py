@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
+import warnings
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import Any
@@ -55,7 +57,10 @@ class ReadImaged(LoadImaged, InvertibleTransform):
         largest: int | None = LARGEST,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        with warnings.catch_warnings():  # MONAI misses a decoder for GPUs, which is not used
+            warnings.filterwarnings("ignore", ".*nvImageCodec")
+            logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+            super().__init__(*args, **kwargs)
         self.spatial_dims, self.channels, self.modality = spatial_dims, channels, modality
         self.is_label = is_label or (spatial_dims == 2 and channels is None)
         self.largest = largest if spatial_dims == 2 and not self.is_label else None

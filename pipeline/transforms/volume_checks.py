@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import times
+from .modality import OF_BODIES
 
 if TYPE_CHECKING:
     from .volume_file import Volume
 
 _TOLERANCE = 0.1  # mm at a corner of the volume; tools round affines differently
-_OF_BODIES = ("CT", "MR", "PET")
 _THIN, _THICK = 0.1, 20.0  # mm; no scan of a body has smaller or larger voxels
 _SKEW = 1e-3  # cosine of the angle between two axes
 # HU. The darkest voxel of a body is fat or air; soft tissue is a large part of every scan.
@@ -43,7 +43,7 @@ def grid_problems(volume: Volume, *, modality: str = "CT") -> Iterator[tuple[str
     if not np.isfinite(affine).all() or not (spacing > 0).all():
         yield f"has a spacing of {times(spacing)} mm", "convert it again from its source"
         return
-    scan = modality in _OF_BODIES
+    scan = modality in OF_BODIES
     if scan and (spacing.min() < _THIN or spacing.max() > _THICK):
         yield f"has a spacing of {times(spacing)} mm", "give the spacing in mm, not in cm or m"
     directions = affine[:3, :3] / spacing

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,11 @@ FILES = {
     "pages": (_pages, "images/1.png", "holds 2 pictures"),
     "uniform": (_uniform, "images/1.png", "255"),
     "missing image": (lambda f: (f / "images/1.png").unlink(), "images/1.png", "missing file"),
+    "a pipe": (
+        lambda f: ((f / "images/1.png").unlink(), os.mkfifo(f / "images/1.png")),
+        "images/1.png",
+        "missing file",
+    ),
     "missing label": (lambda f: (f / "labels/1.png").unlink(), "labels/1.png", "missing file"),
     "truncated": (_cut, "images/1.png", "cannot be read"),
     "no image": (lambda f: (f / "images/1.png").write_text("<"), "images/1.png", "cannot be read"),

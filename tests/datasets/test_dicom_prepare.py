@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ct_dicom import write_dicom_series
+from picture_dicom import write_picture
 
 from pipeline.bundle.listing import read_datalist
 from pipeline.cli import main
@@ -164,6 +165,20 @@ def test_the_command_refuses_in_one_line(clinic, tmp_path, capsys):
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: no CT below")
     assert "\n" not in error
+
+
+def test_pictures_are_sent_to_the_command_for_them(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 255, (9, 8), dtype=np.uint8)
+    for name, pixels, modality in (
+        ("photographs", np.dstack([grey, grey, grey // 2]), "OP"),
+        ("xrays", grey, "DX"),
+    ):
+        write_picture(tmp_path / name / "IM1", pixels, modality=modality)
+        with pytest.raises(InputError, match="prepare folder"):
+            plan_dicom(tmp_path / name, Options(), name="x")
+    (tmp_path / "png").mkdir()
+    with pytest.raises(FileNotFoundError, match="prepare folder"):
+        plan_dicom(tmp_path / "png", Options(), name="x")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no CT at {REAL}")

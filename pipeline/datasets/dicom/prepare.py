@@ -11,7 +11,7 @@ from ...bundle.channels import VOLUMES
 from ...errors import InputError
 from ...files import some
 from ...folders import new_folder
-from ...transforms.modality import find_modality, read_modality
+from ...transforms.modality import OF_BODIES, find_modality, read_modality
 from ...walk import walk
 from ..describing import Options
 from ..importing import Dataset, plan_dataset
@@ -20,6 +20,8 @@ from ..sources import Source
 from . import series as dicom
 from .labelled import LabelledSeries, SegmentedSeries
 from .segmentation import SEG, Combinations, find_segmentations
+
+_FOLDER = "pictures, and volumes in other formats, are for `data prepare folder`"
 
 
 def find_images(
@@ -48,7 +50,12 @@ def find_images(
         FileNotFoundError: there is no DICOM file.
     """
     wanted = read_modality(modality) if modality else None
-    found = dicom.find_series(folder, modality=wanted, name=chosen)
+    try:
+        found = dicom.find_series(folder, modality=wanted, name=chosen)
+    except FileNotFoundError as error:
+        if not Path(folder).is_dir():
+            raise
+        raise FileNotFoundError(f"{error}; {_FOLDER}") from error
     candidates = [series for series in found if series.is_wanted]
     if chosen and not candidates:
         raise InputError(f"--series: {dicom.no_series(chosen, found, folder)}")
@@ -59,6 +66,8 @@ def find_images(
     broken = [f"{series}: {series.problem}" for series in candidates if series.problem]
     if broken and not (skip_refused and usable):
         hint = "; choose one with --series, or add --skip-refused" if usable else ""
+        if not {find_modality(series.code) for series in candidates} & {*OF_BODIES, None}:
+            hint = f"; {_FOLDER}"
         raise InputError(some(broken) + hint)
     notes = [
         f"left out {series}: {series.problem}"
@@ -69,7 +78,8 @@ def find_images(
     passed += [left for series in usable for left in series.left_out]
     notes += [f"left out {path}: {reason}" for path, reason in passed]
     if not usable:
-        raise InputError(f"no {wanted or 'image'} below {folder}: {some(notes) or 'no series'}.")
+        told = some(notes) or "no series"
+        raise InputError(f"no {wanted or 'image'} below {folder}: {told}; {_FOLDER}.")
     return _name_series(usable), found, notes + [f"left out {line}" for line in broken]
 
 

@@ -28,9 +28,10 @@ def take_settings(
 ) -> Config:
     """A bundle's config with all that decides the model as it was in a training.
 
-    Where a setting names code, or holds an expression, every text in it has to stand letter by
-    letter in a config file of the bundle, or in an overlay of the user, under the same id. Values
-    that are neither, and all numbers, may be any.
+    Where a setting names code, or holds an expression, every key and text in it has to stand letter
+    by letter in a config file of the bundle, or in an overlay of the user, under the same id; a
+    text also under the same key, since MONAI imports what some keys name. A setting without code
+    may have any value, and so may a number.
 
     Args:
         config: one of the bundle's.
@@ -54,17 +55,18 @@ def take_settings(
     }
     if not new:
         return taken
-    own: dict[str, list[Any]] = defaultdict(list)
+    own: dict[str, list[tuple[str, Any]]] = defaultdict(list)
     files = [path for path in (bundle / "configs").rglob("*") if path.suffix in CONFIG_FILES]
     for content in (*(read_overlay(path, "correct it.") for path in files), *overlays):
         for name, value in content.items():
-            own[top_level(name)].append(value)
+            own[top_level(name)].append((name, value))
     for name, value in new.items():
-        if is_plain(value) and all(map(is_plain, own[name])):
+        if is_plain(value) and all(is_plain(each) for _, each in own[name]):
             continue
-        known = set(_words(own[name]))
-        if strange := [each for each in _words(value) if each not in known]:
-            worst = min(strange, key=lambda text: (is_plain(text), text.startswith("_")))
+        known = {word for id, each in own[name] for word in _words(each, _last_key(id))}
+        if strange := [word for word in _words(value, name) if word not in known]:
+            texts = [text or key for key, text in strange]
+            worst = min(texts, key=lambda text: (is_plain(text), text.startswith("_")))
             raise InputError(
                 f"{source}: its setting {name} has {one_line(ValueError(worst), 150)!r}, which is "
                 f"in no config of {bundle} and could run code; if you trust it, give --config with "
@@ -73,18 +75,24 @@ def take_settings(
     return taken
 
 
-def _words(node: Any) -> Iterator[str]:
-    """Every key and text in a part of a config, with one of MONAI's two ways to write an id.
+def _words(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Every text in a part of a config with the key that it stands under, and every key alone.
 
     A note is for readers, unless MONAI would evaluate it.
     """
     if isinstance(node, str):
-        yield node.replace("#", "::")
+        yield key, node.replace("#", "::")  # MONAI writes an id in one of two ways
     elif isinstance(node, Mapping):
-        for key, value in node.items():
-            if key != _NOTE or not is_plain(value):
-                yield key
-                yield from _words(value)
+        for inner, value in node.items():
+            if inner != _NOTE or not is_plain(value):
+                yield inner, ""
+                yield from _words(value, inner)
     elif isinstance(node, list | tuple):
         for value in node:
-            yield from _words(value)
+            yield from _words(value, key)
+
+
+def _last_key(id: str) -> str:
+    """The key of what an id names: ``lr`` of ``optimizer#lr``, ``steps`` of ``a#steps#0``."""
+    keys = [key for key in id.lstrip("+").replace("::", "#").split("#") if not key.isdecimal()]
+    return keys[-1]

@@ -53,6 +53,7 @@ REFUSED = [
     {"network_def": {**NETWORK, "gates::0": 1}},
     {"preprocessing": steps(CALL, FIRST, *REST)},
     {"preprocessing": steps({**FIRST, "reader": "evil.Reader"}, *REST)},  # MONAI imports this
+    {"preprocessing": steps({**FIRST, "_target_": "image"}, *REST)},  # a word of another key
     {"preprocessing": steps(FIRST, {"_target_": "Lambdad", "keys": "image", "func": CODE})},
     {"postprocessing": {"_target_": "Compose", "transforms": [CALL]}},
     {"inferer": CALL},
@@ -81,7 +82,9 @@ UNREAD = [  # the bundle has its own
 def place(eye, tmp_path, monkeypatch):
     """A function that leaves a checkpoint with changed settings in ``run``."""
     monkeypatch.chdir(tmp_path)
-    Path("evil.py").write_text("open('marker', 'w')\nclass Reader: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("evil.py", "image.py"):
+        Path(name).write_text("open('marker', 'w')\nclass Reader: pass\n")
     Path("evil.json").write_text(json.dumps({"code": CODE, "network_def": CALL}))
     state = torch.load(eye / "model.pt", weights_only=True)
     base = json.loads((eye / "config.json").read_text())

@@ -91,10 +91,17 @@ def decode(picture: Image.Image, raw: str, path: Path, *, is_mask: bool) -> np.n
                 for order in ("BL" if big else "LB")
             )
         return high.astype(np.uint16) << 8 | low
+    largest = 0  # of a PGM, which Pillow scales to 8 or 16 bits
+    if picture.format == "PPM" and picture.tile[0].codec_name.startswith("ppm"):
+        largest = picture.tile[0].args[1]
     if picture.mode in ("P", "PA") and not is_mask:
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     elif not (is_grey(picture) or picture.mode in ("P", "PA", "RGB", "RGBA", "RGBa")):
         picture = picture.convert("RGB")
+    if largest and is_grey(picture):
+        pixels = np.asarray(picture)
+        full = 255 if pixels.dtype == np.uint8 else 65535
+        return np.rint(pixels * (largest / full)).astype(pixels.dtype)
     signed = picture.mode == "L" and getattr(picture, "tag_v2", {}).get(_NUMBERS) == (2,)
     return np.asarray(picture).view(np.int8) if signed else np.asarray(picture)
 

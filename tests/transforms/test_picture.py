@@ -163,6 +163,19 @@ def test_what_is_transparent_is_black(tmp_path):
     assert not read_picture(tmp_path / "rgb_key.png")[:, 0].any()
 
 
+@pytest.mark.parametrize("largest", [2, 100, 255, 256, 4095, 65535])
+def test_a_pgm_keeps_its_numbers_whatever_the_largest_is(largest, tmp_path):
+    values = np.array([[0, 1, 2], [largest // 2, largest - 1, largest]])
+    head = f"3 2\n{largest}\n".encode()
+    stored = values.astype("u1" if largest < 256 else ">u2").tobytes()
+    (tmp_path / "packed.pgm").write_bytes(b"P5\n" + head + stored)
+    plain = " ".join(map(str, values.ravel())).encode()
+    (tmp_path / "plain.pgm").write_bytes(b"P2\n" + head + plain + b"\n")
+    for path in tmp_path.iterdir():
+        for read in (read_picture, read_mask):
+            np.testing.assert_array_equal(read(path), values)
+
+
 def test_a_mask_keeps_its_numbers_and_hides_what_is_transparent(tmp_path):
     mask = np.repeat([[0, 1, 2, 3]], 3, axis=0).astype(np.uint8)
     solid = np.full_like(mask, 255)

@@ -54,8 +54,9 @@ def find_inputs(
         raise InputError("--series is for bundles of volumes; this one takes pictures.")
     output = output.resolve()
     for path in inputs:
-        if not path.exists():
-            raise InputError(f"{path}: it does not exist; give a file or folder to segment.")
+        if not (path.is_file() or path.is_dir()):
+            told = "is neither a file nor a folder" if path.exists() else "does not exist"
+            raise InputError(f"{path}: it {told}; give a file or folder to segment.")
         if path.resolve() == output:
             raise InputError(f"--output {path}: it is also an input; give another folder.")
     kinds = VOLUMES if volumes else PICTURES

@@ -1,5 +1,6 @@
 """Every case of a command has a name of its own, whatever else is beside it."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -65,5 +66,8 @@ def test_files_are_found_once_and_outputs_never(tmp_path):
     (tmp_path / "dicom/study.zip").write_bytes(b"PK\x03\x04")
     _, left_out = find_inputs([tmp_path / "dicom"], volumes=False, output=tmp_path / "o")
     assert "ZIP" in dict(left_out)[tmp_path / "dicom/study.zip"]
+    os.mkfifo(tmp_path / "pipe.png")  # which would be waited for
+    with pytest.raises(InputError, match="neither a file"):
+        find_inputs([tmp_path / "pipe.png"], volumes=False, output=tmp_path / "out")
     with pytest.raises(InputError, match="nowhere"):
         find_inputs([tmp_path / "nowhere"], volumes=False, output=tmp_path / "out")

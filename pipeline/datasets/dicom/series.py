@@ -139,7 +139,8 @@ def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{series}: {error}") from error
     array = planes.T
     if ct and (problem := hu_problem(array)):
-        raise ValueError(f"{series}: {': '.join(problem)}")
+        fix = "its rescale or its padding is wrong: export it again"  # a NIfTI is mended otherwise
+        raise ValueError(f"{series}: it {problem[0]}: {fix}")
     whole = np.rint(array)
     limits = np.iinfo(np.int16)
     if np.array_equal(whole, array) and limits.min <= array.min() <= array.max() <= limits.max:

@@ -122,6 +122,12 @@ def settle(
         InputError: the training brings code, nobody says how the network was built, or it is of
             another number of dimensions than the bundle.
     """
+    own, now = (_part(each, "network_def#spatial_dims") for each in (config, Config(trained)))
+    if own in (2, 3) and now in (2, 3) and own != now:
+        raise InputError(
+            f"{source}: its network takes {now}D images and the bundle {bundle} {own}D ones; give "
+            "the bundle that it was trained with."
+        )
     overlays = given.overlays.values()
     found = take_settings(config, trained, bundle, overlays=overlays, source=source)
     for part in _PARTS:
@@ -129,12 +135,6 @@ def settle(
         if own is not None and type(own) is not type(now):
             raise InputError(f"{source}: its {part} is {shorten(now)}; give other weights.")
     found = given.lay_over(found.with_changes(chosen or {}))
-    dimensions = [_part(each, "network_def#spatial_dims") for each in (config, found)]
-    if None not in dimensions and dimensions[0] != dimensions[1]:
-        raise InputError(
-            f"{source}: its network takes {dimensions[1]}D images and the bundle {bundle} "
-            f"{dimensions[0]}D ones; give the bundle that it was trained with."
-        )
     check_recorded(found, trained.keys() | given.ids, source=source, option="--set {}={}")
     return found
 

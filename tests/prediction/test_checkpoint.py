@@ -99,8 +99,8 @@ def place(eye, tmp_path, monkeypatch):
     return place
 
 
-def package_it(run: Path) -> None:
-    package(EYE, Path("a.zip"), checkpoint=str(run))
+def package_it(run: Path, bundle: Path = EYE) -> None:
+    package(bundle, Path("a.zip"), checkpoint=str(run))
 
 
 def predict_with(run: Path) -> None:
@@ -194,6 +194,13 @@ def test_a_file_that_does_not_say_its_settings_needs_a_word(eye, tmp_path, capsy
     (tmp_path / "config.json").write_text('{"strides": [4], "roi_size": [64, 64]}')
     model = read_model(EYE, checkpoint=tmp_path)
     assert (model.config["strides"], model.config["roi_size"]) == ([2], [512, 512])
+
+
+def test_a_2d_training_in_a_3d_bundle_is_named_first(place):
+    run = place({"network_def": NETWORK, "preprocessing": PREPROCESSING})
+    for use in (lambda: read_model(PANCREAS, checkpoint=run), lambda: package_it(run, PANCREAS)):
+        with pytest.raises(InputError, match=r"2D .* 3D .*bundle"):
+            use()
 
 
 @pytest.mark.parametrize(

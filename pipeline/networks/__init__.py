@@ -7,6 +7,7 @@ __getattr__, __all__ = lazy(
     {
         "attention_unet": ["AttentionUnet", "GridAttentionGate"],
         "cost": ["network_cost"],
+        "ensemble": ["Ensemble"],
         "unet_plus_plus": ["UnetPlusPlus"],
         "weights": ["load_weights"],
     },

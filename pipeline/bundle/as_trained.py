@@ -12,7 +12,7 @@ from .cases import cases_digest
 from .configs import Config, as_json, is_plain
 from .ids import Same, named
 from .running import running_config
-from .trained import CONFIG
+from .trained import CONFIG, without_ensemble
 
 _READERS = ("LoadImaged", "ReadImaged")  # how a file is read and checked is not a setting
 _HIDING = ("CopyItemsd", "DeleteItemsd")  # nor is what a package does to items without a voxel
@@ -116,7 +116,7 @@ def check_as_trained(
         InputError: names the first difference.
     """
     ids = named(lambda row: row.same == Same.AFTERWARDS)
-    settings = as_json(Config(config).with_references(ids))
+    settings = as_json(Config(without_ensemble(config)).with_references(ids))
     settings |= {"fold": fold, "datalist_digest": cases_digest(datalist)}
     for name, value in settings.items():
         known = trained.get(name)

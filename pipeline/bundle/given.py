@@ -14,7 +14,7 @@ from .as_data import take_settings
 from .as_trained import check_recorded, shorten
 from .configs import Config, read_overlay, top_level
 from .ids import Role, row
-from .trained import record_of
+from .trained import MEMBERS, as_ensemble, record_of, without_ensemble
 
 # Parts that this project looks into before MONAI builds them.
 _PARTS = ("regions", "channel_names", "roi_size", "network_def#_target_")
@@ -108,7 +108,7 @@ def settle(
     source: str,
     chosen: Mapping[str, Any] | None = None,
 ) -> Config:
-    """Put the config of a bundle together for the weights of a training.
+    """Put the config of a bundle together for the weights of a training, or of an ensemble.
 
     Args:
         config: one of the bundle's.
@@ -122,6 +122,7 @@ def settle(
         InputError: the training brings code, nobody says how the network was built, or it is of
             another number of dimensions than the bundle.
     """
+    config = Config(without_ensemble(config.content))  # of a package
     own, now = (_part(each, "network_def#spatial_dims") for each in (config, Config(trained)))
     if own in (2, 3) and now in (2, 3) and own != now:
         raise InputError(
@@ -135,6 +136,7 @@ def settle(
         if own is not None and type(own) is not type(now):
             raise InputError(f"{source}: its {part} is {shorten(now)}; give other weights.")
     found = given.lay_over(found.with_changes(chosen or {}))
+    found = Config(as_ensemble(found.content, trained.get(MEMBERS, 1)))
     check_recorded(found, trained.keys() | given.ids, source=source, option="--set {}={}")
     return found
 

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..files import read_json, sha256
 
 logger = logging.getLogger(__name__)
+_ENSEMBLE = ".networks.Ensemble"
 _COMPONENT = re.compile(r"\b(?:pipeline|scripts)\.(bundle|engines|networks|tracking|transforms)\.")
 
 BEST = "model.pt"  # weights of the epoch with the best key metric
@@ -21,9 +22,14 @@ CHECKPOINT = "checkpoint.pt"  # the whole state of the training, to go on from
 CONFIG = "config.json"  # the merged config of the training, of which the weights have a part too
 BUNDLE = "bundle_folder"  # in it, the folder of the bundle
 HISTORY = "history.csv"  # a row for each epoch
+ENSEMBLE = "ensemble.pt"  # weights of several trainings, which an evaluation of them leaves
 CHOSEN = "postprocessing.json"  # the postprocessing that an evaluation chose for its model
 # An evaluation leaves these in a folder of its own, ``evaluation-SECTION``.
 CASES, SUMMARY = "cases.csv", "summary.json"
+PLAN = "plan.json"  # in the folder of an experiment
+CHECKPOINTS = {"last": FINAL, "best": BEST}  # by what a plan calls them
+# In what weights say of their training: how many members of an ensemble they are, if several.
+MEMBERS = "members"
 
 
 def check_file(path: str | Path, *, option: str, fix: str) -> Path:
@@ -43,13 +49,17 @@ def check_file(path: str | Path, *, option: str, fix: str) -> Path:
 
 
 def find_weights(path: str | Path, *, fix: str, option: str = "checkpoint") -> Path:
-    """The checkpoint at ``path``, which may be the folder of a training.
+    """The checkpoint at ``path``, which may be the folder of a training or of an evaluation.
 
     Raises:
         InputError: there is no such file.
     """
     path = Path(path)
-    return check_file(path / BEST if path.is_dir() else path, option=option, fix=fix)
+    if path.is_dir():
+        path = next(
+            (file for name in (BEST, ENSEMBLE) if (file := path / name).is_file()), path / BEST
+        )
+    return check_file(path, option=option, fix=fix)
 
 
 def read_config(weights: Path, *, option: str = "checkpoint") -> dict[str, Any]:
@@ -63,7 +73,8 @@ def read_config(weights: Path, *, option: str = "checkpoint") -> dict[str, Any]:
 
     Returns:
         ids and values in today's words, with the components of this project under the name that it
-        has here; empty where the training left nothing.
+        has here; empty where the training left nothing. The network of an ensemble is that of a
+        member, and ``members`` says how many there are.
 
     Raises:
         InputError: a file is broken, or too old.
@@ -77,7 +88,30 @@ def read_config(weights: Path, *, option: str = "checkpoint") -> dict[str, Any]:
         path, config = beside, read_json(beside, "move it away, or give another checkpoint.")
     own = __name__.partition(".")[0]  # in a package the project has another name
     text = _COMPONENT.sub(rf"{own}.\1.", json.dumps(config))
-    return upgrade(json.loads(text), str(path))
+    config = without_ensemble(upgrade(json.loads(text), str(path)))
+    count = config.get(MEMBERS, 1)
+    if type(count) is not int or count < 1:  # an expression would run
+        raise InputError(f"{option} {weights}: its {MEMBERS} is {count!r}; {fix}.")
+    return config
+
+
+def as_ensemble(config: Mapping[str, Any], members: int) -> dict[str, Any]:
+    """A config whose ``network_def`` is an ensemble of as many members as its weights have."""
+    config = without_ensemble(config)
+    config.pop(MEMBERS, None)
+    if members == 1:
+        return config
+    target = f"{__name__.partition('.')[0]}{_ENSEMBLE}"
+    network = {"_target_": target, "network": config["network_def"], "members": members}
+    return config | {"network_def": network}
+
+
+def without_ensemble(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose ``network_def`` is that of a member, with ``members`` if it was not."""
+    network = config.get("network_def")
+    if not isinstance(network, Mapping) or not str(network.get("_target_")).endswith(_ENSEMBLE):
+        return dict(config)
+    return {**config, "network_def": network.get("network"), MEMBERS: network.get("members")}
 
 
 def record_of(config: Mapping[str, Any]) -> dict[str, Any]:

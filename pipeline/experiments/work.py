@@ -14,12 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..bundle.trained import BEST, FINAL, SUMMARY
+from ..bundle.trained import CHECKPOINTS, FINAL, SUMMARY
 
 if TYPE_CHECKING:
     from .cells import Cell  # would import MONAI, which a job itself does not need
-
-CHECKPOINTS = {"last": FINAL, "best": BEST}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from typing import Any
 from ..bundle.configs import Config, without_notes
 from ..bundle.given import Given, settle
 from ..bundle.ids import Role, of_role
+from ..bundle.members import Checkpoint
 from ..bundle.settings import check_settings
 from ..bundle.trained import (
     BEST,
     BUNDLE,
     CONFIG,
     chosen_postprocessing,
-    find_weights,
     read_config,
 )
 from ..errors import InputError
@@ -35,7 +35,7 @@ class Model:
 
     Attributes:
         config: the ``inference.json`` that fits the checkpoint.
-        weights: the file of the checkpoint.
+        weights: the file of the checkpoint, or one that holds all members of an ensemble.
         volumes: whether it takes volumes, else photographs.
         regions: names of what it finds, in the order of the network's channels.
         channels: names of the channels of an image.
@@ -68,7 +68,7 @@ class Model:
 def read_model(
     bundle: Path | None = None,
     *,
-    checkpoint: Path | None = None,
+    checkpoint: Path | Sequence[Path] | None = None,
     overlays: Sequence[str] = (),
     overrides: Sequence[str] = (),
 ) -> Model:
@@ -80,25 +80,31 @@ def read_model(
 
     Args:
         bundle: folder of the bundle; None for that of the training.
-        checkpoint: ``model.pt``, or the folder of a training; by default the bundle's own.
+        checkpoint: ``model.pt``, the folder of a training, or that of a plan; several are the
+            members of an ensemble; by default the bundle's own.
         overlays: config files, also by their names in the bundle's ``configs``.
         overrides: texts such as ``roi_size=[224,224]`` or ``inferer#overlap=0.5``.
 
     Raises:
         InputError: a file is absent or malformed, an id is unknown, nobody says the bundle or the
-            settings of the network, or the checkpoint brings code.
+            settings of the network, the checkpoint brings code, or members do not fit together.
     """
+    if not checkpoint and bundle is None:
+        raise InputError(
+            "--checkpoint is not given, nor --bundle: give the folder of a training, or that of a "
+            "bundle with weights."
+        )
+    checkpoint = Checkpoint(checkpoint or bundle / "models" / BEST, option="checkpoint")
     if bundle is None:
-        bundle = _find_bundle(checkpoint)
+        bundle = _find_bundle(checkpoint.members[0])
     configs = bundle / "configs"
     config = Config.read(configs / "inference.json", fix="give --bundle, the folder of a bundle.")
     metadata = read_json(configs / "metadata.json", "the bundle needs its metadata.")
-    fix = "give --checkpoint, the model.pt that a training wrote, or the training's folder."
-    weights = find_weights(checkpoint or bundle / "models" / BEST, fix=fix)
+    weights = Path(checkpoint.file())
     given = Given.read(configs, overlays, overrides)
     trained = read_config(weights)
     chosen = chosen_postprocessing(weights)
-    source = f"checkpoint {weights}"
+    source = f"checkpoint {checkpoint.members[0]}"
     settled = settle(config, trained, given, bundle, source=source, chosen=chosen)
     config = settled.content | {"bundle_root": str(bundle.resolve())}
     if "device" not in given.values and (device := _own_gpu()):
@@ -113,16 +119,16 @@ def read_model(
             "`image` is."
         ) from None
     check_settings(config, option="--set {}=...")
-    digest = sha256(weights)
+    digest, members = sha256(weights), checkpoint.members
     about = {
         "bundle": {
             "path": str(bundle.resolve()),
             "name": bundle.resolve().name,
             "version": version,
         },
-        "checkpoint": {"path": str(weights.resolve()), "sha256": digest},
+        "checkpoint": {"path": _say(str(each.resolve()) for each in members), "sha256": digest},
         "settings": {
-            "training": _say_record(weights) if trained else None,
+            "training": _say(map(_say_record, members)) if trained else None,
             "chosen": chosen,
             "config": list(map(str, overlays)),
             "set": list(overrides),
@@ -146,19 +152,13 @@ def read_model(
     )
 
 
-def _find_bundle(checkpoint: Path | None) -> Path:
+def _find_bundle(weights: Path) -> Path:
     """The folder of the bundle that a training ran, as it says itself.
 
     A bundle runs code, so that only one in ``bundles/`` of the working folder or of this project
     is taken without a word of the user.
     """
     fix = "give --bundle, the folder of the bundle that it was trained with."
-    if checkpoint is None:
-        raise InputError(
-            "--checkpoint is not given, nor --bundle: give the folder of a training, or that of a "
-            "bundle with weights."
-        )
-    weights = find_weights(checkpoint, fix="give a model.pt, or the folder of a training.")
     trained = read_config(weights)
     folder = trained.get(BUNDLE)
     if not isinstance(folder, str) or not folder:
@@ -180,6 +180,12 @@ def _find_bundle(checkpoint: Path | None) -> Path:
             f"{fix}"
         )
     return Path(folder)
+
+
+def _say(texts: Iterable[str]) -> str | list[str]:
+    """The text of a single checkpoint, or those of several members."""
+    found = list(texts)
+    return found[0] if len(found) == 1 else found
 
 
 def _say_record(weights: Path) -> str:

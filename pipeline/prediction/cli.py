@@ -24,9 +24,10 @@ def predict(
         typer.Option(help="Folder of the bundle (default: that of the checkpoint's training)."),
     ] = None,
     checkpoint: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="model.pt of a training, or its folder (default: the bundle's models/model.pt)."
+            help="model.pt of a training, its folder, or that of a plan; several are an ensemble "
+            "(default: the bundle's models/model.pt)."
         ),
     ] = None,
     config: Annotated[

@@ -25,7 +25,7 @@ def predict(
     *,
     output: Path,
     bundle: Path | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | Sequence[Path] | None = None,
     overlays: Sequence[str] = (),
     overrides: Sequence[str] = (),
     series: str | None = None,

@@ -60,3 +60,63 @@ def test_two_checkpoints_are_the_mean_of_their_probabilities(members, tmp_path):
     again, turned = (read_model(EYE, checkpoint=each) for each in (members, members[::-1]))
     assert again.about["checkpoint"]["sha256"] == said["sha256"]
     assert turned.digest != again.digest
+
+
+def write_record(folder, **ids):
+    """Give a checkpoint the whole config of a training."""
+    whole = json.loads((EYE / "configs/train.json").read_text())
+    small = {"channels": [4, 8], "strides": [2], "roi_size": [32, 32], "device": "cpu"}
+    (folder / "config.json").write_text(json.dumps(whole | small | ids))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("ids", "named"),
+    [
+        ({"roi_size": [64, 64]}, r"roi_size is \[64, 64\]"),
+        ({"percentiles": [1, 99]}, r"percentiles is \[1, 99\]"),
+        ({"regions": {"optic_disc": [2], "optic_cup": [1]}}, "regions#optic_cup is"),
+        ({"regions": {"optic_cup": [2], "optic_disc": [1, 2]}}, "regions is"),
+        ({"channel_names": ["blue", "green", "red"]}, "channel_names is"),
+        ({"strides": [4]}, r"strides is \[4\]"),
+        ({"modality": "OP"}, "modality is 'OP'|modality is OP"),
+    ],
+)
+def test_members_of_different_models_are_refused(members, tmp_path, ids, named):
+    one, other = (shutil.copytree(each, tmp_path / each.name) for each in members)
+    write_record(one, seed=0)
+    write_record(other, seed=1, lr=0.1, epochs=3)
+    assert read_model(EYE, checkpoint=[one, other]).config["network_def"]["members"] == 2
+    write_record(other, **ids)
+    with pytest.raises(InputError, match=f"other/model.pt: its {named}"):
+        read_model(EYE, checkpoint=[one, other])
+
+
+def test_what_cannot_be_a_member_is_refused(members, tmp_path):
+    shutil.copytree(members[0], tmp_path / "bare")
+    (tmp_path / "bare/config.json").unlink()
+    for checkpoint, named in (
+        ([members[0], members[0]], "given twice"),
+        ([members[0], tmp_path / "no"], "checkpoint .*no"),
+        ([members[0], tmp_path / "bare"], "bare/model.pt: it does not say"),
+        ([], "--checkpoint is not given"),
+    ):
+        with pytest.raises(InputError, match=named):
+            read_model(EYE if checkpoint else None, checkpoint=checkpoint)
+
+
+def test_the_folder_of_a_plan_is_the_ensemble_of_its_trainings(members, tmp_path):
+    plan = {"name": "p", "bundle": str(EYE), "networks": {"a": {}}, "folds": [0, 1]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    for n, each in enumerate(members):
+        target = tmp_path / f"a-fold{n}-seed0/training"
+        shutil.copytree(each, target)
+        if n == 0:
+            with pytest.raises(InputError, match="a-fold0-seed0/training/model_final.pt is not"):
+                read_model(EYE, checkpoint=tmp_path)
+        (target / "model.pt").rename(target / "model_final.pt")
+    found, same = (read_model(EYE, checkpoint=each) for each in (tmp_path, members))
+    assert found.digest == same.digest
+    (tmp_path / "plan.json").write_text(json.dumps(plan | {"variants": {"x": {}, "y": {}}}))
+    with pytest.raises(InputError, match="several networks, a-x, a-y"):
+        read_model(EYE, checkpoint=tmp_path)

@@ -44,6 +44,7 @@ class Checkpoint:
         ckpt_path: a file, the folder of a training, that of a plan, whose trainings are the
             members, or a list of such.
         option: that the user gave it with, for errors.
+        fix: what else to give, for errors.
 
     Attributes:
         members: the files.
@@ -55,11 +56,15 @@ class Checkpoint:
     """
 
     def __init__(
-        self, ckpt_path: str | Path | Sequence[str | Path], *, option: str = "ckpt_path"
+        self,
+        ckpt_path: str | Path | Sequence[str | Path],
+        *,
+        option: str = "ckpt_path",
+        fix: str = _FIX,
     ) -> None:
         given = [ckpt_path] if isinstance(ckpt_path, str | Path) else list(ckpt_path)
         self.option = option
-        self.members = [file for path in given for file in find_members(Path(path), option)]
+        self.members = [file for path in given for file in find_members(Path(path), option, fix)]
         if not self.members:
             raise InputError(f"{option} {given}: it is empty; {_FIX}")
         seen = [path.resolve() for path in self.members]
@@ -92,14 +97,14 @@ class Checkpoint:
         return str(path)
 
 
-def find_members(path: Path, option: str) -> list[Path]:
+def find_members(path: Path, option: str, fix: str) -> list[Path]:
     """The checkpoints at a path: a file, that of a training, or those of a plan's trainings.
 
     Raises:
         InputError: there is none, or a plan is not done or of several networks.
     """
     if not (path / PLAN).is_file() or (path / BEST).is_file():
-        return [find_weights(path, option=option, fix=_FIX)]
+        return [find_weights(path, option=option, fix=fix)]
     plan = read_json(path / PLAN, "give the folder of an experiment.")
     trainings = list_trainings(plan)
     if len(trainings) != 1:

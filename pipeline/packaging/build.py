@@ -12,7 +12,7 @@ from ..bundle.configs import Config
 from ..bundle.given import NOTHING, Given, settle
 from ..bundle.lineage import DIGEST, TRAINED_ON
 from ..bundle.settings import check_settings
-from ..bundle.trained import record_of
+from ..bundle.trained import MEMBERS, record_of
 from ..errors import InputError
 from ..files import read_json, replacing
 from ..networks.weights import fill_network, pack_weights, read_weights
@@ -32,7 +32,7 @@ def package(
     bundle: Path,
     output: Path,
     *,
-    checkpoint: str,
+    checkpoint: str | Sequence[str],
     name: str | None = None,
     version: str | None = None,
     change: str | None = None,
@@ -115,6 +115,8 @@ def package_files(
         Config.read(bundle / "configs" / f"{each}.json", fix=fix) for each in ("train", "inference")
     )
     multi_gpu = read_json(bundle / "configs/multi_gpu.json", fix)  # an overlay of train.json
+    if MEMBERS in source.config:  # which take turns in a training
+        multi_gpu["network"]["find_unused_parameters"] = True
     checkpoint = f"checkpoint {source.weights}"
     training = settle(train, source.config, given, bundle, source=checkpoint)
     check_settings(training.content, option="--set {}=...")
@@ -160,7 +162,9 @@ def package_files(
     files |= collect_modules(
         [retraining.content, own.content, multi_gpu, "pipeline.engines.UpdateModel"]
     )
-    more = {name: source.config[name] for name in (DIGEST, TRAINED_ON) if name in source.config}
+    more = {
+        name: source.config[name] for name in (DIGEST, TRAINED_ON, MEMBERS) if name in source.config
+    }
     files[WEIGHTS] = save_weights(state, record | more)
     if exports:
         from .exports import export_network

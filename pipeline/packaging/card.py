@@ -11,6 +11,7 @@ from ..bundle.configs import Config, is_plain
 from ..bundle.ids import Role, row
 from ..bundle.lineage import read_lineage
 from ..bundle.listing import ALL
+from ..bundle.trained import MEMBERS
 from ..evaluation.metrics import find_metric, unit_of
 from ..transforms.regions import Regions
 from .code import rename_project
@@ -82,7 +83,8 @@ def describe_weights(source: Trained) -> str:
     rows.append(
         ("fold held out", "not recorded" if fold is None else "none" if fold == ALL else fold)
     )
-    rows += [("before that trained on", say_data(each)) for each in lineage[1:]]
+    before = "members trained on" if MEMBERS in source.config else "before that trained on"
+    rows += [(before, say_data(each)) for each in lineage[1:]]
     if len(lineage) < 2:
         started = source.config.get("pretrained", None if not lineage else "")
         rows.append(
@@ -110,9 +112,13 @@ def say_data(data: Mapping[str, Any]) -> str:
 def describe_network(metadata: Mapping[str, Any], training: Config, parameters: int) -> str:
     image = metadata["network_data_format"]["inputs"]["image"]
     size = " x ".join(map(str, image["spatial_shape"]))
-    kind = training.get("network_def")["_target_"]
+    network = training.get("network_def")
+    kind = f"`{network['_target_']}`"
+    if MEMBERS in network:
+        member = network["network"]["_target_"]
+        kind = f"An ensemble ({kind}) of {network[MEMBERS]} members `{member}`"
     return (
-        f"`{kind}` with {parameters:,} parameters; version {metadata['version']}.\n\n"
+        f"{kind} with {parameters:,} parameters; version {metadata['version']}.\n\n"
         f"### Input\n\n{image['num_channels']} x {size}, {metadata['image_classes']}."
     )
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..bundle.configs import Config, texts
 from ..bundle.predictor import Predictor
+from ..bundle.trained import without_ensemble
 from ..errors import InputError, one_line
 from ..files import read_json, write_json
 from ..networks.weights import load_weights
@@ -195,10 +196,9 @@ def compute_reference(
 
     paths = {"mask": str(work / "mask.npy"), "logits": str(work / "logits.pt")}
     np.save(paths["mask"], Predictor({**config, "device": "cpu"}, weights)(image))
-    network, channels, size = (
-        Config(config).built(name)
-        for name in ("network_def", "network_def#in_channels", "roi_size")
-    )
+    network, size = (Config(config).built(name) for name in ("network_def", "roi_size"))
+    member = without_ensemble(config)
+    channels = Config(member).built("network_def#in_channels")
     load_weights(network, weights, option="weights", fix="package it again")
     given = torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

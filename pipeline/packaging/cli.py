@@ -34,10 +34,10 @@ app = typer.Typer(
 def build(
     bundle: Path,
     checkpoint: Annotated[
-        str,
+        list[str],
         typer.Option(
-            help="A model.pt in the folder of its training; runs:/ID or models:/NAME@champion of "
-            "MLflow."
+            help="A model.pt in the folder of its training, or that folder, or that of a plan; "
+            "runs:/ID or models:/NAME@champion of MLflow. Several are an ensemble."
         ),
     ],
     output: Annotated[Path, typer.Option(help="Archive to make, a .zip.")],

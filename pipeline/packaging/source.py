@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +12,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..bundle.lineage import MEASURED_ON
+from ..bundle.members import Checkpoint
 from ..bundle.trained import (
     BEST,
     CHOSEN,
     CONFIG,
+    ENSEMBLE,
     HISTORY,
     SUMMARY,
     chosen_postprocessing,
-    find_weights,
     read_config,
 )
 from ..errors import InputError, one_line
@@ -27,6 +28,7 @@ from ..files import read_json, sha256
 
 RUN = re.compile(r"(?:runs:/)?([0-9a-f]{32})(?:/.*)?")
 VERSION = re.compile(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))")
+FIX = "give a model.pt, the folder of a training or a plan, runs:/ID or models:/NAME@champion."
 
 
 @dataclass
@@ -53,35 +55,64 @@ class Trained:
 
 
 @contextmanager
-def open_trained(source: str, *, tracking_uri: str | None = None) -> Iterator[Trained]:
+def open_trained(
+    source: str | Sequence[str], *, tracking_uri: str | None = None
+) -> Iterator[Trained]:
     """Find trained weights; downloaded files are removed when the context ends.
 
     Args:
-        source: path of a ``model.pt`` or of a training's folder; ``runs:/ID``, or the id alone, of
-            an MLflow run; ``models:/NAME@champion`` or ``models:/NAME/VERSION`` of its registry.
+        source: path of a ``model.pt``, of a training's folder or of a plan's; ``runs:/ID``, or the
+            id alone, of an MLflow run; ``models:/NAME@champion`` or ``models:/NAME/VERSION`` of its
+            registry. Several are the members of an ensemble.
         tracking_uri: of the MLflow store; None for MLflow's default.
 
     Raises:
-        InputError: there is no such file, run or model.
+        InputError: there is no such file, run or model, or members do not fit together.
     """
-    if Path(source).exists() or not (RUN.fullmatch(source) or VERSION.fullmatch(source)):
-        fix = "give a model.pt, runs:/ID or models:/NAME@champion."
-        yield read_folder(find_weights(source, fix=fix))
-        return
+    sources = [source] if isinstance(source, str) else source
     with TemporaryDirectory() as folder:
-        yield read_run(source, Path(folder), tracking_uri)
+        found: list[Trained] = []
+        for each in sources:
+            if Path(each).exists() or not (RUN.fullmatch(each) or VERSION.fullmatch(each)):
+                members = Checkpoint(each, option="checkpoint", fix=FIX).members
+                found += map(read_folder, members)
+            else:
+                own = Path(folder, re.sub(r"\W+", "-", each))
+                own.mkdir(exist_ok=True)
+                found.append(read_run(each, own, tracking_uri))
+        if len(found) > 1:
+            yield read_ensemble(found, Path(folder))
+        else:
+            yield found[0]
 
 
-def read_folder(weights: Path) -> Trained:
-    """Read the files that a training and its evaluations left beside a checkpoint."""
-    folder = weights.parent
+def read_ensemble(members: Sequence[Trained], folder: Path) -> Trained:
+    """Join trainings in a file of weights in ``folder``, and read the evaluations of that."""
+    checkpoint = Checkpoint([each.weights for each in members], option="checkpoint")
+    found = read_folder(Path(checkpoint.file(folder)), checkpoint.folder)
+    runs = [each.origin["mlflow_run"] for each in members if "mlflow_run" in each.origin]
+    found.origin = {"mlflow_runs": ", ".join(runs)} if runs else {}
+    return found
+
+
+def read_folder(weights: Path, folder: Path | None = None) -> Trained:
+    """Read the files that a training and its evaluations left beside a checkpoint.
+
+    Args:
+        weights: the checkpoint.
+        folder: where its evaluations are, if that is not its own.
+    """
+    folder = folder or weights.parent
     found = Trained(weights, read_config(weights), chosen_postprocessing(weights))
     if (folder / HISTORY).is_file() and weights.name == BEST:
         found.best = read_best_epoch(folder / HISTORY)
     digest = sha256(weights)
-    for path in sorted(folder.glob(f"evaluation-*/{SUMMARY}")):
-        if find_measured(path.parent) == digest:
+    # An evaluation of several checkpoints leaves them joined in its own folder.
+    for path in [*sorted(folder.glob(f"evaluation-*/{SUMMARY}")), weights.with_name(SUMMARY)]:
+        if path.is_file() and find_measured(path.parent) == digest:
             section = path.parent.name.removeprefix("evaluation-")
+            if section == path.parent.name:
+                section = read_json(path.with_name(CONFIG)).get("section", section)
             found.evaluations[section] = read_json(path, "evaluate again, or remove it.")
             found.measured_on[section] = read_data(path.with_name(CONFIG))
     for state in sorted((folder / "mlflow").glob("delivered-*.json")):
@@ -136,20 +167,24 @@ def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
             origin = {"mlflow_model": f"{name} version {version.version}"}
         experiment = client.get_run(run_id).info.experiment_id
         there = {artifact.path for artifact in client.list_artifacts(run_id)}
-        if BEST not in there:
+        weights = next((name for name in (BEST, ENSEMBLE) if name in there), None)
+        if weights is None:
             raise InputError(
-                f"checkpoint {source}: its run {run_id} has no artifact {BEST}; give another run."
+                f"checkpoint {source}: its run {run_id} has no artifact {BEST}, nor {ENSEMBLE}; "
+                "give another run."
             )
-        for file in {BEST, CONFIG, HISTORY, CHOSEN} & there:
+        for file in {weights, CONFIG, HISTORY, CHOSEN} & there:
             client.download_artifacts(run_id, file, str(folder))
-        found = read_folder(folder / BEST)
+        found = read_folder(folder / weights)
         found.origin = {"mlflow_run": run_id, **origin}
         digest = sha256(found.weights)
         evaluations = client.search_runs(
             [experiment],
             f"tags.`pipeline.training_run_id` = '{run_id}' and attributes.status = 'FINISHED'",
         )
-        for other in evaluations:  # the newest of each section comes first, and counts
+        # The newest of each section comes first, and counts. The run itself may be the evaluation
+        # of an ensemble.
+        for other in [client.get_run(run_id), *evaluations]:
             section = other.data.tags.get("pipeline.section", "")
             same = other.data.tags.get("pipeline.checkpoint_sha256") == digest
             if not section or not same or section in found.evaluations:

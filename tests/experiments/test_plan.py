@@ -10,6 +10,7 @@ from fire.parser import DefaultParseValue
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.bundle.members import list_trainings
 from pipeline.errors import InputError
 from pipeline.experiments.cells import SETTINGS, check_unchanged, make_cells
 from pipeline.experiments.plan import Categorical, Plan, read_plan
@@ -54,6 +55,17 @@ def test_a_cell_for_each_network_variant_fold_and_seed(read):
         assert cell.ids["lr"] == variants[cell.network.rsplit("-")[-1]]["lr"]
         assert cell.config.get("epochs") == 7
         assert cell.config.get("gates") == (0 if cell.network.startswith("unet") else 1)
+
+
+def test_the_folders_of_a_plan_have_the_names_of_its_cells(read):
+    networks = {"b": {}, "a": {}}
+    for variants in ({}, {"slow": {"lr": 0.001}, "fast": {}}):
+        plan = read(networks=networks, variants=variants, folds=[0, 2], seeds=[1, 3])
+        found = list_trainings(plan.model_dump())
+        assert [name for names in found.values() for name in names] == [
+            cell.name for cell in make_cells(plan)
+        ]
+        assert list(found) == list(dict.fromkeys(cell.network for cell in make_cells(plan)))
 
 
 def test_a_cell_on_all_cases_is_evaluated_on_others(read):

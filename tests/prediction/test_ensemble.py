@@ -112,7 +112,7 @@ def test_the_folder_of_a_plan_is_the_ensemble_of_its_trainings(members, tmp_path
         target = tmp_path / f"a-fold{n}-seed0/training"
         shutil.copytree(each, target)
         if n == 0:
-            with pytest.raises(InputError, match="a-fold0-seed0/training/model_final.pt is not"):
+            with pytest.raises(InputError, match="a-fold0-seed0/training"):
                 read_model(EYE, checkpoint=tmp_path)
         (target / "model.pt").rename(target / "model_final.pt")
     found, same = (read_model(EYE, checkpoint=each) for each in (tmp_path, members))

@@ -8,6 +8,7 @@ __getattr__, __all__ = lazy(
         "as_trained": ["running_settings"],
         "cases": ["find_images", "select_cases"],
         "labels": ["check_labels"],
+        "members": ["Checkpoint", "with_members"],
         "running": ["running_bundle"],
         "start": ["check_run", "load_pretrained", "load_trained", "check_output_dir"],
     },

@@ -16,7 +16,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
 from . import rules
-from .rules import PATH, SWITCH, Rule, number, whole
+from .rules import PATH, PATHS, SWITCH, Rule, number, whole
 
 
 class Role(Enum):
@@ -70,7 +70,7 @@ IDS: Mapping[str, Id] = {
     "datalist": Id(PATH, role=DATA),
     "section": Id(role=DATA, in_plan="give evaluate.section"),
     "ckpt_path": Id(
-        PATH, role=DATA, in_plan="give evaluate.checkpoint", in_predict="give --checkpoint"
+        PATHS, role=DATA, in_plan="give evaluate.checkpoint", in_predict="give --checkpoint"
     ),
     "experiment_name": Id(role=RECORD),
     "run_name": Id(role=RECORD, in_plan="it is the cell's name"),
@@ -87,7 +87,7 @@ IDS: Mapping[str, Id] = {
     "choose": Id(SWITCH, role=CHOICE),
     **dict.fromkeys(("_meta_", "imports", "initialize", "run", "finalize"), Id(role=ASSEMBLY)),
     **dict.fromkeys(("is_not_rank0", "distributed", "network"), Id(role=ASSEMBLY)),
-    **dict.fromkeys(("train", "validate"), Id(role=ASSEMBLY)),
+    **dict.fromkeys(("train", "validate", "checkpoint", "weights"), Id(role=ASSEMBLY)),
     "network_def": Id(same=AFTERWARDS),
     "preprocessing": Id(same=AFTERWARDS),
     "label_regions": Id(same=AFTERWARDS),

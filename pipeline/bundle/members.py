@@ -74,6 +74,12 @@ class Checkpoint:
         alone = len(folders) == 1
         self.folder = folders[0] if alone else Path(os.path.commonpath(map(Path.resolve, folders)))
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """The number of members of an ensemble, for MLflow."""
+        count = len(self.members)
+        return {"pipeline.members": str(count)} if count > 1 else {}
+
     def file(self, folder: str | Path | None = None) -> str:
         """The file of weights: of several members, one that holds them all.
 
@@ -92,7 +98,7 @@ class Checkpoint:
         path = Path(folder, ENSEMBLE)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = join(self.members, option=self.option)
-        with replacing(path, alone=True) as temporary, temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)  # into a stream: the bytes do not depend on a name
         return str(path)
 

@@ -106,6 +106,10 @@ def is_device(value: Any) -> bool:
 
 # The command line reads 2024 as a number and a,b as a list.
 PATH = of_type(str | os.PathLike, "give a path, such as ./2024")
+PATHS = Rule(
+    lambda value: PATH.holds(value) or several(PATH).holds(value),
+    "give a path, such as ./2024, or a list of several",
+)
 SWITCH = of_type(bool, "give True or False")
 TEXT = Rule(is_text, "give a text")
 REGIONS = of_type(Mapping, "give label values by name, such as {'outer': [1, 2], 'inner': [2]}")

@@ -144,7 +144,7 @@ def load_trained(
     """Load a trained network for an evaluation or inference with the settings of its training.
 
     Args:
-        network: of the running bundle.
+        network: of the running bundle; of an ensemble, see `with_members`.
         ckpt_path: the checkpoint.
         section: of the cases; in all but ``"testing"`` the fold and the datalist must be the
             training's too, or other cases would be measured than the section says.
@@ -182,6 +182,7 @@ def load_trained(
                 f'--{name} "{value}", or use `python -m pipeline predict`.'
             )
     fix = "give the overlays and options that it was trained with"
+    network = getattr(network, "module", network)  # in a group of processes
     load_weights(network, weights, option="ckpt_path", fix=fix)
 
 

@@ -125,6 +125,8 @@ def package_files(
     record = {name: each for name, each in record_of(training.content).items() if name in said}
     own = inference.as_trained(training.content).with_changes(source.chosen)
     retraining = as_fine_tuning(training, bundle)
+    if MEMBERS in source.config:  # of several folds, which leave no case for validation
+        retraining = retraining.with_changes({"fold": train.get("fold")})
     network, state = read_network(training, source)
     packaged = Config(make_inference_config(own))
     metadata = make_metadata(

@@ -19,7 +19,7 @@ from ignite.engine import Engine, Events
 
 from ..bundle.configs import is_plain
 from ..bundle.lineage import MEASURED_ON, describe_data, describe_training
-from ..bundle.trained import BEST, CONFIG
+from ..bundle.trained import BEST, CONFIG, ENSEMBLE
 from ..errors import one_line
 from ..files import write_json
 from .delivery import RUN_KEY
@@ -74,7 +74,8 @@ class MlflowRun:
         datasets: datasets by context (``training``, ...), each with a list of cases as ``data``.
         bundle: what ``pipeline.bundle.running_bundle`` gives.
         cost: metrics of the network that are known before, such as ``model/parameters``.
-        register: a name in MLflow's model registry for the network of a finished training. The
+        register: a name in MLflow's model registry for the network of a finished training, or for
+            the ensemble of an evaluation. The
             alias ``champion`` goes to the version with the best validation Dice among those with
             the same datalist and fold.
         resume: go on with the run whose journal is in ``output_dir``, if there is one.
@@ -170,9 +171,12 @@ class MlflowRun:
         )
 
     def log_model(self) -> None:
-        """Log the best network of a training as an MLflow model, and register it if asked to."""
-        weights = self.output_dir / BEST
-        if self.checkpoint or "inference" not in self.bundle or not weights.exists():
+        """Log the best network of a training as an MLflow model, and register it if asked to.
+
+        So is an ensemble, which begins with its evaluation.
+        """
+        weights = self.output_dir / (ENSEMBLE if self.checkpoint else BEST)
+        if "inference" not in self.bundle or not weights.exists():
             return
         from .model import save_model
 

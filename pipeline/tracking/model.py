@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.channels import is_split
-from ..bundle.trained import BEST
+from ..bundle.trained import BEST, MEMBERS, as_ensemble, read_config
 from ..errors import InputError
 from ..files import read_json, write_json
 
@@ -43,7 +43,8 @@ def save_model(folder: Path, *, config: Mapping[str, Any], weights: Path, run_na
     for old in (folder, data):
         shutil.rmtree(old, ignore_errors=True)
     data.mkdir(parents=True)
-    write_json(data / "inference.json", dict(config))
+    members = read_config(weights).get(MEMBERS, 1)
+    write_json(data / "inference.json", as_ensemble(config, members))
     try:
         os.link(weights, data / BEST)  # no second copy if the file system can link
     except OSError:
@@ -77,7 +78,6 @@ class SegmentationModel:
         from ..bundle.as_trained import check_as_trained, is_recorded
         from ..bundle.configs import Config
         from ..bundle.predictor import Predictor
-        from ..bundle.trained import read_config
 
         config, weights = read_json(folder / "inference.json"), folder / BEST
         trained = read_config(weights)

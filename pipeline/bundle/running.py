@@ -79,7 +79,9 @@ def running_bundle() -> dict[str, Any]:
     version = read_json(metadata)["version"] if metadata in there else "unknown"
     network = str(config.get("network_def", {}).get("_target_", "unknown")).split(".")[-1]
     if (inference := root / "inference.json") in there:
-        bundle["inference"] = Config.read(inference).as_trained(config).content
+        # That of an evaluation makes no file of a mask.
+        others = {name: value for name, value in config.items() if name != "postprocessing"}
+        bundle["inference"] = Config.read(inference).as_trained(others).content
     bundle["files"] = [str(path.resolve()) for path in there]
     folder = (root.parent if root.name == "configs" else root).resolve()
     bundle["folder"] = str(folder)

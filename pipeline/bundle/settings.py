@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError
 from ..transforms.regions import Regions
 from .configs import is_plain
@@ -43,6 +45,9 @@ def check_settings(config: Mapping[str, Any], *, option: str = "--{}") -> None:
             counts = f"{name} has {len(known[name])} values and {other} {len(known[other])}"
             fix = f"give {'one more of the first' if more else 'as many of both'}"
             fail((name, other), counts, fix)
+    if known.get("mirror") and not np.any(known.get("flip", 1)):
+        problem = f"mirror is True and flip is {known['flip']}: the training saw no flipped image"
+        fail(("mirror", "flip"), problem, "set mirror to false, or train with flip")
     if "regions" not in known:
         return
     try:

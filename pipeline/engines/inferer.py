@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .batch import as_plain
+from .mirror import mirrored
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +30,20 @@ class AutocastInferer(Inferer):
     Args:
         amp: False runs in float32.
         inferer: runs the network; by default MONAI's ``SimpleInferer``.
+        mirror: average over flips of the image, see `mirrored`; a sliding window does so itself.
+        flip: see `mirrored`.
     """
 
-    def __init__(self, *, amp: bool = True, inferer: Inferer | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        amp: bool = True,
+        inferer: Inferer | None = None,
+        mirror: bool = False,
+        flip: float | Sequence[float] = 1.0,
+    ) -> None:
         super().__init__()
+        self.mirror, self.flip = mirror, flip
         self.amp = amp
         self.inferer = inferer or SimpleInferer()
         self.thin: dict[tuple[int, ...], bool] = {}  # by shape of the input
@@ -43,7 +54,12 @@ class AutocastInferer(Inferer):
         inputs = as_plain(inputs)
         amp = self.amp and has_bfloat16(inputs.device.type) and not self._is_thin(inputs, network)
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=amp):
-            out = self.inferer(inputs, network, *args, **kwargs)
+            out = mirrored(
+                lambda images: self.inferer(images, network, *args, **kwargs),
+                inputs,
+                mirror=self.mirror,
+                flip=self.flip,
+            )
         return [each.float() for each in out] if isinstance(out, list) else out.float()
 
     def _is_thin(self, inputs: torch.Tensor, network: Callable[..., Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from ..errors import InputError
 from ..networks.folding import fold_batch_norms
 from .batch import as_plain
 from .memory import free_memory
+from .mirror import mirrored
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ class SlidingWindow(Inferer):
         overlap: share of a window that the next one covers again, 0 or more and below 1.
         stretch: share of ``roi_size`` by which the window may be longer along an axis; it then
             takes more memory.
-        mirror: average over the flips of all spatial axes: eight times the work in 3D.
+        mirror: average over flips of each window, see `mirrored`: eight times the work in 3D.
+        flip: see `mirrored`.
 
     Raises:
         ValueError: ``overlap`` or ``stretch`` is out of range.
@@ -88,6 +89,7 @@ class SlidingWindow(Inferer):
         overlap: float = 0.25,
         stretch: float = 0.0,
         mirror: bool = False,
+        flip: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__()
         if not 0 <= overlap < 1:
@@ -95,7 +97,7 @@ class SlidingWindow(Inferer):
         if stretch < 0:
             raise ValueError(f"stretch is {stretch}; give 0 for windows of roi_size, or 0.5.")
         self.roi_size, self.overlap = roi_size, overlap
-        self.stretch, self.mirror = stretch, mirror
+        self.stretch, self.mirror, self.flip = stretch, mirror, flip
         self.told: set[Tiling] = set()
 
     def __call__(
@@ -107,7 +109,10 @@ class SlidingWindow(Inferer):
             network = fold_batch_norms(network)
 
         def predict(windows: torch.Tensor) -> torch.Tensor:
-            return self._mirrored(windows, lambda x: network(x, *args, **kwargs)).float()
+            def run(images: torch.Tensor) -> torch.Tensor:
+                return network(images, *args, **kwargs)
+
+            return mirrored(run, windows, mirror=self.mirror, flip=self.flip).float()
 
         tiling = self._choose_tiling(inputs, predict, network)
         while True:
@@ -127,19 +132,6 @@ class SlidingWindow(Inferer):
                     raise
                 torch.cuda.empty_cache()
                 logger.warning(f"sliding window: out of memory; it goes on with {tiling}.")
-
-    def _mirrored(
-        self, windows: torch.Tensor, run: Callable[[torch.Tensor], torch.Tensor]
-    ) -> torch.Tensor:
-        if not self.mirror:
-            return run(windows)
-        axes = range(2, windows.ndim)
-        flips = [f for n in range(len(axes) + 1) for f in itertools.combinations(axes, n)]
-        # Added up one by one, which takes the memory of one.
-        total = run(windows).float()
-        for flip in flips[1:]:
-            total = total + run(windows.flip(flip)).float().flip(flip)
-        return total / len(flips)
 
     def _choose_tiling(
         self, inputs: torch.Tensor, predict: Callable, network: Callable[..., Any]

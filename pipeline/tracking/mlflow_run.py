@@ -74,10 +74,9 @@ class MlflowRun:
         datasets: datasets by context (``training``, ...), each with a list of cases as ``data``.
         bundle: what ``pipeline.bundle.running_bundle`` gives.
         cost: metrics of the network that are known before, such as ``model/parameters``.
-        register: a name in MLflow's model registry for the network of a finished training, or for
-            the ensemble of an evaluation. The
-            alias ``champion`` goes to the version with the best validation Dice among those with
-            the same datalist and fold.
+        register: a name in MLflow's model registry for the network of a finished training, or an
+            ensemble. The alias ``champion`` goes to the version with the best Dice among those
+            with the same datalist, fold and section.
         resume: go on with the run whose journal is in ``output_dir``, if there is one.
         timeout: longest wait for the store at the start in s.
     """
@@ -171,10 +170,7 @@ class MlflowRun:
         )
 
     def log_model(self) -> None:
-        """Log the best network of a training as an MLflow model, and register it if asked to.
-
-        So is an ensemble, which begins with its evaluation.
-        """
+        """Log the best network of a training, or an ensemble, as an MLflow model; register it."""
         weights = self.output_dir / (ENSEMBLE if self.checkpoint else BEST)
         if "inference" not in self.bundle or not weights.exists():
             return

@@ -8,8 +8,9 @@ from typing import Any
 from .model import NAME
 
 CHAMPION = "champion"
-# What two trainings must share before their validation scores are compared.
-SAME = ("pipeline.datalist_sha256", "fold")
+SECTION = "pipeline.section"
+# What two runs must share before their scores are compared; a training has no section.
+SAME = ("pipeline.datalist_sha256", "fold", SECTION)
 
 
 def log_model(client: Any, run_id: str, folder: Path) -> None:
@@ -60,7 +61,8 @@ def register_model(client: Any, run_id: str, name: str) -> str:
         champion = client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException:
         champion = None
-    this = f"{name} version {version.version} (validation Dice {get_score(run):.4f})"
+    section = get_value(run, SECTION) or "validation"
+    this = f"{name} version {version.version} ({section} Dice {get_score(run):.4f})"
     if champion is None:
         client.set_registered_model_alias(name, CHAMPION, version.version)
         return f"registered {this}, which is the champion as the first one"
@@ -69,9 +71,7 @@ def register_model(client: Any, run_id: str, name: str) -> str:
     other = client.get_run(champion.run_id)
     that = f"version {champion.version} ({get_score(other):.4f})"
     if [get_value(run, key) for key in SAME] != [get_value(other, key) for key in SAME]:
-        return (
-            f"registered {this}; {that} stays the champion, since it was validated on other cases"
-        )
+        return f"registered {this}; {that} stays the champion, since it was measured on other cases"
     if get_score(run) <= get_score(other):
         return f"registered {this}; {that} stays the champion, since this one is not better"
     client.set_registered_model_alias(name, CHAMPION, version.version)
@@ -87,8 +87,10 @@ def create_version(client: Any, run: Any, name: str) -> Any:
 
 
 def get_score(run: Any) -> float:
-    """Get the best validation Dice."""
-    return run.data.metrics.get("best/dice", 0.0)
+    """Get the best validation Dice of a training, or the mean Dice of an ensemble's evaluation."""
+    prefix = f"{get_value(run, SECTION)}/dice/"
+    found = [value for name, value in run.data.metrics.items() if name.startswith(prefix)]
+    return run.data.metrics.get("best/dice", sum(found) / len(found) if found else 0.0)
 
 
 def get_value(run: Any, key: str) -> str:

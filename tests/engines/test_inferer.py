@@ -84,3 +84,23 @@ def test_gradients_of_small_volumes_are_right(size, thin, caplog):
     with torch.no_grad():
         AutocastInferer()(image, network)
     assert not caplog.records or thin
+
+
+@pytest.mark.parametrize(
+    ("flip", "flips"),
+    [
+        ([0.5, 0.5], [(), (2,), (3,), (2, 3)]),
+        ([0.0, 0.1], [(), (3,)]),
+        (0.5, [(), (2,), (3,), (2, 3)]),
+        (0.0, [()]),
+    ],
+)
+@torch.no_grad()
+def test_mirrored_probabilities_are_the_mean_over_the_flips_of_the_training(flip, flips):
+    torch.manual_seed(0)
+    network, image = torch.nn.Conv2d(3, 2, 3, padding=1), torch.randn(2, 3, 9, 12)
+    found = AutocastInferer(amp=False, mirror=True, flip=flip)(image, network)
+    mean = sum(network(image.flip(axes)).flip(axes).sigmoid() for axes in flips) / len(flips)
+    torch.testing.assert_close(found.sigmoid(), mean)
+    plain = AutocastInferer(amp=False, flip=flip)(image, network)
+    assert torch.equal(plain, network(image))

@@ -105,22 +105,27 @@ def require_same(
 def keep_shared_cells(
     evaluations: list[Evaluation], common: bool, notes: list[str]
 ) -> list[Evaluation]:
-    """Keep the folds and seeds that every network has."""
+    """Keep the folds and seeds that every network has; an ensemble answers for all of its own."""
     cells: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for each in evaluations:
-        cells[each.network].add(each.cell)
+        if not each.is_ensemble:
+            cells[each.network].add(each.cell)
+    if not cells:
+        return evaluations
     shared, lacking = find_shared(cells, format_cells, common)
     if lacking:
         kept = format_cells(shared)
         notes.append(f"Only what all networks share is compared: {kept} ({lacking}).")
-    return [each for each in evaluations if each.cell in shared]
+    return [each for each in evaluations if each.is_ensemble or each.cell in shared]
 
 
 def keep_shared_cases(evaluations: Sequence[Evaluation], common: bool, notes: list[str]) -> None:
     """Keep, in every fold and seed, the cases that every network has."""
     by_cell: dict[tuple[str, str], list[Evaluation]] = defaultdict(list)
-    for each in evaluations:
-        by_cell[each.cell].append(each)
+    ensembles = [each for each in evaluations if each.is_ensemble]
+    for cell in {each.cell for each in evaluations}:
+        own = [each for each in evaluations if each.cell == cell and not each.is_ensemble]
+        by_cell[cell] = own + ensembles  # which answer for every fold and seed
     dropped: set[str] = set()
     for cell, group in by_cell.items():
         cases = {each.network: set(each.cases.index) for each in group}

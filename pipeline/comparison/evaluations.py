@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
+MEMBERS = "pipeline.members"  # how many, of an ensemble
 KIND, TRAINING, PARENT = "pipeline.kind", "pipeline.training_run_id", "mlflow.parentRunId"
 
 
@@ -28,7 +29,8 @@ KIND, TRAINING, PARENT = "pipeline.kind", "pipeline.training_run_id", "mlflow.pa
 class Evaluation:
     """An evaluation run with its table of cases, and the training that it measured.
 
-    ``fold`` and ``seed`` are a dash if they are unknown, or if they are what is compared.
+    ``fold`` and ``seed`` are a dash if they are unknown, if they are what is compared, or of an
+    ensemble.
     """
 
     run: Run
@@ -48,6 +50,10 @@ class Evaluation:
     def units(self) -> dict[str, str]:
         """The unit of each metric that has one."""
         return self.summary.get("units", {})
+
+    @property
+    def is_ensemble(self) -> bool:
+        return MEMBERS in self.run.data.tags
 
     def tag(self, name: str) -> str | None:
         return self.run.data.tags.get(f"pipeline.{name}")
@@ -168,6 +174,8 @@ def read_evaluations(
             next((r.data.params[key] for r in both if key in r.data.params and key != by), "-")
             for key in ("fold", "seed")
         )
+        if members := run.data.tags.get(MEMBERS):
+            group, fold, seed = f"{group}-ensemble{members}", "-", "-"
         content = json.loads(summary.read_text()) if summary else {}
         cases = read_cases(path, name)
         evaluations.append(Evaluation(run, training, group, fold, seed, cases, content))

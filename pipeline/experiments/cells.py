@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,24 @@ def make_cells(plan: Plan) -> list[Cell]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"plan {plan.name}: two cells have the name {twice}; rename a network.")
     return cells
+
+
+def make_ensembles(cells: Sequence[Cell]) -> list[tuple[Cell, list[str]]]:
+    """Make an ensemble of each network that is trained several times, with its members' names.
+
+    Only where it is evaluated on cases that no member was trained on, which the section for
+    validation has none of. Its name says how many members it has, so that a plan with more folds
+    or seeds makes another.
+    """
+    found = []
+    for network in dict.fromkeys(cell.network for cell in cells):
+        own = [cell for cell in cells if cell.network == network]
+        if len(own) > 1 and own[0].evaluate.section == "testing":
+            name = f"{network}-ensemble{len(own)}"
+            ids = {k: value for k, value in own[0].ids.items() if k not in ("fold", "seed")}
+            ensemble = replace(own[0], name=name, ids=ids)
+            found.append((ensemble, [cell.name for cell in own]))
+    return found
 
 
 def find_config(bundle: Path, name: str) -> Path:

@@ -11,7 +11,7 @@ from ..bundle.settings import check_settings
 from ..bundle.trained import SUMMARY
 from ..errors import InputError
 from ..files import read_json, write_json
-from .cells import SETTINGS, Cell, check_unchanged, make_cells
+from .cells import SETTINGS, Cell, check_unchanged, make_cells, make_ensembles
 from .clusters import list_queue, read_job_id
 from .jobs import Cluster, Job, Resources, run_all
 from .parent_run import ParentRun
@@ -24,7 +24,7 @@ from .work import Work, evaluation_step, training_step
 def run_plan(
     path: Path, *, output: Path | None = None, resources: Resources, dry_run: bool = False
 ) -> int:
-    """Train and evaluate every cell of a plan that is not done yet.
+    """Train and evaluate every cell of a plan that is not done yet, and then the ensembles.
 
     Args:
         path: the plan.
@@ -47,14 +47,13 @@ def run_plan(
     for cell in cells:
         check_begun(cell, folder / cell.name, resources, queue or set())
     if dry_run:
-        for cell in cells:
-            work = make_work(cell, folder, resources, tags={})
+        for cell, work in make_works(cells, folder, resources, tags={}):
             print(f"# {cell.name}: {'done' if work.done else 'to do'}")
             print(*work.steps, sep="\n")
         return 0
     check_configs(cells)
     with open_session("experiment", plan, path, cells[0], folder, resources) as (cluster, parent):
-        works = [(cell, make_work(cell, folder, resources, parent.tags)) for cell in cells]
+        works = make_works(cells, folder, resources, parent.tags)
         return run_cells(works, resources, cluster, parent)
 
 
@@ -72,8 +71,8 @@ def run_cells(
         counts = f"{done} of {len(works)} done, {len(begun)} running"
         board.show(counts + (f", {len(failed)} failed" if failed else ""))
 
-    def begin() -> Iterator[Work]:
-        for cell, work in missing:
+    def begin(works: list[tuple[Cell, Work]]) -> Iterator[Work]:
+        for cell, work in works:
             write_settings(cell, work.folder, resources)
             begun[work.name] = time.monotonic()
             show()
@@ -96,8 +95,11 @@ def run_cells(
 
     if len(missing) < len(works):
         board.say(f"{len(works) - len(missing)} of {len(works)} cells are already done")
+    handlers = {"watch": watch, "ended": ended}
     with board:
-        run_all(cluster, begin(), watch=watch, ended=ended)
+        run_all(cluster, begin([each for each in missing if each[1].ready]), **handlers)
+        left = [each for each in missing if each[1] not in failed and not each[1].done]
+        run_all(cluster, begin([each for each in left if each[1].ready]), **handlers)
     parent.end("FAILED" if failed else "FINISHED")
     for work in failed:
         show_failure(board, work)
@@ -116,6 +118,19 @@ def make_work(cell: Cell, folder: Path, resources: Resources, tags: dict[str, st
         evaluation_step(cell, place, tags=tags),
     )
     return Work(cell.name, place, steps, int(cell.config.get("epochs", 1)))
+
+
+def make_works(
+    cells: list[Cell], folder: Path, resources: Resources, tags: dict[str, str]
+) -> list[tuple[Cell, Work]]:
+    """Make the works of all cells, and then those of their ensembles, which wait for them."""
+    works = [(cell, make_work(cell, folder, resources, tags)) for cell in cells]
+    for cell, members in make_ensembles(cells):
+        place = folder / cell.name
+        step = evaluation_step(cell, place, tags=tags, members=members)
+        needs = tuple(work.steps[0].done for one, work in works if one.name in members)
+        works.append((cell, Work(cell.name, place, (step,), needs=needs)))
+    return works
 
 
 def check_begun(cell: Cell, folder: Path, resources: Resources, queue: set[str]) -> None:

@@ -68,6 +68,7 @@ class Work:
         env: environment variables of the commands.
         nodes: machines that the first step runs on.
         processes: on each of these machines.
+        needs: files of other works that the first step reads.
     """
 
     name: str
@@ -77,6 +78,11 @@ class Work:
     env: dict[str, str] = field(default_factory=dict)
     nodes: int = 1
     processes: int = 1
+    needs: tuple[Path, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        return all(path.exists() for path in self.needs)
 
     @property
     def done(self) -> bool:
@@ -201,11 +207,22 @@ def training_step(cell: Cell, folder: Path, *, tags: Mapping[str, str], processe
     return Step(command, folder / "training.log", folder / "training" / FINAL)
 
 
-def evaluation_step(cell: Cell, folder: Path, *, tags: Mapping[str, str]) -> Step:
-    """The evaluation of a trained cell."""
+def evaluation_step(
+    cell: Cell, folder: Path, *, tags: Mapping[str, str], members: Sequence[str] = ()
+) -> Step:
+    """The evaluation of a trained cell, or of the ensemble of several.
+
+    Args:
+        cell: what is evaluated.
+        folder: of the cell.
+        tags: of the MLflow run.
+        members: names of the trained cells of an ensemble, whose folders are beside its own.
+    """
+    trained = [folder.with_name(name) for name in members] or [folder]
+    files = [str(each / "training" / CHECKPOINTS[cell.evaluate.checkpoint]) for each in trained]
     ids = {
         **cell.evaluation_ids,
-        "ckpt_path": str(folder / "training" / CHECKPOINTS[cell.evaluate.checkpoint]),
+        "ckpt_path": files if members else files[0],
         "run_name": f"{cell.name}, {cell.evaluate.section}",
         "output_dir": str(folder / "evaluation"),
         "tags": {**tags, "pipeline.network": cell.network},

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from pipeline.bundle.members import list_trainings
 from pipeline.errors import InputError
-from pipeline.experiments.cells import SETTINGS, check_unchanged, make_cells
+from pipeline.experiments.cells import SETTINGS, check_unchanged, make_cells, make_ensembles
+from pipeline.experiments.jobs import Resources
 from pipeline.experiments.plan import Categorical, Plan, read_plan
+from pipeline.experiments.run import make_works
 from pipeline.experiments.session import read_failure
 from pipeline.experiments.work import evaluation_step, format_argument, training_step
 from pipeline.files import write_json
@@ -66,6 +68,29 @@ def test_the_folders_of_a_plan_have_the_names_of_its_cells(read):
             cell.name for cell in make_cells(plan)
         ]
         assert list(found) == list(dict.fromkeys(cell.network for cell in make_cells(plan)))
+
+
+def test_networks_that_are_trained_several_times_have_an_ensemble(read, tmp_path):
+    plan = {"networks": {"a": {}, "b": {}}, "folds": [0, 1], "seeds": [3, 4]}
+    assert make_ensembles(make_cells(read(**plan))) == []  # each has seen what another has not
+    testing = {"evaluate": {"section": "testing", "checkpoint": "best"}}
+    assert make_ensembles(make_cells(read(networks={"a": {}, "b": {}}, **testing))) == []
+    cells = make_cells(read(**plan, **testing))
+    works = make_works(cells, tmp_path, Resources(gpus=0), tags={})
+    assert [cell.name for cell, _ in works[8:]] == ["a-ensemble4", "b-ensemble4"]
+    _, work = works[9]
+    members = [f"b-fold{fold}-seed{seed}" for fold, seed in itertools.product((0, 1), (3, 4))]
+    assert work.needs == tuple(tmp_path / name / "training/model_final.pt" for name in members)
+    assert not work.ready
+    assert all(each.ready for _, each in works[:8])
+    (step,) = work.steps
+    ids = dict(
+        word[2:].split("=", 1) for word in step.command if word.startswith("--") and "=" in word
+    )
+    files = [str(tmp_path / name / "training/model.pt") for name in members]
+    assert DefaultParseValue(ids["ckpt_path"]) == files
+    assert ids["output_dir"] == str(tmp_path / "b-ensemble4/evaluation")
+    assert not ids.keys() & {"fold", "seed"}
 
 
 def test_a_cell_on_all_cases_is_evaluated_on_others(read):

@@ -94,7 +94,7 @@ class Store:
     def evaluation(
         self, network, *, shift, fold=0, seed=0, cases=None, training=None, parent=None,
         section="testing", digest="d1", status="FINISHED", predictions=True, checkpoint=None,
-        grown=0, unit="px", threshold=0.5,
+        grown=0, unit="px", threshold=0.5, members=0,
     ):  # fmt: skip
         """An evaluation whose masks lie ``shift(shape)`` px beside the truth."""
         folder = self.folder / f"evaluation_{next(self.count)}"
@@ -129,6 +129,7 @@ class Store:
         }
         tags |= {"pipeline.training_run_id": training} if training else {}
         tags |= {"pipeline.checkpoint_sha256": checkpoint} if checkpoint else {}
+        tags |= {"pipeline.members": str(members)} if members else {}
         run = self.run(
             "evaluation",
             f"evaluation of {network}-{fold}-{seed}",

@@ -302,6 +302,23 @@ def test_two_evaluations_of_one_cell(new_store, tmp_path, capsys):
     assert "--run" in error
 
 
+def test_an_ensemble_stands_beside_its_members(new_store, tmp_path):
+    store = new_store(4)
+    for network, shift in (("a", 3), ("b", 4)):
+        for fold in (0, 1):
+            store.evaluation(network, shift=lambda _, s=shift + fold: s, fold=fold)
+    store.evaluation("a", shift=lambda _: 1, members=2)
+    query = ["--experiment", store.experiment, "--baseline", "a", "--output", tmp_path / "out"]
+    assert run(store, *query) == 0
+    means = {
+        row["network"]: float(row["value"])
+        for row in read_csv(tmp_path / "out/tables/means.csv")
+        if row["metric"] == "dice/disc"
+    }
+    assert list(means) == ["a", "a-ensemble2", "b"]
+    assert means["a-ensemble2"] > means["a"] > means["b"]
+
+
 def test_over_what_all_share(new_store, tmp_path):
     store = pair(
         new_store, count=6, cases=["eye_01", "eye_02", "eye_04"], digest="d2", threshold=0.4

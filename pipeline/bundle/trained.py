@@ -83,14 +83,15 @@ def read_config(weights: Path, *, option: str = "checkpoint") -> dict[str, Any]:
     from .upgrade import upgrade
 
     path, fix = weights, "give another, such as the model.pt that a training wrote"
-    _, config = read_weights(weights, option=option, fix=fix)
+    state, config = read_weights(weights, option=option, fix=fix)
     if not config and (beside := weights.with_name(CONFIG)).is_file():
         path, config = beside, read_json(beside, "move it away, or give another checkpoint.")
     own = __name__.partition(".")[0]  # in a package the project has another name
     text = _COMPONENT.sub(rf"{own}.\1.", json.dumps(config))
     config = without_ensemble(upgrade(json.loads(text), str(path)))
     count = config.get(MEMBERS, 1)
-    if type(count) is not int or count < 1:  # an expression would run
+    held = {name.split(".")[1] for name in state if name.startswith(f"{MEMBERS}.")}
+    if MEMBERS in config and (type(count) is not int or count != len(held)):
         raise InputError(f"{option} {weights}: its {MEMBERS} is {count!r}; {fix}.")
     return config
 

@@ -312,8 +312,8 @@ def test_an_ensemble_stands_beside_its_members(new_store, tmp_path):
     assert run(store, *query) == 0
     means = {
         row["network"]: float(row["value"])
-        for row in read_csv(tmp_path / "out/tables/means.csv")
-        if row["metric"] == "dice/disc"
+        for row in read_csv(tmp_path / "out/tables/metrics.csv")
+        if row["metric"] == "dice/optic_disc"
     }
     assert list(means) == ["a", "a-ensemble2", "b"]
     assert means["a-ensemble2"] > means["a"] > means["b"]

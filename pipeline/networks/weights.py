@@ -132,8 +132,8 @@ def check_dimensions(
         now, before = own[name].dim(), state[name].dim()
         if now != before and min(now, before) > 2:  # all axes but the channels' two
             raise InputError(
-                f"{option} {path}: its weights are those of a {before - 2}D network, and the bundle's is "
-                f"{now - 2}D; give the bundle that it was trained with."
+                f"{option} {path}: its weights are those of a {before - 2}D network, and the "
+                f"bundle's is {now - 2}D; give the bundle that it was trained with."
             )
 
 

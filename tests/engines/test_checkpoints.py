@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_the_last_epoch_gives_the_model_where_no_validation_measured_anything(
         trainer
     )
     trainer.run([0], max_epochs=2)
-    kept = {name: torch.load(tmp_path / name)["weight"].item() for name in (BEST, FINAL)}
+    kept = {name: torch.load(tmp_path / name)["model"]["weight"].item() for name in (BEST, FINAL)}
     assert kept == {BEST: best, FINAL: 2}
 
 
@@ -64,7 +65,7 @@ class FixedDice(Metric):
 
     def __init__(self, values):
         self.values = iter(values)
-        super().__init__()
+        super().__init__(output_transform=itemgetter("pred", "label"))
 
     def reset(self):
         pass

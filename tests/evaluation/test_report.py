@@ -71,7 +71,7 @@ def datalist(tmp_path):
     """Photographs that hold the prediction in their colours, and the masks of the truth."""
     items = []
     for name, (predicted, true) in CASES.items():
-        blue = np.full((HEIGHT, WIDTH), 40)
+        blue = np.indices((HEIGHT, WIDTH)).sum(axis=0)  # no picture has one value all over
         photograph = np.stack([*(255 * mask for mask in predicted), blue], axis=-1)
         item = {"image": tmp_path / f"{name}.png"}
         Image.fromarray(photograph.astype(np.uint8)).save(item["image"])

@@ -10,13 +10,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-
-CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tiny_training", "mlflow", "torch._dynamo"])
+from forked import fork
 
 
 @pytest.fixture(scope="session")
@@ -116,8 +113,7 @@ class Training:
     def __init__(self, folder: Path, **options: object) -> None:
         self.folder = folder
         Path(f"{folder}.out").write_text("")
-        self.process = CONTEXT.Process(target=run_tiny, args=(str(folder), options))
-        self.process.start()
+        self.process = fork(run_tiny, str(folder), options)
 
     def wait_for(self, epoch: int) -> None:
         until = time.monotonic() + 120

@@ -2,30 +2,22 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
-from forked import run_module
 
 
 @pytest.fixture(scope="session")
 def run_bundle():
-    """`monai.bundle run` of configs in a folder; gives the finished process.
+    """`monai.bundle run` of configs in a folder; gives the finished process."""
 
-    ``launcher`` is a command that starts it otherwise than by `python -m`; ``processes`` work
-    together.
-    """
-
-    def run(folder, configs, *, cwd, launcher=(), processes=1, check=True, **ids):
+    def run(folder, configs, *, cwd, launcher=(sys.executable, "-m"), check=True, **ids):
         files = [str(folder / name) for name in configs]
-        command = ["monai.bundle", "run", "--config_file", str(files)]
+        command = [*launcher, "monai.bundle", "run", "--config_file", str(files)]
         for name, value in ids.items():
             command += [f"--{name}", str(value)]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
-        if launcher:
-            command = [*launcher, *command]
-            done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
-        else:
-            done = run_module(*command, cwd=cwd, env=env, processes=processes)
+        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
         if check:
             assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         return done

@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import sys
 from pathlib import Path
 
 import mlflow
@@ -23,6 +24,8 @@ SMALL = {
     "strides": [2, 2],
     "lr": 0.01,
 }
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone",
+            "--nproc_per_node=2", "-m")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +128,7 @@ def test_two_processes_evaluate_as_one(bundle_run, trained, phantoms):
     ids |= {"dataset_dir": phantoms, "ckpt_path": "run/model.pt", "section": "training"}
     ids |= {"figures": False, "log_to_mlflow": False}
     bundle_run(["train.json", "evaluate.json"], cwd=trained, output_dir="one", **ids)
-    bundle_run(["train.json", "multi_gpu.json", "evaluate.json"], cwd=trained, processes=2,
+    bundle_run(["train.json", "multi_gpu.json", "evaluate.json"], cwd=trained, launcher=TORCHRUN,
                output_dir="two", **ids)  # fmt: skip
     one, two = ((trained / name / "cases.csv").read_text() for name in ("one", "two"))
     assert len(one.splitlines()) == 7  # of six cases, three a process
@@ -134,7 +137,7 @@ def test_two_processes_evaluate_as_one(bundle_run, trained, phantoms):
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(bundle_run, phantoms, tmp_path):
-    bundle_run(["train.json", "multi_gpu.json"], cwd=tmp_path, processes=2, epochs=2,
+    bundle_run(["train.json", "multi_gpu.json"], cwd=tmp_path, launcher=TORCHRUN, epochs=2,
                dataset_dir=phantoms, output_dir="run", val_interval=2, **SMALL)  # fmt: skip
     with (tmp_path / "run" / "history.csv").open() as file:
         history = list(csv.DictReader(file))

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import mlflow
 import pytest
-from forked import run_module
 
 from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 
@@ -21,15 +20,14 @@ SMALL = {
 }
 
 
-def run(*command, cwd, code=""):
-    """A process of a module with its arguments, or of code in Python alone, that has succeeded."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    if code:
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
-    else:
-        done = run_module(*command, cwd=cwd, env=env)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+def run(*command, cwd, check=True, env=None):
+    """A finished Python process."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **(env or {})}
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=cwd, env=env, capture_output=True, text=True
+    )
+    if check:
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
 
 
@@ -46,7 +44,7 @@ def trained(tmp_path_factory):
     for files, given in ((["train"], train), (["train", "evaluate"], evaluate)):
         configs = [str(BUNDLE / f"configs/{name}.json") for name in files]
         options = [word for name, value in given.items() for word in (f"--{name}", value)]
-        run("monai.bundle", "run", "--config_file", configs, *options, cwd=work)
+        run("-m", "monai.bundle", "run", "--config_file", configs, *options, cwd=work)
     (state,) = (work / "run/mlflow").glob("delivered-*.json")
     run_id = json.loads(state.read_text())["run_id"]
     return SimpleNamespace(work=work, store=store, run_id=run_id)
@@ -57,7 +55,7 @@ def archive(trained):
     """The package of that training, made by the command line from MLflow alone."""
     path = trained.work / "fundus.zip"
     options = ["--checkpoint", f"runs:/{trained.run_id}", "--tracking-uri", trained.store]
-    run("pipeline", "package", BUNDLE, *options, "--output", path, cwd=trained.work)
+    run("-m", "pipeline", "package", BUNDLE, *options, "--output", path, cwd=trained.work)
     return path
 
 

@@ -113,7 +113,7 @@ def test_a_package_retrains_by_the_overlay_that_fine_tunes(tmp_path):
 
 @pytest.mark.slow
 def test_verify_repeats_the_checks_and_sees_what_was_changed(archive, tmp_path, capsys):
-    done = run("pipeline", "package", "verify", archive, cwd=tmp_path)
+    done = run("-m", "pipeline", "package", "verify", archive, cwd=tmp_path)
     assert "the repository's mask" in done.stdout
     assert "equal to the repository's" in done.stdout
     name, files = read_archive(archive)
@@ -228,7 +228,7 @@ def test_it_segments_and_retrains_where_neither_the_project_nor_mlflow_is(
         f"network = load({NAME!r}, bundle_dir={str(unpacked.parent)!r})\n"
         "print('loaded', type(network).__module__)\n"
     )
-    done = run(code=code, cwd=tmp_path)
+    done = run("-c", code, cwd=tmp_path)
     assert "loaded scripts.networks.attention_unet" in done.stdout
     size = Image.open(cases[0]["image"]).size[::-1]
     mask = np.asarray(Image.open(tmp_path / "out/phantom_0000_seg.png"))
@@ -266,7 +266,7 @@ def test_two_versions_beside_each_other_run_their_own_code(unpacked, tmp_path):
         "steps = [post(root) for root in roots]\n"
         "print([int(s({'pred': torch.ones(2, 1, 1)})['pred']) for s in steps])\n"
     )
-    assert run(code=code, cwd=tmp_path).stdout.strip() == "[2, 102, 2, 102]"
+    assert run("-c", code, cwd=tmp_path).stdout.strip() == "[2, 102, 2, 102]"
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_overlays_stand_for_the_config_that_a_training_did_not_leave(tmp_path):
     given = [word for name in names for word in ("--config", name)]
     given += ["--set", "strides=[2,2,2,2]"]
     given += ["--checkpoint", tmp_path / "model.pt", "--output", tmp_path / "ct.zip"]
-    run("pipeline", "package", pancreas, *given, cwd=tmp_path)
+    run("-m", "pipeline", "package", pancreas, *given, cwd=tmp_path)
     _, files = read_archive(tmp_path / "ct.zip")
     (tmp_path / "packaged.pt").write_bytes(files["models/model.pt"])
     said = read_config(tmp_path / "packaged.pt")  # what the user said, and no defaults

@@ -10,10 +10,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from forked import fork
+
+CONTEXT = get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tiny_training", "mlflow", "torch._dynamo"])
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +116,8 @@ class Training:
     def __init__(self, folder: Path, **options: object) -> None:
         self.folder = folder
         Path(f"{folder}.out").write_text("")
-        self.process = fork(run_tiny, str(folder), options)
+        self.process = CONTEXT.Process(target=run_tiny, args=(str(folder), options))
+        self.process.start()
 
     def wait_for(self, epoch: int) -> None:
         until = time.monotonic() + 120

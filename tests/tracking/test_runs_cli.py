@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from forked import run_module
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")
 
@@ -27,7 +28,8 @@ TINY = {"roi_size": [64, 64], "patch_size": [64, 64], "channels": [4, 8], "strid
 def run(command: list[str], folder: Path, tracking_uri: str) -> str:
     """What a command in a process of its own says."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": tracking_uri}
-    done = run_module(*command, cwd=folder, env=env)
+    command = [sys.executable, "-m", *command]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,25 @@ import torch
 
 from ..errors import InputError, one_line
 
-# MONAI's and ignite's loaders, and MONAI Label, look for the weights under the first of these.
-MODEL, CONFIG = "model", "config"
+CONFIG = "config"  # in the metadata that PyTorch keeps with a state dictionary
 State = dict[str, torch.Tensor]
 
 
-def pack_weights(state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
+def pack_weights(state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> State:
     """The content of a file of weights, to be read by ``torch.load(..., weights_only=True)``.
+
+    It is a state dictionary, which every loader takes. The settings lie in its ``_metadata``.
 
     Args:
         state: the state dictionary of the network.
         config: ids of the training and their values; empty if nothing is known of them.
     """
-    content: dict[str, Any] = {MODEL: state}
-    return content | ({CONFIG: json.dumps(config, default=str)} if config else {})
+    content = OrderedDict(state)
+    metadata = {name: dict(each) for name, each in getattr(state, "_metadata", {}).items()}
+    if config:
+        metadata.setdefault("", {})[CONFIG] = json.dumps(config, default=str)
+    content._metadata = metadata  # type: ignore[attr-defined]
+    return content
 
 
 def read_weights(path: str | Path, *, option: str, fix: str) -> tuple[State, dict[str, Any]]:
@@ -58,10 +64,9 @@ def read_weights(path: str | Path, *, option: str, fix: str) -> tuple[State, dic
             problem = "it is not a file of weights, or holds more than tensors, which may run code"
     if problem:
         raise InputError(f"{option} {path}: {problem}; {fix}.")
-    if not _holds_weights(content):
-        return dict(content), {}
+    state, text = _take_apart(content)
     try:
-        config = json.loads(content.get(CONFIG, "{}"))
+        config = json.loads(text)
         if not isinstance(config, dict):
             raise ValueError("not an object")
     except (ValueError, TypeError, RecursionError) as error:
@@ -69,11 +74,19 @@ def read_weights(path: str | Path, *, option: str, fix: str) -> tuple[State, dic
             f"{option} {path}: its {CONFIG!r} is not JSON with the settings of a training "
             f"({one_line(error, 80)}); {fix}."
         ) from None
-    return dict(content[MODEL]), config
+    return dict(state), config
 
 
-def _holds_weights(content: Mapping[str, Any]) -> bool:
-    return isinstance(content.get(MODEL), Mapping)
+def _take_apart(content: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
+    """The state dictionary, and the JSON of the settings.
+
+    Files of other projects, and of an older version, hold the state dictionary under ``model``.
+    """
+    if isinstance(content.get("model"), Mapping):
+        return content["model"], content.get(CONFIG, "{}")
+    metadata = getattr(content, "_metadata", None)
+    of_root = metadata.get("") if isinstance(metadata, Mapping) else None
+    return content, of_root.get(CONFIG, "{}") if isinstance(of_root, Mapping) else "{}"
 
 
 def _find_problem(content: Any) -> str:
@@ -81,7 +94,7 @@ def _find_problem(content: Any) -> str:
     if isinstance(content, Mapping):
         if {"epoch", "state", "generators"} <= content.keys():
             return "it is the state of a training to be resumed, and not the model.pt beside it"
-        state = content[MODEL] if _holds_weights(content) else content
+        state, _ = _take_apart(content)
         if all(isinstance(each, torch.Tensor) for each in state.values()):
             return ""
     return f"it holds a {type(content).__name__} of other things than weights"

@@ -138,7 +138,7 @@ def test_a_retraining_of_a_package_trains_every_member(work, package, tmp_path):
     for name in ("train", "inference"):
         path = copy / f"configs/{name}.json"
         path.write_text(path.read_text().replace('"scripts.', '"pipeline.'))
-    before = torch.load(copy / "models/model.pt", weights_only=True)["model"]
+    before = torch.load(copy / "models/model.pt", weights_only=True)
     config = json.loads((copy / "configs/train.json").read_text())
     assert config["fold"] == 0  # with cases for validation
     ids = {"dataset_dir": str(work / "data"), "epochs": 2, "batch_size": 2, "device": "cpu"}
@@ -147,7 +147,7 @@ def test_a_retraining_of_a_package_trains_every_member(work, package, tmp_path):
         ema_momentum=0,
     )  # fmt: skip
     path = copy / "runs/again/model_final.pt"
-    after = torch.load(path, weights_only=True)["model"]
+    after = torch.load(path, weights_only=True)
     for member in (0, 1):
         name = f"members.{member}.final.weight"
         assert not torch.equal(before[name], after[name])

@@ -124,7 +124,7 @@ def test_two_processes_train_one_model(bundle_run, phantoms, tmp_path):
     assert len(history) == 6
     assert float(history[-1]["loss"]) < float(history[0]["loss"])
     assert 0 <= float(history[-1]["dice"]) <= 1
-    state = torch.load(tmp_path / "run" / "model_final.pt", weights_only=True)["model"]
+    state = torch.load(tmp_path / "run" / "model_final.pt", weights_only=True)
     assert not any(name.startswith("module.") for name in state)
     checkpoint = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     one, other = (states["torch"] for states in checkpoint["generators"])

@@ -114,7 +114,7 @@ def test_a_resumed_training_draws_the_same_patches(bundle_run, phantoms, tmp_pat
     def train(folder, epochs, **ids):
         bundle_run(["train.json", overlay], cwd=tmp_path, dataset_dir=phantoms, output_dir=folder,
                    epochs=epochs, device="cpu", log_to_mlflow=False, **ids, **SMALL)  # fmt: skip
-        return torch.load(tmp_path / folder / "model_final.pt", weights_only=True)["model"]
+        return torch.load(tmp_path / folder / "model_final.pt", weights_only=True)
 
     whole = train("whole", 2)
     train("parts", 1)

@@ -56,7 +56,7 @@ def test_the_last_epoch_gives_the_model_where_no_validation_measured_anything(
         trainer
     )
     trainer.run([0], max_epochs=2)
-    kept = {name: torch.load(tmp_path / name)["model"]["weight"].item() for name in (BEST, FINAL)}
+    kept = {name: torch.load(tmp_path / name)["weight"].item() for name in (BEST, FINAL)}
     assert kept == {BEST: best, FINAL: 2}
 
 

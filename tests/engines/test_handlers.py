@@ -118,7 +118,7 @@ def test_a_training_on_all_cases_is_not_validated(tmp_path):
     early = {"history.csv", "checkpoint.pt"}
     assert written == [early, early, {*early, "model.pt", "model_final.pt"}]
     for name in ("model.pt", "model_final.pt"):
-        saved = torch.load(tmp_path / name, weights_only=True)["model"]
+        saved = torch.load(tmp_path / name, weights_only=True)
         assert torch.equal(saved["weight"], engine.network.weight)
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -108,7 +108,7 @@ def train(name: str, data: Path, folder: Path) -> Path:
     config = Config.read(*files).content | given
     path = folder / "training/model.pt"
     # As before weights had their settings in them, so that the config beside them counts.
-    torch.save(torch.load(path, weights_only=True)["model"], path)
+    torch.save(dict(torch.load(path, weights_only=True)), path)
     (folder / "training/config.json").write_text(json.dumps(config))
     return path
 

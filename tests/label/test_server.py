@@ -110,7 +110,7 @@ def test_a_photograph_gets_the_mask_of_the_repository(server, phantoms, segment,
 def test_other_weights_would_be_noticed(server, phantoms, segment, name, tmp_path):
     """The two tests above fail for a network whose weights were not loaded."""
     torch.manual_seed(0)
-    state = torch.load(weights(server, name), weights_only=True)["model"]
+    state = torch.load(weights(server, name), weights_only=True)
     for value in state.values():
         if value.is_floating_point():
             value.copy_(torch.randn_like(value).abs() * 0.1)

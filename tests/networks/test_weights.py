@@ -114,6 +114,7 @@ class Bomb:
         (pack_weights(STATE, {}), {}),
         (STATE, {}),  # alone, as PyTorch's own examples save it
         ({"model": STATE, "optimizer": {"lr": 1}}, {}),  # MONAI's CheckpointSaver
+        ({"model": STATE, "config": '{"strides": [4, 2]}'}, {"strides": [4, 2]}),  # as before
         ({"epoch": 1, "state": {}, "generators": [], "same": {}}, "resumed"),
         ({"model": STATE, "config": "[]"}, "config"),
         ({"model": STATE, "config": "{"}, "config"),

@@ -17,6 +17,7 @@ from pipeline.bundle.configs import Config
 from pipeline.bundle.trained import read_config
 from pipeline.cli import main
 from pipeline.errors import InputError
+from pipeline.networks.weights import read_weights
 from pipeline.packaging.archive import MANIFEST, read_archive, write_archive
 from pipeline.packaging.build import package, package_files, save_weights
 from pipeline.packaging.check import check_files, check_package, verify_archive
@@ -56,13 +57,12 @@ def test_the_archive_tells_what_was_measured_and_holds_the_weights(archive, trai
     assert output["channel_def"] == {"0": "background", "1": "disc_rim", "2": "optic_cup"}
     assert (output["num_channels"], output["spatial_shape"]) == (2, [64, 64])
     (trained.work / "weights.pt").write_bytes(files["models/model.pt"])
-    packaged, given = (
-        torch.load(trained.work / path, weights_only=True)
+    (packaged, kept), (given, all_) = (
+        read_weights(trained.work / path, option="checkpoint", fix="")
         for path in ("weights.pt", "run/model.pt")
     )
-    assert packaged["model"].keys() == given["model"].keys()
-    assert all(torch.equal(packaged["model"][key], given["model"][key]) for key in given["model"])
-    kept, all_ = (json.loads(each["config"]) for each in (packaged, given))
+    assert packaged.keys() == given.keys()
+    assert all(torch.equal(packaged[key], given[key]) for key in given)
     assert kept.items() <= all_.items()
     assert all_.keys() - kept.keys() == {"bundle_folder"}  # a path of this machine
     card = files["docs/README.md"].decode()
@@ -226,10 +226,13 @@ def test_it_segments_and_retrains_where_neither_the_project_nor_mlflow_is(
         "        config_file=f'{root}/configs/{name}.json', **ids)\n"
         "from monai.bundle import load\n"
         f"network = load({NAME!r}, bundle_dir={str(unpacked.parent)!r})\n"
-        "print('loaded', type(network).__module__)\n"
+        "import torch\n"
+        "state = torch.load(root + '/models/model.pt', weights_only=True)\n"
+        "same = all(torch.equal(state[n], each) for n, each in network.state_dict().items())\n"
+        "print('loaded', type(network).__module__, same)\n"
     )
     done = run("-c", code, cwd=tmp_path)
-    assert "loaded scripts.networks.attention_unet" in done.stdout
+    assert "loaded scripts.networks.attention_unet True" in done.stdout
     size = Image.open(cases[0]["image"]).size[::-1]
     mask = np.asarray(Image.open(tmp_path / "out/phantom_0000_seg.png"))
     assert (mask.dtype, mask.shape) == (np.uint8, size)

@@ -14,6 +14,7 @@ from monai.transforms import LoadImaged
 
 from ..errors import InputError, one_line
 from ..networks.weights import load_weights
+from ..transforms.quality import QUALITY
 from ..transforms.read import VolumeReader
 from ..transforms.regions import Regions
 from .configs import first_cause
@@ -67,6 +68,12 @@ class Predictor:
     def __call__(
         self, path: str | Sequence[str], read: Callable[[], Volume] | None = None
     ) -> np.ndarray:
+        """Segment an image; see `segment`."""
+        return self.segment(path, read)[0]
+
+    def segment(
+        self, path: str | Sequence[str], read: Callable[[], Volume] | None = None
+    ) -> tuple[np.ndarray, dict[str, float]]:
         """Segment an image.
 
         Args:
@@ -76,7 +83,8 @@ class Predictor:
 
         Returns:
             The index mask, uint8, on the grid of the image: ``(rows, columns)`` of a photograph,
-            ``(X, Y, Z)`` of a volume.
+            ``(X, Y, Z)`` of a volume; and its features, see `quality_features`, if the bundle's
+            postprocessing measures them.
         """
         preprocessing = copy(self.preprocessing)
         if read is not None:
@@ -89,8 +97,10 @@ class Predictor:
         item = preprocessing({"image": path})
         with torch.no_grad():
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
-        mask = np.asarray(self.postprocessing(item)["pred"].cpu())[0].astype(np.uint8)
-        return mask.T if mask.ndim == 2 else mask  # MONAI reads photographs as (W, H)
+        item = self.postprocessing(item)
+        mask = np.asarray(item["pred"].cpu())[0].astype(np.uint8)
+        mask = mask.T if mask.ndim == 2 else mask  # MONAI reads photographs as (W, H)
+        return mask, item.get(QUALITY, {})
 
     def _build(self, name: str) -> Any:
         try:

@@ -25,7 +25,7 @@ HISTORY = "history.csv"  # a row for each epoch
 ENSEMBLE = "ensemble.pt"  # weights of several trainings, which an evaluation of them leaves
 CHOSEN = "postprocessing.json"  # the postprocessing that an evaluation chose for its model
 # An evaluation leaves these in a folder of its own, ``evaluation-SECTION``.
-CASES, SUMMARY = "cases.csv", "summary.json"
+CASES, SUMMARY, QUALITY = "cases.csv", "summary.json", "quality.json"
 PLAN = "plan.json"  # in the folder of an experiment
 CHECKPOINTS = {"last": FINAL, "best": BEST}  # by what a plan calls them
 # In what weights say of their training: how many members of an ensemble they are, if several.

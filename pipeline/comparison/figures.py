@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluation.figures.panels import INK
+from ..evaluation.figures.quality import PALETTE
 from ..evaluation.metrics import as_words, find_metric
 from .statistics import FEWEST, CaseTables
 from .tables import label_metric
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; the baseline is grey.
-PALETTE = ("#5f5f5f", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = "osD^vP*"
 Curve = tuple[np.ndarray, np.ndarray]  # epochs and values
 

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 
+from ..evaluation.figures.quality import draw_quality
 from .figures import Curve, draw_box_plots, plot_learning_curves, plot_sizes
 from .pictures import show_examples
 from .report import Comparison, Picture, Section
@@ -16,6 +17,7 @@ from .tables import (
     make_difference_table,
     make_footprint_table,
     make_metric_table,
+    make_quality_table,
     make_run_table,
     make_size_table,
 )
@@ -37,6 +39,7 @@ def make_sections(comparison: Comparison) -> list[Section]:
         show_examples(comparison),
         Section("Every case", pictures=[boxes]),
         show_sizes(comparison),
+        show_quality(comparison),
         make_footprint_table(found, evaluations),
         show_learning_curves(comparison),
         show_attention(comparison),
@@ -62,6 +65,18 @@ def show_sizes(comparison: Comparison) -> Section:
         notes = [f"Fewer than {FEWEST} cases have the structure: too few for thirds."]
     section.pictures = [comparison.save("small_structures", figure, notes)]
     return section
+
+
+def show_quality(comparison: Comparison) -> Section | None:
+    """Whether the estimates of quality hold; None if no evaluation made any."""
+    found = comparison.results
+    rows = {network: table.to_dict("records") for network, table in found.tables.items()}
+    table = make_quality_table(rows, found.regions)
+    if table is None:
+        return None
+    rule = "Left: points on the diagonal were estimated rightly. Right: lower is better."
+    figure = draw_quality(rows, found.regions)
+    return Section(table.title, table, pictures=[comparison.save("quality", figure, [rule])])
 
 
 def show_learning_curves(comparison: Comparison) -> Section:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..evaluation.metrics import as_words, find_metric, unit_of
+from ..evaluation.quality import summarise_quality
 from .evaluations import Evaluation
 from .statistics import (
     CaseTables,
@@ -112,6 +114,40 @@ def make_difference_table(found: CaseTables, units: Mapping[str, str]) -> Table 
         )
     title = f"Difference to {found.baseline}"
     return Table("differences", title, ["Metric", *found.others], rows, records, notes)
+
+
+def make_quality_table(
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], regions: Sequence[str]
+) -> Table | None:
+    """Regions and networks down, what is known of their estimates across; None without any."""
+    records = [
+        {"region": region, "network": network, **summary}
+        for network, cases in rows.items()
+        for region, summary in summarise_quality(cases, regions).items()
+    ]
+    if not records:
+        return None
+    records.sort(key=lambda record: regions.index(record["region"]))
+    columns = {
+        "rank_correlation": "Rank correlation",
+        "mean_absolute_error": "Mean error of the expected Dice",
+        "inside": "Share in its interval",
+        "aurc": "AURC",
+        "aurc_random": "in any order",
+        "aurc_best": "in the true order",
+    }
+    entries = [
+        [Entry(f"{as_words(record['region'])}, {record['network']}")]
+        + [Entry(format_number(record[key])) for key in columns]
+        for record in records
+    ]
+    notes = [
+        "The Dice that was expected of each case from its probabilities, against the true one. "
+        "AURC: area under the curve of risk (mean of 1 - Dice) against coverage, when the least "
+        "trusted cases are left out; lower is better. Intervals are of 90 %."
+    ]
+    title = "Expected and true Dice"
+    return Table("quality", title, ["Region, network", *columns.values()], entries, records, notes)
 
 
 def make_size_table(found: CaseTables) -> Table | None:

@@ -7,6 +7,7 @@ __getattr__, __all__ = lazy(
     {
         "postprocessing": ["ChosenPostprocessing"],
         "footprint": ["Footprint"],
+        "quality": ["QualityEstimates"],
         "report": ["CaseReport"],
     },
 )

@@ -149,6 +149,16 @@ _ROWS = (
     Metric("volume", "Volume", true_size, dims=(3,), kind="size"),
     Metric("vertical_cdr", "Vertical CDR", kind="value"),
     Metric("vertical_cdr/absolute_error", "Vertical CDR", best="lower", plotted=True),
+    Metric("ece", "Expected calibration error", best="lower"),
+    Metric("expected_dice", "Expected Dice", kind="value"),
+    # What the estimate follows from.
+    *(
+        Metric(key, key, kind="size")
+        for key in (
+            *("agreement", "found", "low_dice", "high_dice"),
+            *("image_mean", "image_sd", "image_dark", "image_extent"),
+        )
+    ),
     Metric("pooled_iou", "IoU, pooled"),
 )  # fmt: skip
 METRICS = {row.key: row for row in _ROWS}

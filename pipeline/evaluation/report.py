@@ -17,10 +17,12 @@ from monai.data import MetaTensor, decollate_batch
 from monai.utils.enums import CommonKeys
 
 from ..bundle.trained import CASES, SUMMARY
+from ..transforms.quality import QUALITY
 from ..transforms.regions import Regions
 from .cases import MeasuredCase, find_file, gather_cases, list_files, name_case, pack_masks
 from .masks import write_mask
 from .metrics import case_metrics, find_units, vertical_cdr, vertical_cdr_error
+from .quality import QualityEstimates, summarise_quality
 from .summary import leave_out_absent, print_summary, summarise, write_rows, write_summary
 from .surface import NSD_TOLERANCE
 
@@ -58,6 +60,7 @@ class CaseReport:
         window: the values that are black and white in the figures of volumes, such as HU; by
             default the percentiles of each. It is kept in the summary.
         settings: of the postprocessing, to be kept in the summary.
+        quality: adds an estimate of each case's quality to its row.
 
     Raises:
         ValueError: the arguments do not fit each other.
@@ -79,12 +82,13 @@ class CaseReport:
         roi_size: Sequence[int] | None = None,
         window: Sequence[float] | None = None,
         settings: Mapping[str, Any] | None = None,
+        quality: QualityEstimates | None = None,
     ) -> None:
         self.tree = Regions(regions)
         self.output_dir, self.regions = Path(output_dir), self.tree.names
         self.spacing, self.network, self.figures = spacing, network, figures
         self.predictions, self.window, self.settings = predictions, window, settings
-        self.nsd_tolerance, self.roi_size = nsd_tolerance, roi_size
+        self.nsd_tolerance, self.roi_size, self.quality = nsd_tolerance, roi_size, quality
         pair = vertical_cdr or ()
         if pair and (pair is True or len(pair) != 2 or not set(pair) <= set(self.regions)):
             raise ValueError(
@@ -125,7 +129,18 @@ class CaseReport:
         cases = gather_cases(self.cases)
         rows = [case.row for case in cases]
         absent = leave_out_absent(rows)
+        if self.quality:
+            pair = [self.regions[n] for n in self.disc_and_cup]
+            self.quality.add(rows, self.regions, pair)
         summary = summarise(rows)
+        if reliability := summarise_quality(rows, self.regions):
+            summary["quality"] = reliability
+            engine.state.metrics |= {
+                f"{key}/{region}": each[key]
+                for region, each in reliability.items()
+                for key in ("rank_correlation", "aurc")
+                if each[key] is not None
+            }
         means = {name: column["mean"] for name, column in summary["metrics"].items()}
         engine.state.metrics.update({k: v for k, v in means.items() if v is not None})
         if summary["pooled_iou"] is not None:
@@ -141,6 +156,8 @@ class CaseReport:
         summary = {"units": units, **summary}
         summary["label_values"] = dict(zip(self.regions, self.tree.values, strict=True))
         summary |= {"window": self.window, **(self.settings or {})}
+        if self.quality:
+            self.quality.keep()
         write_rows(self.output_dir / CASES, rows)
         write_summary(self.output_dir / SUMMARY, summary)
         print_summary(summary)
@@ -176,6 +193,7 @@ class CaseReport:
         files = {"image": path, "label": find_file(truth)}
         row = {"case": name} | {key: abspath(file) if file else "" for key, file in files.items()}
         row |= case_metrics(*counted, self.regions, spacing, tolerance=self.nsd_tolerance)
+        row |= item.get(QUALITY, {})
         if self.disc_and_cup:
             # Axis 1 is vertical in MONAI's order (W, H).
             predicted, true = (vertical_cdr(*mask[self.disc_and_cup], axis=1) for mask in counted)

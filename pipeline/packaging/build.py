@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ..bundle.configs import Config
 from ..bundle.given import NOTHING, Given, settle
 from ..bundle.lineage import DIGEST, TRAINED_ON
+from ..bundle.quality import quality_file
 from ..bundle.settings import check_settings
 from ..bundle.trained import MEMBERS, record_of
 from ..errors import InputError
 from ..files import read_json, replacing
 from ..networks.weights import fill_network, pack_weights, read_weights
-from .archive import WEIGHTS, write_archive
+from .archive import WEIGHTS, digest_bytes, write_archive
 from .card import make_card
 from .code import collect_modules
 from .configs import as_fine_tuning, make_inference_config, make_training_config
@@ -168,6 +169,9 @@ def package_files(
         name: source.config[name] for name in (DIGEST, TRAINED_ON, MEMBERS) if name in source.config
     }
     files[WEIGHTS] = save_weights(state, record | more)
+    if source.calibration:
+        content = source.calibration.content(digest_bytes(files[WEIGHTS]))
+        files[quality_file(WEIGHTS).as_posix()] = json.dumps(content, indent=1).encode()
     if exports:
         from .exports import export_network
 

@@ -142,6 +142,12 @@ def describe_output(metadata: Mapping[str, Any], inference: Config, source: Trai
         text.append(f"Of these regions only the largest parts are kept: {', '.join(kept)}.")
     if source.chosen:
         text.append("An evaluation of these weights chose the threshold and the parts to keep.")
+    if source.calibration:
+        cases = len(source.calibration.rows)
+        text.append(
+            "How good each mask is, is estimated from its probabilities. That was calibrated on "
+            f"{cases} validation cases, which are in `models/model_quality.json`."
+        )
     return "\n".join(text)
 
 

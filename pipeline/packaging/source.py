@@ -13,12 +13,14 @@ from typing import Any
 
 from ..bundle.lineage import MEASURED_ON
 from ..bundle.members import Checkpoint
+from ..bundle.quality import Calibration, quality_file, read_calibration
 from ..bundle.trained import (
     BEST,
     CHOSEN,
     CONFIG,
     ENSEMBLE,
     HISTORY,
+    QUALITY,
     SUMMARY,
     chosen_postprocessing,
     read_config,
@@ -39,6 +41,7 @@ class Trained:
         weights: the checkpoint.
         config: what the training left of its config, see `read_config`; empty if it left nothing.
         chosen: the postprocessing that an evaluation chose.
+        calibration: by which the quality of masks is estimated, if an evaluation made one.
         best: metrics of the best validation.
         evaluations: summaries by section, each of exactly these weights.
         measured_on: by section, the data of the evaluation, as `describe_data` gives them.
@@ -48,6 +51,7 @@ class Trained:
     weights: Path
     config: dict[str, Any] = field(default_factory=dict)
     chosen: dict[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
     best: dict[str, float] = field(default_factory=dict)
     evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
     measured_on: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -90,6 +94,7 @@ def read_ensemble(members: Sequence[Trained], folder: Path) -> Trained:
     """Join trainings in a file of weights in ``folder``, and read the evaluations of that."""
     checkpoint = Checkpoint([each.weights for each in members], option="checkpoint")
     found = read_folder(Path(checkpoint.file(folder)), checkpoint.folder)
+    found.calibration = read_calibration([each.weights for each in members])
     runs = [each.origin["mlflow_run"] for each in members if "mlflow_run" in each.origin]
     found.origin = {"mlflow_runs": ", ".join(runs)} if runs else {}
     return found
@@ -103,7 +108,10 @@ def read_folder(weights: Path, folder: Path | None = None) -> Trained:
         folder: where its evaluations are, if that is not its own.
     """
     folder = folder or weights.parent
-    found = Trained(weights, read_config(weights), chosen_postprocessing(weights))
+    found = Trained(
+        *(weights, read_config(weights), chosen_postprocessing(weights)),
+        read_calibration([weights]),
+    )
     if (folder / HISTORY).is_file() and weights.name == BEST:
         found.best = read_best_epoch(folder / HISTORY)
     digest = sha256(weights)
@@ -193,10 +201,13 @@ def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
             if SUMMARY in files:
                 target = folder / section
                 target.mkdir()
-                for file in {SUMMARY, CONFIG} & files:
+                for file in {SUMMARY, CONFIG, QUALITY} & files:
                     client.download_artifacts(other.info.run_id, file, str(target))
                 found.evaluations[section] = read_json(target / SUMMARY)
                 found.measured_on[section] = read_data(target / CONFIG)
+                if QUALITY in files:
+                    (target / QUALITY).replace(quality_file(found.weights))
+                    found.calibration = read_calibration([found.weights])
     except MlflowException as error:
         raise InputError(
             f"checkpoint {source}: {one_line(error, 200)}; give a run or a model of this store."

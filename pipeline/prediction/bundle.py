@@ -14,6 +14,7 @@ from ..bundle.configs import Config, without_notes
 from ..bundle.given import Given, settle
 from ..bundle.ids import Role, of_role
 from ..bundle.members import Checkpoint
+from ..bundle.quality import Calibration, read_calibration
 from ..bundle.settings import check_settings
 from ..bundle.trained import (
     BEST,
@@ -42,6 +43,7 @@ class Model:
         modality: of an image; None if the bundle does not say it.
         segments: DICOM's codes and a colour for each region that has them, see `Meaning`.
         about: what a report says of it: bundle, checkpoint and settings.
+        calibration: of the checkpoint, by which its masks' quality is estimated; None without one.
         digest: the same for two commands whose masks are the same.
     """
 
@@ -53,6 +55,7 @@ class Model:
     modality: str | None
     segments: dict[str, dict[str, Any]]
     about: dict[str, Any]
+    calibration: Calibration | None
     digest: str
 
     @property
@@ -120,6 +123,7 @@ def read_model(
         ) from None
     check_settings(config, option="--set {}=...")
     digest, members = sha256(weights), checkpoint.members
+    calibration = read_calibration(members)
     about = {
         "bundle": {
             "path": str(bundle.resolve()),
@@ -133,6 +137,7 @@ def read_model(
             "config": list(map(str, overlays)),
             "set": list(overrides),
         },
+        "calibration": {"cases": len(calibration.rows)} if calibration else None,
     }
     # Where it runs, what it reads and how it starts do not change the mask of an image.
     others = of_role(config, Role.PLACE, Role.DATA, Role.ASSEMBLY) - {"network"}
@@ -148,6 +153,7 @@ def read_model(
         modality=config.get("modality"),
         segments=metadata.get("dicom_segments", {}),
         about=about,
+        calibration=calibration,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
 

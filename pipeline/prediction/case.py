@@ -58,14 +58,24 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
     else:
         shape, *_ = [_read_shape(path) for path in case.files]
     paths = [str(each) for each in case.files or (series.folder for series in case.series)]
-    mask = predictor(paths if len(paths) > 1 else paths[0], read)
+    mask, features = predictor.segment(paths if len(paths) > 1 else paths[0], read)
     if mask.shape != shape:
         raise InputError(
             f"{case}: its mask is {mask.shape} and the image {shape}: the bundle's postprocessing "
             "has to restore the grid of the image"
         )
     measured = _measure(mask, affine, model, predictor.regions)
+    measured["features"] = features
+    measured |= estimate_quality(measured, model)
     return measured | _write(mask, affine, case, model, predictor.regions, folder)
+
+
+def estimate_quality(measured: dict[str, Any], model: Model) -> dict[str, Any]:
+    """Estimate the quality of a mask from what a report says of it, if the model can."""
+    features = measured.get("features")
+    if not features or not model.calibration:
+        return {}
+    return {"quality": model.calibration.estimate(features, measured)}
 
 
 def _read_volumes(case: InputCase, channels: int, modality: str) -> list[Volume]:

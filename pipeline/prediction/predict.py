@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from .bundle import Model, read_model
-from .case import output_names, segment
+from .case import estimate_quality, output_names, segment
 from .cohort import CaseRecord, Cohort, OutputError
 from .input_case import InputCase
 from .inputs import find_inputs
@@ -83,12 +83,18 @@ def predict(
         **{status: len(names) for status, names in counts.items()},
         "left out": len(left_out),
     }
+    doubtful = [entry for entry in cohort.entries.values() if is_doubtful(entry)]
+    counted["to check"] = len(doubtful)
     progress.say(", ".join(f"{count} {status}" for status, count in counted.items() if count))
     progress.say(f"report: {report}")
     if failed := counts["failed"]:
         more = f" and {len(failed) - 10} more, see {report}" if len(failed) > 10 else ""
         raise FailedCases(f"{len(failed)} of {len(cases)} failed: {', '.join(failed[:10])}{more}")
     return report
+
+
+def is_doubtful(entry: CaseRecord) -> bool:
+    return entry.get("quality", {}).get("check", False)
 
 
 class FailedCases(InputError):
@@ -153,7 +159,8 @@ class CaseRunner:
         if not all((self.cohort.folder / name).exists() for name in known["outputs"]):
             return None
         if known["stamp"] == case.stamp():
-            return {**known, "status": "skipped"}
+            before = {key: value for key, value in known.items() if key != "quality"}
+            return {**before, **estimate_quality(known, self.model), "status": "skipped"}
         if known["input"] != case.source:
             reason = f"{there[0]} is the mask of {known['input']}"
             return self.record_failure(case, f"{reason}: give another --output", keep=False)
@@ -190,6 +197,9 @@ class CaseRunner:
         self.cohort.keep(record)
         sizes = describe_sizes(measured)
         self.progress.say(f"done    {case.name}  {seconds:.1f} s{sizes}")
+        if is_doubtful(measured):
+            reasons = "; ".join(measured["quality"]["reasons"])
+            self.progress.say(f"check   {case.name}  {reasons}", style="yellow")
         if "note" in measured:
             self.progress.say(f"        {measured['note']}", style="yellow")
         return record

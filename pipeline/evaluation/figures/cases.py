@@ -19,6 +19,7 @@ from ..cases import MeasuredCase, list_files, pick_examples
 from .display import as_picture, view_case
 from .panels import save_figure
 from .photographs import draw_overlays
+from .quality import draw_quality
 from .view import Plane, cut_planes, upright, view_photograph, view_volume
 from .volumes import describe_scores, draw_attention, draw_volumes
 
@@ -35,7 +36,10 @@ def draw_cases(
     roi_size: Sequence[int] | None = None,
     window: Sequence[float] | None = None,
 ) -> None:
-    """Write ``worst_median_best.png`` and ``attention.png``; log figures that cannot be drawn.
+    """Write the figures of an evaluation; log those that cannot be drawn.
+
+    ``worst_median_best.png``, and where there is something to draw ``quality.png`` and
+    ``attention.png``.
 
     Args:
         cases: of an evaluation, all images or all volumes.
@@ -51,6 +55,7 @@ def draw_cases(
     median = examples.get("Median", examples["Worst"])
     network = getattr(network, "module", network)  # out of a parallel wrapper
     figures = {"worst_median_best": lambda: draw_examples(examples, regions, window)}
+    figures["quality"] = lambda: draw_quality({"": [case.row for case in cases]}, regions)
     if hasattr(network, "attention_maps") and (len(median.spacing) == 2 or roi_size):
         figures["attention"] = lambda: draw_case_attention(network, dataset, median, roi_size)
     for name, draw in figures.items():

@@ -1,0 +1,255 @@
+"""How good a mask is, estimated without a label from what an evaluation measured on others."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import InputError, one_line
+from ..files import read_json, sha256
+
+logger = logging.getLogger(__name__)
+Row = Mapping[str, Any]
+
+FEWEST = 5  # cases of a calibration; the quantiles of fewer say nothing
+_CDR_ERROR = "vertical_cdr/absolute_error"
+LEVEL = 0.9  # of the intervals
+DOUBTFUL = 0.8  # the Dice below which a mask is to be looked at
+CHANCE = 0.1  # of a Dice below that, from which on it is doubtful
+_ERROR = (0.004, 1.0)  # 1 - Dice outside this is not told apart
+_PRIOR = 5 * 0.5**2  # draws a slope towards 1 as much as five cases would
+# Features by which an image, or what was found in it, is like those of the calibration or not. Of
+# sizes the logarithm counts, since they differ by factors.
+_SIZES, _OTHERS = ("found", "image_extent"), ("image_mean", "image_sd", "image_dark")
+
+
+def quality_file(weights: str | Path) -> Path:
+    """The file beside weights that holds the cases of their `Calibration`."""
+    path = Path(weights)
+    return path.with_name(f"{path.stem}_quality.json")
+
+
+def read_calibration(weights: Sequence[str | Path]) -> Calibration | None:
+    """The calibration of a checkpoint; that of an ensemble has the cases of all its members.
+
+    Returns:
+        None where a file of weights has none, or one of other weights.
+
+    Raises:
+        InputError: a file beside the weights is not what an evaluation wrote.
+    """
+    rows: list[Row] = []
+    calibration = None
+    for each in weights:
+        path, fix = quality_file(each), "move it away, and evaluate the validation cases again."
+        if not path.is_file():
+            return None
+        found = read_json(path, fix)
+        if found.get("checkpoint_sha256") != sha256(each):
+            logger.warning(f"{path} is of other weights than {each}: it is not used.")
+            return None
+        try:
+            rows += found["cases"]
+            calibration = Calibration(rows, found["regions"], found["vertical_cdr"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}: it is not a calibration ({one_line(error)}); {fix}"
+            ) from None
+    return calibration
+
+
+class ErrorModel:
+    """The error 1 - Dice of a region as a power of its disagreement 1 - agreement.
+
+    That is a line in logarithms, whose slope is drawn towards 1 if the cases are few or much alike.
+
+    Args:
+        agreement, dice: of each case.
+    """
+
+    def __init__(self, agreement: np.ndarray, dice: np.ndarray) -> None:
+        x, y = self._log(agreement), self._log(dice)
+        spread = x - x.mean()
+        self.slope = max(0.0, ((spread * y).sum() + _PRIOR) / ((spread**2).sum() + _PRIOR))
+        self.offset = y.mean() - self.slope * x.mean()
+        # Of lines fitted without the case itself.
+        leverage = 1 / len(x) + spread**2 / ((spread**2).sum() + _PRIOR)
+        self.residuals = np.sort((y - self.offset - self.slope * x) / np.maximum(1 - leverage, 0.2))
+
+    def errors(self, agreement: float) -> np.ndarray:
+        """Errors that are equally likely, ascending: one for each case of the calibration."""
+        line = self.offset + self.slope * self._log(agreement)
+        return np.minimum(np.exp(line + self.residuals), 1.0)
+
+    @staticmethod
+    def _log(values: Any) -> Any:
+        return np.log(np.clip(1 - np.asarray(values, float), *_ERROR))
+
+
+class Range(NamedTuple):
+    """The values that a feature has in the calibration, and those that are like them."""
+
+    seen: tuple[float, float]
+    like: tuple[float, float]
+
+
+class Calibration:
+    """The estimates that the features of a case allow, see `quality_features`.
+
+    Args:
+        rows: a case each: its features, ``dice/REGION``, ``recall/REGION``, ``precision/REGION``
+            and, where that is measured, ``vertical_cdr/absolute_error``.
+        regions: their names.
+        vertical_cdr: the two of them whose ratio is measured.
+    """
+
+    def __init__(
+        self, rows: Sequence[Row], regions: Sequence[str], vertical_cdr: Sequence[str] = ()
+    ) -> None:
+        self.regions, self.pair = list(regions), list(vertical_cdr)
+        self.rows = [
+            {key: math.nan if row[key] is None else float(row[key]) for key in row if _is_used(key)}
+            for row in rows
+        ]
+        names = dict.fromkeys(key for row in self.rows for key in row)
+        column = {
+            key: np.array([row.get(key, math.nan) for row in self.rows], float) for key in names
+        }
+        self.models, self.factors, self.always = {}, {}, {}
+        for name in self.regions:
+            agreement, dice = column[f"agreement/{name}"], column[f"dice/{name}"]
+            known = ~np.isnan(column[f"recall/{name}"])  # the label holds the region
+            if known.sum() < FEWEST:
+                continue
+            self.always[name] = bool(known.all())
+            self.models[name] = ErrorModel(agreement[known], dice[known])
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = np.abs(np.log(column[f"recall/{name}"] / column[f"precision/{name}"]))
+            self.factors[name] = self._spread(ratio, [name], agreement[:, None])
+        self.cdr = math.nan
+        if self.pair and set(self.pair) <= self.models.keys():
+            each = np.stack([column[f"agreement/{name}"] for name in self.pair], axis=1)
+            self.cdr = self._spread(column[_CDR_ERROR], self.pair, each)
+        self.ranges = {
+            key: find_range(values, logarithmic=key.startswith(_SIZES))
+            for key, values in column.items()
+            if key.startswith((*_SIZES, *_OTHERS)) and np.isfinite(values).all()
+        }
+
+    def content(self, digest: str) -> dict[str, Any]:
+        """What `quality_file` holds, for weights with this SHA-256."""
+        rows = [
+            {key: value if math.isfinite(value) else None for key, value in row.items()}
+            for row in self.rows
+        ]
+        return {
+            "checkpoint_sha256": digest,
+            "regions": self.regions,
+            "vertical_cdr": self.pair,
+            "cases": rows,
+        }
+
+    def _spread(self, values: np.ndarray, names: Sequence[str], agreement: np.ndarray) -> float:
+        """The quantile of values, in units of the errors that are expected of their regions."""
+        expected = [
+            np.mean(
+                [self.models[name].errors(a).mean() for name, a in zip(names, row, strict=True)]
+            )
+            for row in agreement
+        ]
+        finite = np.isfinite(values)
+        if finite.sum() < FEWEST:
+            return math.nan
+        return upper((values / expected)[finite], LEVEL)
+
+    def estimate(self, features: Row, measured: Row) -> dict[str, Any]:
+        """Estimate the quality of a mask.
+
+        Args:
+            features: of the case.
+            measured: what a report says of it: ``volume_ml`` or ``area_px`` of each region, and
+                ``vertical_cdr``.
+
+        Returns:
+            ``check``, whether the mask is doubtful, and the ``reasons``; ``dice`` of each region
+            with ``expected``, ``low`` and ``high``; intervals of the sizes and of the ratio. Each
+            interval holds 90 of 100 cases like those of the calibration.
+        """
+        out: dict[str, Any] = {"check": False, "reasons": [], "dice": {}}
+        size = next((key for key in ("volume_ml", "area_px") if key in measured), "")
+        for name, model in self.models.items():
+            if size and not measured[size][name]:
+                if self.always[name]:
+                    out["dice"][name] = dict.fromkeys(("expected", "low", "high"), 0.0)
+                    out["reasons"].append(f"{name} is not found")
+                continue
+            errors = model.errors(features[f"agreement/{name}"])
+            low, high = 1 - upper(errors, (1 + LEVEL) / 2), 1 + upper(-errors, (1 + LEVEL) / 2)
+            expected = 1 - errors.mean()
+            numbers = {"expected": expected, "low": low, "high": high}
+            out["dice"][name] = {key: round(float(each), 4) for key, each in numbers.items()}
+            chance = (errors > 1 - DOUBTFUL).mean()
+            if chance > CHANCE:
+                out["reasons"].append(
+                    f"{name}: Dice {expected:.2f} expected, and below {DOUBTFUL} with a chance of "
+                    f"{chance:.0%}"
+                )
+            if size and np.isfinite(self.factors[name]):
+                factor = math.exp(self.factors[name] * (1 - expected))
+                bounds = measured[size][name] / factor, measured[size][name] * factor
+                out.setdefault(size, {})[name] = _interval(*bounds)
+        ratio = measured.get("vertical_cdr")
+        if ratio is not None and np.isfinite(self.cdr):
+            expected = np.mean([1 - out["dice"][name]["expected"] for name in self.pair])
+            half = self.cdr * expected
+            out["vertical_cdr"] = _interval(max(0.0, ratio - half), min(1.0, ratio + half))
+        for key, found in self.ranges.items():
+            value = features.get(key, math.nan)
+            if not found.like[0] <= value <= found.like[1]:
+                seen = " to ".join(f"{each:.3g}" for each in found.seen)
+                out["reasons"].append(f"{_describe(key)} is {value:.3g}, in calibration {seen}")
+        out["check"] = bool(out["reasons"])
+        return out
+
+
+def _is_used(column: str) -> bool:
+    known = ("dice", "recall", "precision", "agreement", *_SIZES, *_OTHERS)
+    return column.split("/")[0] in known or column == _CDR_ERROR
+
+
+def upper(values: np.ndarray, level: float) -> float:
+    """What a further value does not exceed with a probability of ``level`` (split conformal)."""
+    rank = math.ceil((len(values) + 1) * level)
+    return float(np.sort(values)[min(rank, len(values)) - 1])
+
+
+def find_range(values: np.ndarray, *, logarithmic: bool) -> Range:
+    """The range of a feature, widened by what its spread and the number of cases leave open."""
+    seen = float(values.min()), float(values.max())
+    scale = np.log(np.maximum(values, 1e-9)) if logarithmic else values
+    middle = np.median(scale)
+    spread = np.abs(scale - middle)
+    reach = max(1.5 * spread.max(), 6 * np.median(spread), 0.02)
+    like = middle - reach, middle + reach
+    return Range(seen, tuple(map(float, np.exp(like) if logarithmic else like)))
+
+
+def _interval(low: float, high: float) -> dict[str, float]:
+    return {"low": round(low, 4), "high": round(high, 4)}
+
+
+def _describe(key: str) -> str:
+    kind, _, name = key.partition("/")
+    words = {
+        "found": f"size of {name}",
+        "image_mean": f"mean of channel {name}",
+        "image_sd": f"spread of channel {name}",
+        "image_dark": "dark share of the image",
+        "image_extent": f"extent along axis {name} (mm)",
+    }
+    return words[kind]

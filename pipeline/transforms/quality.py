@@ -1,0 +1,117 @@
+"""What a network's answer, and the image, tell of the answer's quality without a label."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, ResampleToMatch
+from monai.utils import ensure_tuple_rep
+
+from .regions import Regions
+
+QUALITY = "quality"  # the key of a case's features
+_BINS = 10  # of the calibration error
+_SEEN = 0.01  # a probability below this says that there is nothing
+
+
+class QualityFeaturesd(MapTransform):
+    """Add the features of a case, from which `Calibration` estimates the quality of its mask.
+
+    In an evaluation, whose cases have a label, ``ece/REGION`` comes with them: the expected
+    calibration error of the probabilities, see `calibration_error`.
+
+    Args:
+        keys: the logits (R, *spatial) on the network's grid, before any other postprocessing.
+        regions: see `Regions`.
+        orig_keys: the preprocessed image (C, *spatial) of each.
+        label_keys: the masks (R or more, *spatial) of each, on any grid, if there are any.
+        allow_missing_keys: see MONAI's ``MapTransform``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        regions: Mapping[str, Sequence[int]],
+        orig_keys: KeysCollection = "image",
+        label_keys: KeysCollection = "label",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.regions, self.orig_keys = Regions(regions), ensure_tuple_rep(orig_keys, len(self.keys))
+        self.label_keys = ensure_tuple_rep(label_keys, len(self.keys))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out, names = dict(data), self.regions.names
+        for key, orig_key, label_key in self.key_iterator(out, self.orig_keys, self.label_keys):
+            logits, image = out[key], out[orig_key]
+            out[QUALITY] = quality_features(logits, image, names)
+            if out.get(label_key) is not None:
+                match = ResampleToMatch(mode="nearest", padding_mode="zeros")
+                for name, each, mask in zip(names, logits, out[label_key], strict=False):
+                    truth = match(mask[None].float(), image)[0] > 0.5
+                    error = calibration_error(torch.as_tensor(each).float().sigmoid(), truth)
+                    out[QUALITY][f"ece/{name}"] = error
+        return out
+
+
+def quality_features(
+    logits: torch.Tensor, image: torch.Tensor, names: Sequence[str]
+) -> dict[str, float]:
+    """Measure an answer and its image.
+
+    Args:
+        logits: (R, *spatial).
+        image: (C, *spatial), on the same grid.
+        names: of the R regions.
+
+    Returns:
+        ``agreement/REGION``, the Dice of two masks that are drawn from the probabilities p:
+            sum(p^2) / sum(p). Where p is the mean of several networks or flips, this is the
+            agreement of their masks, pair by pair. 0 where nothing is found.
+        ``found/REGION``, the sum of p: in ml, or as the share of a picture.
+        ``image_mean/C`` and ``image_sd/C`` of each channel, and ``image_dark``, the share
+            of the image that is almost 0; after preprocessing.
+        ``image_extent/AXIS``, in mm, of a volume.
+    """
+    features: dict[str, float] = {}
+    spacing = image.pixdim.tolist() if isinstance(image, MetaTensor) else [1.0] * (image.ndim - 1)
+    volume = image.ndim == 4
+    unit = float(torch.tensor(spacing).prod()) / 1000 if volume else 1 / image[0].numel()
+    for name, each in zip(names, logits, strict=True):  # one by one, to save memory
+        chance = torch.as_tensor(each).detach().float().sigmoid()
+        total = float(chance.sum(dtype=torch.float64))
+        square = float(chance.square_().sum(dtype=torch.float64))
+        features[f"agreement/{name}"] = square / total if total > 0 else 0.0
+        features[f"found/{name}"] = total * unit
+    pixels = torch.as_tensor(image).detach()
+    for channel, each in enumerate(pixels):
+        features[f"image_mean/{channel}"] = float(each.mean(dtype=torch.float64))
+        features[f"image_sd/{channel}"] = float(each.float().std())
+    features["image_dark"] = float((pixels.amax(dim=0) < 0.02).float().mean())
+    if volume:
+        for axis, (size, step) in enumerate(zip(image.shape[1:], spacing, strict=True)):
+            features[f"image_extent/{axis}"] = size * step
+    return features
+
+
+def calibration_error(chances: torch.Tensor, truth: torch.Tensor) -> float:
+    """The expected calibration error of the probabilities of one region (Guo et al. 2017).
+
+    The mean distance between the probability and the share of voxels that are in the region, over
+    ten bins of probability. Only voxels count where the probability is above 0.01 or the label is:
+    the background would hide the error.
+
+    Args:
+        chances: probabilities (*spatial).
+        truth: bool, in the same shape.
+    """
+    counted = (chances > _SEEN) | truth
+    chances, truth = (torch.as_tensor(each)[counted].double() for each in (chances, truth))
+    bins = (chances * _BINS).long().clamp(max=_BINS - 1)
+    gaps = torch.zeros(_BINS, dtype=torch.float64, device=bins.device)
+    gaps.index_add_(0, bins, chances - truth)
+    return float(gaps.abs().sum() / max(len(chances), 1))

@@ -1,0 +1,141 @@
+"""Estimates of quality: a world in which the error follows from the disagreement."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.bundle.quality import Calibration, quality_file, read_calibration
+from pipeline.errors import InputError
+from pipeline.files import sha256
+from pipeline.transforms.quality import quality_features
+
+IMAGE = {"image_mean/0": (0.4, 0.03), "image_sd/0": (0.2, 0.02), "image_dark": (0.1, 0.02)}
+
+
+def draw(rng, count, *, spread=0.25, hard=0.0) -> list[dict]:
+    """Cases of regions ``a`` and ``b``, whose errors are 0.7 and 2 times their disagreement."""
+    rows = []
+    for _ in range(count):
+        row = {key: rng.normal(*each) for key, each in IMAGE.items()}
+        for name, factor in {"a": 0.7, "b": 2.0}.items():
+            disagreement = np.exp(rng.normal(-3.0 + hard, 0.5 + hard / 4))
+            error = min(factor * disagreement * np.exp(rng.normal(0, spread)), 1.0)
+            size = np.exp(rng.normal(0, error))
+            row |= {f"agreement/{name}": max(1 - disagreement, 0.0), f"dice/{name}": 1 - error}
+            row |= {f"recall/{name}": size / 2, f"precision/{name}": 0.5}
+            row |= {f"found/{name}": np.exp(rng.normal(0, 0.2)), f"true/{name}": 10 / size}
+        row["vertical_cdr/absolute_error"] = abs(rng.normal(0, 0.5 * (1 - row["dice/b"])))
+        rows.append(row)
+    return rows
+
+
+def measured(row) -> dict:
+    return {"area_px": {"a": 10.0, "b": 10.0}, "vertical_cdr": 0.5}
+
+
+def test_agreement_is_the_mean_dice_of_all_pairs_of_masks():
+    masks = torch.rand(4, 1, 9, 8, generator=torch.Generator().manual_seed(0)) > 0.4
+    logits = torch.special.logit(masks.float().mean(0))
+    pairs = list(itertools.product(masks, masks))
+    shared = sum(float((one & other).sum()) for one, other in pairs)
+    sizes = sum(float(one.sum() + other.sum()) / 2 for one, other in pairs)
+    image = torch.linspace(0, 1, 72).reshape(1, 9, 8)
+    found = quality_features(logits, image, ["a"])
+    assert found["agreement/a"] == pytest.approx(shared / sizes)
+    assert found["found/a"] == pytest.approx(float(masks.float().mean()))
+    assert found["image_mean/0"] == pytest.approx(0.5)
+    assert found["image_dark"] == pytest.approx(2 / 72)
+    assert quality_features(torch.full_like(logits, -1e9), image, ["a"])["agreement/a"] == 0
+
+
+def test_estimates_are_right_on_average_and_intervals_hold_nine_of_ten():
+    rng = np.random.default_rng(0)
+    calibration = Calibration(draw(rng, 40), ["a", "b"], ["a", "b"])
+    inside = {"a": [], "b": [], "size": [], "cdr": []}
+    gaps = {"a": [], "b": []}
+    for row in draw(rng, 400):
+        found = calibration.estimate(row, measured(row))
+        for name, each in found["dice"].items():
+            gaps[name].append(each["expected"] - row[f"dice/{name}"])
+            inside[name].append(each["low"] <= row[f"dice/{name}"] <= each["high"])
+        low, high = found["area_px"]["b"].values()
+        inside["size"].append(low <= row["true/b"] <= high)
+        half = (found["vertical_cdr"]["high"] - found["vertical_cdr"]["low"]) / 2
+        inside["cdr"].append(row["vertical_cdr/absolute_error"] <= half)
+    assert np.abs([np.mean(each) for each in gaps.values()]).max() < 0.01
+    shares = {name: np.mean(each) for name, each in inside.items()}
+    assert all(0.8 < share < 0.98 for share in shares.values()), shares
+
+
+def test_bad_masks_are_flagged_though_the_calibration_saw_good_ones_only():
+    rng = np.random.default_rng(1)
+    calibration = Calibration(draw(rng, 20), ["a", "b"])
+    rows = draw(rng, 500, hard=1.5)
+    flagged = np.array([calibration.estimate(row, measured(row))["check"] for row in rows])
+    worst = np.array([min(row["dice/a"], row["dice/b"]) for row in rows])
+    assert (worst < 0.8).sum() > 100
+    assert flagged[worst < 0.8].mean() > 0.9
+    assert flagged[worst < 0.5].all()
+    good = draw(rng, 500)
+    alarms = [calibration.estimate(row, measured(row))["check"] for row in good]
+    worst = np.array([min(row["dice/a"], row["dice/b"]) for row in good])
+    assert np.mean(np.array(alarms)[worst >= 0.8]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"image_mean/0": 0.9}, "channel 0"),
+        ({"image_dark": 0.9}, "dark"),
+        ({"found/b": 30.0}, "size of b"),
+        ({"found/a": 0.01}, "size of a"),
+        ({"image_sd/0": float("nan")}, "channel 0"),
+    ],
+)
+def test_what_is_unlike_the_calibration_is_named(change, word):
+    rng = np.random.default_rng(2)
+    calibration = Calibration(draw(rng, 30), ["a", "b"])
+    row = draw(rng, 1)[0] | {"agreement/a": 0.99, "agreement/b": 0.99}
+    assert not calibration.estimate(row, measured(row))["check"]
+    found = calibration.estimate(row | change, measured(row))
+    assert (found["check"], len(found["reasons"])) == (True, 1)
+    assert word in found["reasons"][0]
+
+
+def test_a_region_that_is_not_found_is_doubtful_only_if_every_label_holds_it():
+    rng = np.random.default_rng(3)
+    rows = draw(rng, 20)
+    nothing = measured({}) | {"area_px": {"a": 0, "b": 10.0}}
+    found = Calibration(rows, ["a", "b"]).estimate(rows[0] | {"agreement/a": 0.0}, nothing)
+    assert found["dice"]["a"] == {"expected": 0.0, "low": 0.0, "high": 0.0}
+    assert "a is not found" in found["reasons"]
+    rows[1] |= {"recall/a": float("nan"), "dice/a": 1.0, "agreement/a": 0.0, "found/a": 0.0}
+    found = Calibration(rows, ["a", "b"]).estimate(rows[0] | {"agreement/a": 0.0}, nothing)
+    assert "a" not in found["dice"]
+    assert not [each for each in found["reasons"] if each.startswith("a ")]
+
+
+def test_a_file_is_read_as_it_was_written_and_an_ensemble_has_all_cases(tmp_path):
+    rng = np.random.default_rng(4)
+    weights = [tmp_path / "one.pt", tmp_path / "two.pt"]
+    rows = [draw(rng, 6), draw(rng, 7)]
+    rows[0][0]["recall/a"] = float("nan")
+    for path, each in zip(weights, rows, strict=True):
+        path.write_text(path.name)
+        assert read_calibration(weights) is None
+        content = Calibration(each, ["a", "b"], ["a", "b"]).content(sha256(path))
+        quality_file(path).write_text(json.dumps(content, allow_nan=False))
+    joined = read_calibration(weights)
+    expected = Calibration([*rows[0], *rows[1]], ["a", "b"], ["a", "b"])
+    assert len(joined.rows) == 13
+    row = draw(rng, 1)[0]
+    assert joined.estimate(row, measured(row)) == expected.estimate(row, measured(row))
+    quality_file(weights[0]).write_text(json.dumps(content | {"cases": [{"dice/a": "x"}]}))
+    assert read_calibration(weights) is None  # of other weights
+    content |= {"checkpoint_sha256": sha256(weights[0]), "cases": [{"dice/a": "x"}]}
+    quality_file(weights[0]).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"one_quality\.json"):
+        read_calibration(weights)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,11 +16,26 @@ from ..errors import InputError, one_line
 from ..networks.weights import load_weights
 from ..transforms.quality import QUALITY
 from ..transforms.read import VolumeReader
-from ..transforms.regions import Regions
+from ..transforms.regions import PROBABILITIES, MarkRegionsd, Regions
+from ..transforms.restore_grid import RestoreGridd
 from .configs import first_cause
 
 if TYPE_CHECKING:
     from ..transforms.volume_file import Volume
+
+
+class Answer(NamedTuple):
+    """What a network finds in an image.
+
+    ``mask`` is the index mask, uint8: ``(rows, columns)`` of a photograph, ``(X, Y, Z)`` of a
+    volume. ``features`` are those of `quality_features`, if the bundle's postprocessing measures
+    them. ``probabilities`` has an array for each region, in the shape of the mask, uint8 in 1/255,
+    if they were asked for.
+    """
+
+    mask: np.ndarray
+    features: dict[str, float]
+    probabilities: list[np.ndarray]
 
 
 class Predictor:
@@ -33,12 +48,15 @@ class Predictor:
     Args:
         config: content of an ``inference.json``; nothing is saved.
         weights: file of the network's weights.
+        probabilities: keep those of each region.
 
     Raises:
         InputError: a part of the config cannot be built, or the weights do not fit the network.
     """
 
-    def __init__(self, config: Mapping[str, Any], weights: str | Path) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], weights: str | Path, *, probabilities: bool = False
+    ) -> None:
         from monai.bundle import ConfigParser
 
         content = deepcopy(dict(config))
@@ -57,6 +75,9 @@ class Predictor:
         self.preprocessing = self._build("preprocessing")
         self.inferer = self._build("inferer")
         self.postprocessing = self._build("postprocessing")
+        for step in self.postprocessing.transforms:
+            if isinstance(step, MarkRegionsd | RestoreGridd):
+                step.keeps_probabilities = probabilities
         self.network = self._build("network")
         fix = (
             "give the model.pt of a training, and the configs and options that it was trained with"
@@ -69,11 +90,11 @@ class Predictor:
         self, path: str | Sequence[str], read: Callable[[], Volume] | None = None
     ) -> np.ndarray:
         """Segment an image; see `segment`."""
-        return self.segment(path, read)[0]
+        return self.segment(path, read).mask
 
     def segment(
         self, path: str | Sequence[str], read: Callable[[], Volume] | None = None
-    ) -> tuple[np.ndarray, dict[str, float]]:
+    ) -> Answer:
         """Segment an image.
 
         Args:
@@ -82,9 +103,7 @@ class Predictor:
                 each path. With no other reference to it, its memory is free once it is resampled.
 
         Returns:
-            The index mask, uint8, on the grid of the image: ``(rows, columns)`` of a photograph,
-            ``(X, Y, Z)`` of a volume; and its features, see `quality_features`, if the bundle's
-            postprocessing measures them.
+            The mask, on the grid of the image.
         """
         preprocessing = copy(self.preprocessing)
         if read is not None:
@@ -99,8 +118,11 @@ class Predictor:
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
         item = self.postprocessing(item)
         mask = np.asarray(item["pred"].cpu())[0].astype(np.uint8)
-        mask = mask.T if mask.ndim == 2 else mask  # MONAI reads photographs as (W, H)
-        return mask, item.get(QUALITY, {})
+        chances = item.get(PROBABILITIES)
+        chances = () if chances is None else np.asarray(chances.cpu())
+        if mask.ndim == 2:  # MONAI reads photographs as (W, H)
+            mask, chances = mask.T, [each.T for each in chances]
+        return Answer(mask, item.get(QUALITY, {}), list(chances))
 
     def _build(self, name: str) -> Any:
         try:

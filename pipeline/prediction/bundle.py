@@ -43,6 +43,7 @@ class Model:
         modality: of an image; None if the bundle does not say it.
         segments: DICOM's codes and a colour for each region that has them, see `Meaning`.
         about: what a report says of it: bundle, checkpoint and settings.
+        probabilities: whether those of each region are kept.
         calibration: of the checkpoint, by which its masks' quality is estimated; None without one.
         digest: the same for two commands whose masks are the same.
     """
@@ -55,6 +56,7 @@ class Model:
     modality: str | None
     segments: dict[str, dict[str, Any]]
     about: dict[str, Any]
+    probabilities: bool
     calibration: Calibration | None
     digest: str
 
@@ -74,6 +76,7 @@ def read_model(
     checkpoint: Path | Sequence[Path] | None = None,
     overlays: Sequence[str] = (),
     overrides: Sequence[str] = (),
+    probabilities: bool = False,
 ) -> Model:
     """Put a bundle's ``inference.json`` together for a checkpoint.
 
@@ -87,6 +90,7 @@ def read_model(
             members of an ensemble; by default the bundle's own.
         overlays: config files, also by their names in the bundle's ``configs``.
         overrides: texts such as ``roi_size=[224,224]`` or ``inferer#overlap=0.5``.
+        probabilities: keep those of each region.
 
     Raises:
         InputError: a file is absent or malformed, an id is unknown, nobody says the bundle or the
@@ -153,6 +157,7 @@ def read_model(
         modality=config.get("modality"),
         segments=metadata.get("dicom_segments", {}),
         about=about,
+        probabilities=probabilities,
         calibration=calibration,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +29,24 @@ if TYPE_CHECKING:
 
 
 def output_names(case: InputCase, model: Model) -> list[str]:
-    """List the files that a case gets: its mask, and it again as DICOM SEG or as its volume is."""
+    """List the files that a case gets.
+
+    Its mask, it again as DICOM SEG or as its volume is, and the probabilities of each region.
+    """
     own = ".dcm" if case.series else own_ending(case.files[0]) if case.files else ""
-    endings = [".nii.gz" if model.volumes else ".png", *([own] if own else [])]
-    return [f"{case.name}_seg{ending}" for ending in endings]
+    endings = [_ending(model), *([own] if own else [])]
+    masks = [f"{case.name}_seg{ending}" for ending in endings]
+    return [*masks, *probability_names(case, model)]
+
+
+def probability_names(case: InputCase, model: Model) -> list[str]:
+    """List the probability maps that a case gets, one for each region."""
+    names = model.regions if model.probabilities else ()
+    return [f"{case.name}_{name}_probability{_ending(model)}" for name in names]
+
+
+def _ending(model: Model) -> str:
+    return ".nii.gz" if model.volumes else ".png"
 
 
 def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -> dict[str, Any]:
@@ -58,16 +74,23 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
     else:
         shape, *_ = [_read_shape(path) for path in case.files]
     paths = [str(each) for each in case.files or (series.folder for series in case.series)]
-    mask, features = predictor.segment(paths if len(paths) > 1 else paths[0], read)
+    answer = predictor.segment(paths if len(paths) > 1 else paths[0], read)
+    mask = answer.mask
     if mask.shape != shape:
         raise InputError(
             f"{case}: its mask is {mask.shape} and the image {shape}: the bundle's postprocessing "
             "has to restore the grid of the image"
         )
     measured = _measure(mask, affine, model, predictor.regions)
-    measured["features"] = features
+    measured["features"] = answer.features
     measured |= estimate_quality(measured, model)
-    return measured | _write(mask, affine, case, model, predictor.regions, folder)
+    written = _write(mask, affine, case, model, predictor.regions, folder)
+    names = probability_names(case, model)
+    for name, chances in zip(names, answer.probabilities, strict=True):
+        with writing(folder / name), _whole(folder / name) as temporary:
+            _write_array(temporary, chances, affine, case, slope=1 / 255)
+    written["outputs"] += names
+    return measured | written
 
 
 def estimate_quality(measured: dict[str, Any], model: Model) -> dict[str, Any]:
@@ -144,20 +167,11 @@ def _write(
     folder: Path,
 ) -> dict[str, Any]:
     """Write the files of a case; none is there before all are written."""
-    names = output_names(case, model)
+    names = output_names(case, replace(model, probabilities=False))
     note = {}
     path = folder / names[0]
-    whole = replacing(path, sync=True, alone=True, make_folder=False)
-    with writing(path), whole as temporary:
-        if affine is None:
-            from PIL import Image
-
-            Image.fromarray(mask).save(temporary, format="PNG")
-        else:
-            known = case.files and case.files[0].name.lower().endswith(NIFTI)
-            image = _as_nifti_like(case.files[0], mask) if known else as_nifti(mask, affine)
-            # nibabel.save would leave the file open on a full disk.
-            temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
+    with writing(path), _whole(path) as temporary:
+        _write_array(temporary, mask, affine, case)
         if case.series:
             from .dicom_seg import Meaning, write_dicom_seg
 
@@ -171,6 +185,31 @@ def _write(
         elif len(names) > 1:
             write_like(folder / names[1], mask, case.files[0])
     return {"outputs": names, **note}
+
+
+def _whole(path: Path) -> AbstractContextManager[Path]:
+    return replacing(path, sync=True, alone=True, make_folder=False)
+
+
+def _write_array(
+    path: Path,
+    array: np.ndarray,
+    affine: np.ndarray | None,
+    case: InputCase,
+    slope: float | None = None,
+) -> None:
+    """Write uint8 as PNG, or as NIfTI on the grid of the case with a slope of its values."""
+    if affine is None:
+        from PIL import Image
+
+        Image.fromarray(array).save(path, format="PNG")
+        return
+    known = case.files and case.files[0].name.lower().endswith(NIFTI)
+    image = _as_nifti_like(case.files[0], array) if known else as_nifti(array, affine)
+    if slope:
+        image.header.set_slope_inter(slope, 0)
+    # nibabel.save would leave the file open on a full disk.
+    path.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
 
 
 def _as_nifti_like(source: Path, mask: np.ndarray) -> Nifti1Image:

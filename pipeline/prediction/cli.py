@@ -42,6 +42,9 @@ def predict(
         str | None,
         typer.Option(help="Only the DICOM series of this number, description or UID."),
     ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write a probability map of each region.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Do again what the output holds already.")
     ] = False,
@@ -60,6 +63,7 @@ def predict(
             overlays=config or [],
             overrides=set_ or [],
             series=series,
+            probabilities=probabilities,
             overwrite=overwrite,
         )
     except KeyboardInterrupt:

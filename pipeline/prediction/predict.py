@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from .bundle import Model, read_model
-from .case import estimate_quality, output_names, segment
+from .case import estimate_quality, output_names, probability_names, segment
 from .cohort import CaseRecord, Cohort, OutputError
 from .input_case import InputCase
 from .inputs import find_inputs
@@ -29,6 +29,7 @@ def predict(
     overlays: Sequence[str] = (),
     overrides: Sequence[str] = (),
     series: str | None = None,
+    probabilities: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Segment the images of files, folders and DICOM series, and report on each.
@@ -38,6 +39,7 @@ def predict(
         output: folder of the masks and reports; several processes may share it.
         bundle: see `read_model`, as ``checkpoint``, ``overlays`` and ``overrides``.
         series: number, description or UID of the only DICOM series that are segmented.
+        probabilities: also write those of each region.
         overwrite: segment again what is done already.
 
     Returns:
@@ -48,7 +50,13 @@ def predict(
         OutputError: the output cannot be written.
         FailedCases: some images could not be segmented; all others are done.
     """
-    model = read_model(bundle, checkpoint=checkpoint, overlays=overlays, overrides=overrides)
+    model = read_model(
+        bundle,
+        checkpoint=checkpoint,
+        overlays=overlays,
+        overrides=overrides,
+        probabilities=probabilities,
+    )
     cases, left_out = find_inputs(
         inputs,
         volumes=model.volumes,
@@ -156,7 +164,8 @@ class CaseRunner:
             return self.record_failure(case, reason, keep=False)
         if not known or known["status"] != "done":
             return None
-        if not all((self.cohort.folder / name).exists() for name in known["outputs"]):
+        expected = [*known["outputs"], *probability_names(case, self.model)]
+        if not all((self.cohort.folder / name).exists() for name in expected):
             return None
         if known["stamp"] == case.stamp():
             before = {key: value for key, value in known.items() if key != "quality"}
@@ -246,5 +255,7 @@ class CaseRunner:
         if self.predictor is None:
             from ..bundle.predictor import Predictor
 
-            self.predictor = Predictor(self.model.config, self.model.weights)
+            self.predictor = Predictor(
+                self.model.config, self.model.weights, probabilities=self.model.probabilities
+            )
         return self.predictor

@@ -20,6 +20,12 @@ from ..errors import ADVICE, InputError
 
 _NAME = re.compile(r"[^\W_][\w .-]*")  # what MLflow, file names and MONAI's references take
 _MOST = 255  # a mask is uint8
+PROBABILITIES = "probabilities"  # the key of what `MarkRegionsd` and `RestoreGridd` may keep
+
+
+def as_bytes(probabilities: torch.Tensor) -> torch.Tensor:
+    """Convert probabilities to uint8, in 1/255."""
+    return (probabilities * 255).round().to(torch.uint8)
 
 
 class Regions:
@@ -207,11 +213,16 @@ class LabelToRegionsd(MapTransform):
 class MarkRegionsd(MapTransform):
     """Convert probabilities (R, *spatial) to binary channels of the same type, see `Regions.mark`.
 
+    Attributes:
+        keeps_probabilities: whether they stay, uint8 in 1/255, under ``probabilities``.
+
     Args:
         keys: the predictions.
         regions: see `Regions`.
         threshold: probability above which a region is marked.
     """
+
+    keeps_probabilities = False
 
     def __init__(
         self, keys: KeysCollection, regions: Mapping[str, Sequence[int]], threshold: float = 0.5
@@ -222,6 +233,8 @@ class MarkRegionsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         out = dict(data)
         for key in self.key_iterator(out):
+            if self.keeps_probabilities:
+                out[PROBABILITIES] = as_bytes(torch.as_tensor(out[key]))
             out[key] = self.regions.mark(out[key], self.threshold).to(out[key].dtype)
         return out
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
 from ..errors import InputError
-from .regions import Regions
+from .regions import PROBABILITIES, Regions, as_bytes
 from .sampling import along_axes, sample_slabs
 
 
@@ -30,6 +30,10 @@ class RestoreGridd(MapTransform):
 
     The result carries the image's metadata and its file's own affine, and no operations.
 
+    Attributes:
+        keeps_probabilities: whether the probabilities stay, (R, *spatial) on the grid of the file,
+            uint8 in 1/255, under ``probabilities``.
+
     Args:
         keys: the logits.
         regions: see `Regions`.
@@ -42,6 +46,8 @@ class RestoreGridd(MapTransform):
         InputError: the axes of a file are not at right angles; the message names the file.
         ValueError: the logits and the image differ in size, or an operation cannot be undone.
     """
+
+    keeps_probabilities = False
 
     def __init__(
         self,
@@ -58,7 +64,11 @@ class RestoreGridd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out, level = dict(data), math.log(self.threshold / (1 - self.threshold))
         for key, orig_key in self.key_iterator(out, self.orig_keys):
-            out[key] = restore_grid(out[key], out[orig_key], self.regions, level)
+            kept: list[torch.Tensor] = []
+            keep = kept.append if self.keeps_probabilities else None
+            out[key] = restore_grid(out[key], out[orig_key], self.regions, level, keep)
+            if kept:
+                out[PROBABILITIES] = kept[0]
         return out
 
 
@@ -71,9 +81,16 @@ class Line(NamedTuple):
 
 
 def restore_grid(
-    logits: torch.Tensor, image: MetaTensor, regions: Regions, level: float = 0.0
+    logits: torch.Tensor,
+    image: MetaTensor,
+    regions: Regions,
+    level: float = 0.0,
+    keep: Callable[[torch.Tensor], Any] | None = None,
 ) -> MetaTensor:
-    """Convert ``logits`` (R, *spatial) to binary uint8 on the grid that ``image`` was read on."""
+    """Convert ``logits`` (R, *spatial) to binary uint8 on the grid that ``image`` was read on.
+
+    ``keep`` gets the probabilities there, uint8 in 1/255.
+    """
     if logits.shape[1:] != image.shape[1:]:
         raise ValueError(f"the logits are {logits.shape[1:]}, their image {image.shape[1:]}.")
     lines = find_file_lines(image)
@@ -83,6 +100,7 @@ def restore_grid(
         dtype=torch.uint8,
         device=logits.device,
     )
+    chances = torch.zeros_like(mask) if keep else None
     # Only the box that the crops kept is filled.
     boxes = [kept_range(line.inside) for line in lines]
     if all(boxes):
@@ -91,6 +109,10 @@ def restore_grid(
         target = mask[(slice(None), *boxes)]
         for rows, values in sample_slabs(turned, places):
             target[:, rows] = regions.mark(values, level)
+            if chances is not None:
+                chances[(slice(None), *boxes)][:, rows] = as_bytes(values.sigmoid())
+    if keep:
+        keep(chances)
     meta = deepcopy(image.meta)
     affine = meta.get("original_affine", image.affine)
     meta["affine"] = torch.as_tensor(affine, dtype=torch.float64)

@@ -1,11 +1,12 @@
-"""The estimates of quality that `predict` reports."""
+"""The estimates of quality that `predict` reports, and probability maps."""
 
 import json
 import shutil
 
+import nibabel
 import numpy as np
 from PIL import Image
-from small_cases import EYE, photograph, predict, report
+from small_cases import EYE, PANCREAS, ct, photograph, predict, report
 
 from pipeline.bundle.quality import Calibration, quality_file
 from pipeline.files import sha256
@@ -54,3 +55,30 @@ def test_a_calibrated_checkpoint_says_which_masks_to_look_at(eye, tmp_path, caps
         out = capsys.readouterr().out
         assert "1 to check" in out
         assert ("check   dark" in out) == (run_number == 0)
+
+
+def test_probability_maps_are_on_the_image_s_grid_and_agree_with_the_mask(eye, pancreas, tmp_path):
+    photograph(tmp_path / "images/a b.png", size=(41, 70))
+    options = (tmp_path / "images", "--bundle", EYE, "--checkpoint", eye)
+    options = (*options, "--set", "components={}", "--output", tmp_path / "out")
+    predict(*options)
+    predict(*options, "--probabilities")  # what is done lacks them
+    (case,) = json.loads(sorted((tmp_path / "out").glob("report-*.json"))[-1].read_text())["cases"]
+    maps = [f"a b_{name}_probability.png" for name in REGIONS]
+    assert (case["status"], case["outputs"]) == ("done", ["a b_seg.png", *maps])
+    mask, disc, cup = (np.asarray(Image.open(tmp_path / "out" / n)) for n in case["outputs"])
+    assert mask.shape == disc.shape == cup.shape
+    assert np.array_equal(mask >= 1, disc > 127)
+    assert np.array_equal(mask == 2, (cup > 127) & (disc > 127))
+    assert disc.min() < disc.max()
+
+    ct(tmp_path / "ct/one.nii.gz")
+    options = ("--bundle", PANCREAS, "--checkpoint", pancreas, "--set", "components={}")
+    predict(tmp_path / "ct", *options, "--output", tmp_path / "ml", "--probabilities")
+    mask, chance = (
+        nibabel.load(tmp_path / f"ml/one_{name}.nii.gz") for name in ("seg", "pancreas_probability")
+    )
+    assert np.array_equal(chance.affine, mask.affine)
+    values = chance.get_fdata()
+    assert 0 <= values.min() < 0.5 < values.max() <= 1
+    assert np.array_equal(np.asarray(mask.dataobj) >= 1, values > 0.5)

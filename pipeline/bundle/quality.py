@@ -20,7 +20,7 @@ FEWEST = 5  # cases of a calibration; the quantiles of fewer say nothing
 _CDR_ERROR = "vertical_cdr/absolute_error"
 LEVEL = 0.9  # of the intervals
 DOUBTFUL = 0.8  # the Dice below which a mask is to be looked at
-CHANCE = 0.1  # of a Dice below that, from which on it is doubtful
+CHANCE = 0.2  # of a Dice below that, from which on it is doubtful
 _ERROR = (0.004, 1.0)  # 1 - Dice outside this is not told apart
 _PRIOR = 5 * 0.5**2  # draws a slope towards 1 as much as five cases would
 # Features by which an image, or what was found in it, is like those of the calibration or not. Of
@@ -85,6 +85,12 @@ class ErrorModel:
         """Errors that are equally likely, ascending: one for each case of the calibration."""
         line = self.offset + self.slope * self._log(agreement)
         return np.minimum(np.exp(line + self.residuals), 1.0)
+
+    def chance_above(self, error: float, agreement: float) -> float:
+        """The probability of a larger error, if the logarithms scatter normally."""
+        line = self.offset + self.slope * self._log(agreement)
+        deviation = (math.log(error) - line) / max(float(self.residuals.std(ddof=1)), 1e-6)
+        return 0.5 * math.erfc(deviation / math.sqrt(2))
 
     @staticmethod
     def _log(values: Any) -> Any:
@@ -193,7 +199,7 @@ class Calibration:
             expected = 1 - errors.mean()
             numbers = {"expected": expected, "low": low, "high": high}
             out["dice"][name] = {key: round(float(each), 4) for key, each in numbers.items()}
-            chance = (errors > 1 - DOUBTFUL).mean()
+            chance = model.chance_above(1 - DOUBTFUL, features[f"agreement/{name}"])
             if chance > CHANCE:
                 out["reasons"].append(
                     f"{name}: Dice {expected:.2f} expected, and below {DOUBTFUL} with a chance of "
@@ -234,7 +240,7 @@ def find_range(values: np.ndarray, *, logarithmic: bool) -> Range:
     scale = np.log(np.maximum(values, 1e-9)) if logarithmic else values
     middle = np.median(scale)
     spread = np.abs(scale - middle)
-    reach = max(1.5 * spread.max(), 6 * np.median(spread), 0.02)
+    reach = max((1.2 + 5 / len(values)) * spread.max(), 6 * np.median(spread), 0.02)
     like = middle - reach, middle + reach
     return Range(seen, tuple(map(float, np.exp(like) if logarithmic else like)))
 

@@ -14,11 +14,13 @@ from PIL import Image
 from small_cases import EYE, PANCREAS, training
 
 from pipeline.bundle.configs import Config
+from pipeline.bundle.quality import Calibration
 from pipeline.bundle.trained import read_config
 from pipeline.cli import main
 from pipeline.errors import InputError
+from pipeline.files import sha256
 from pipeline.networks.weights import read_weights
-from pipeline.packaging.archive import MANIFEST, read_archive, write_archive
+from pipeline.packaging.archive import MANIFEST, digest_bytes, read_archive, write_archive
 from pipeline.packaging.build import package, package_files, save_weights
 from pipeline.packaging.check import check_files, check_package, verify_archive
 from pipeline.packaging.configs import as_fine_tuning, hide_image_path, make_training_config
@@ -405,6 +407,11 @@ def test_any_labels_and_channels_are_in_all_of_its_files(
     run = training(tmp_path / "run", dimensions=dimensions, channels=2, **ids)
     if chosen:
         (run / "postprocessing.json").write_text(json.dumps(chosen))
+        names = [f"{key}/{n}" for key in ("dice", "agreement", "recall", "precision")
+                 for n in ids["regions"]]  # fmt: skip
+        calibration = Calibration([dict.fromkeys(names, 0.9)] * 6, list(ids["regions"]))
+        content = calibration.content(sha256(run / "model.pt"))
+        (run / "model_quality.json").write_text(json.dumps(content))
     results = package(bundle, tmp_path / "own.zip", checkpoint=str(run), exports=["torchscript"])
     assert served in dict(results)["MONAI Label"]
     assert dict(results)["labels"] == ", ".join(f"{v} {name}" for v, name in labels.items())
@@ -426,6 +433,11 @@ def test_any_labels_and_channels_are_in_all_of_its_files(
         assert ("kidney, liver) only the likeliest counts" in text) == (bundle == PANCREAS)
     assert "| 0 | kidney | 7 |" in card or "| 0 | cell | 1, 9 |" in card
     assert ("An evaluation of these weights chose" in card) == bool(chosen)
+    assert ("models/model_quality.json" in files) == bool(chosen)
+    if chosen:
+        kept = json.loads(files["models/model_quality.json"])
+        assert kept["checkpoint_sha256"] == digest_bytes(files["models/model.pt"])
+        assert (len(kept["cases"]), "calibrated on 6 validation cases" in card) == (6, True)
 
 
 def test_the_hook_hides_the_project_alone():

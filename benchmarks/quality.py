@@ -39,26 +39,38 @@ def main(
     set_: Annotated[list[str] | None, typer.Option("--set", help="As in predict.")] = None,
     fold: Annotated[list[int] | None, typer.Option(help="Only these folds.")] = None,
     only: Annotated[bool, typer.Option("--untouched", help="No alterations.")] = False,
+    scales: Annotated[
+        bool, typer.Option("--scales", help="After a run without: also at the bundle's scales.")
+    ] = False,
 ) -> None:
     from pipeline.bundle.predictor import Predictor
+    from pipeline.bundle.quality import Calibration
     from pipeline.prediction.bundle import read_model
 
     cases = json.loads((dataset / "datalist.json").read_text())["training"]
     rows: list[dict] = []
+    folder = output / "scales" if scales else output
     for training in sorted(plan.glob("*-fold*-seed*/training")):
         config = json.loads((training / "config.json").read_text())
         if fold and config["fold"] not in fold:
             continue
-        path = output / f"{training.parent.name}.csv"
+        path = folder / f"{training.parent.name}.csv"
+        regions, pair = list(config["regions"]), config.get("vertical_cdr") or []
         if not path.is_file():
             model = read_model(bundle, checkpoint=training / "model_final.pt", overrides=set_ or [])
-            predictor = Predictor(model.config, model.weights)
+            calibration = None
+            if scales:  # from the other folds
+                known = [each for each in output.glob("*.csv") if each.name != path.name]
+                base = [row for each in known for row in read(each)]
+                base = [row for row in base if row["alteration"] == "untouched"]
+                calibration = Calibration(base, regions, pair)
+            predictor = Predictor(model.config, model.weights, calibration=calibration)
             mine = [case for case in cases if case["fold"] == config["fold"]]
             found = list(measure(predictor, mine, dataset, model, altered=not only))
             write(path, found)
         rows += [{**row, "fold": config["fold"]} for row in read(path)]
-        regions, pair = list(config["regions"]), config.get("vertical_cdr") or []
-    show(rows, regions, pair)
+    base = [row for each in output.glob("*.csv") for row in read(each)]
+    show(rows, [row for row in base if row["alteration"] == "untouched"], regions, pair)
 
 
 def measure(predictor, cases, dataset: Path, model, *, altered: bool) -> Iterator[dict]:
@@ -172,12 +184,11 @@ def read(path: Path) -> list[dict]:
         ]
 
 
-def show(rows: list[dict], regions: list[str], pair: list[str]) -> None:
-    """Print the tables."""
+def show(rows: list[dict], base: list[dict], regions: list[str], pair: list[str]) -> None:
+    """Print the tables of ``rows``, whose calibration is ``base``."""
     from pipeline.bundle.quality import Calibration
     from pipeline.evaluation.quality import rank_correlation
 
-    base = [row for row in rows if row["alteration"] == "untouched"]
     found = []
     for row in rows:
         others = [each for each in base if each["case"] != row["case"]]

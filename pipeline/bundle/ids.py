@@ -115,6 +115,7 @@ IDS: Mapping[str, Id] = {
     "overlap": Id(number(0, 1, below=True)),
     "stretch": Id(number(0)),
     "mirror": Id(SWITCH),
+    "scales": Id(rules.SCALES),
     "threshold": Id(number(0, 1, above=True, below=True)),
     "components": Id(rules.COMPONENTS),
     "channels": Id(rules.CHANNELS),
@@ -146,8 +147,8 @@ READ_BY_MONAI = {
     *(p["id"].split(ID_SEP_KEY)[0] for p in (*TrainProperties.values(), *InferProperties.values())),
     *(name for tool in DEFAULT_EXP_MGMT_SETTINGS.values() for name in tool["configs"]),
 }
-# Ids of a training that only its evaluation and its package read.
-READ_LATER = {"vertical_cdr"}
+# Ids that only an evaluation, a package or `Predictor` reads.
+READ_LATER = {"vertical_cdr", "scales"}
 # Ids, some of them inside others, that MONAI Label sets before it trains.
 SET_BY_MONAI_LABEL = (
     "bundle_root",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from monai.transforms import LoadImaged
+from monai.transforms import LoadImaged, Resized
 
 from ..errors import InputError, one_line
 from ..networks.weights import load_weights
@@ -19,6 +20,7 @@ from ..transforms.read import VolumeReader
 from ..transforms.regions import PROBABILITIES, MarkRegionsd, Regions
 from ..transforms.restore_grid import RestoreGridd
 from .configs import first_cause
+from .quality import Calibration
 
 if TYPE_CHECKING:
     from ..transforms.volume_file import Volume
@@ -30,12 +32,13 @@ class Answer(NamedTuple):
     ``mask`` is the index mask, uint8: ``(rows, columns)`` of a photograph, ``(X, Y, Z)`` of a
     volume. ``features`` are those of `quality_features`, if the bundle's postprocessing measures
     them. ``probabilities`` has an array for each region, in the shape of the mask, uint8 in 1/255,
-    if they were asked for.
+    if they were asked for. ``scale`` is how much smaller the image was made than in the training.
     """
 
     mask: np.ndarray
     features: dict[str, float]
     probabilities: list[np.ndarray]
+    scale: float
 
 
 class Predictor:
@@ -49,13 +52,20 @@ class Predictor:
         config: content of an ``inference.json``; nothing is saved.
         weights: file of the network's weights.
         probabilities: keep those of each region.
+        calibration: of the weights. With it, a picture whose mask is doubtful is also segmented at
+            the other ``scales`` of the config, and the mask that is trusted most is kept.
 
     Raises:
         InputError: a part of the config cannot be built, or the weights do not fit the network.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], weights: str | Path, *, probabilities: bool = False
+        self,
+        config: Mapping[str, Any],
+        weights: str | Path,
+        *,
+        probabilities: bool = False,
+        calibration: Calibration | None = None,
     ) -> None:
         from monai.bundle import ConfigParser
 
@@ -78,6 +88,12 @@ class Predictor:
         for step in self.postprocessing.transforms:
             if isinstance(step, MarkRegionsd | RestoreGridd):
                 step.keeps_probabilities = probabilities
+        self.calibration, self.scales = calibration, [1.0]
+        self.resizers = [
+            step.resizer for step in self.preprocessing.transforms if isinstance(step, Resized)
+        ]
+        if calibration and self.resizers:
+            self.scales += content.get("scales") or []
         self.network = self._build("network")
         fix = (
             "give the model.pt of a training, and the configs and options that it was trained with"
@@ -105,6 +121,20 @@ class Predictor:
         Returns:
             The mask, on the grid of the image.
         """
+        best, highest = self._segment(path, read, self.scales[0]), -math.inf
+        if len(self.scales) > 1 and self.calibration.estimate(best.features)["check"]:
+            highest = self.calibration.trust(best.features)
+            for scale in self.scales[1:]:
+                answer = self._segment(path, read, scale)
+                trust = self.calibration.trust(answer.features)
+                if trust > highest:
+                    best, highest = answer, trust
+        return best
+
+    def _segment(
+        self, path: str | Sequence[str], read: Callable[[], Volume] | None, scale: float
+    ) -> Answer:
+        """Segment an image that is made smaller by ``scale`` than the preprocessing makes it."""
         preprocessing = copy(self.preprocessing)
         if read is not None:
             preprocessing.transforms = [
@@ -113,7 +143,14 @@ class Predictor:
                 else step
                 for step in self.preprocessing.transforms
             ]
-        item = preprocessing({"image": path})
+        sizes = [each.spatial_size for each in self.resizers]
+        for each, size in zip(self.resizers, sizes, strict=True):
+            each.spatial_size = round(size / scale)
+        try:
+            item = preprocessing({"image": path})
+        finally:
+            for each, size in zip(self.resizers, sizes, strict=True):
+                each.spatial_size = size
         with torch.no_grad():
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
         item = self.postprocessing(item)
@@ -122,7 +159,7 @@ class Predictor:
         chances = () if chances is None else np.asarray(chances.cpu())
         if mask.ndim == 2:  # MONAI reads photographs as (W, H)
             mask, chances = mask.T, [each.T for each in chances]
-        return Answer(mask, item.get(QUALITY, {}), list(chances))
+        return Answer(mask, item.get(QUALITY, {}), list(chances), scale)
 
     def _build(self, name: str) -> Any:
         try:

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,6 +104,9 @@ class Range(NamedTuple):
     seen: tuple[float, float]
     like: tuple[float, float]
 
+    def holds(self, value: float) -> bool:
+        return self.like[0] <= value <= self.like[1]
+
 
 class Calibration:
     """The estimates that the features of a case allow, see `quality_features`.
@@ -173,7 +177,21 @@ class Calibration:
             return math.nan
         return upper((values / expected)[finite], LEVEL)
 
-    def estimate(self, features: Row, measured: Row) -> dict[str, Any]:
+    def trust(self, features: Row) -> float:
+        """Rank several masks of one image: the higher, the better.
+
+        The mean of the expected Dice, less 1 for each region of a size that the calibration has
+        not. What the image looks like is the same for all of them, or follows from their scale.
+        """
+        expected = [
+            1 - model.errors(features[f"agreement/{name}"]).mean()
+            for name, model in self.models.items()
+        ]
+        sizes = [key for key in self.ranges if key.startswith("found/")]
+        strange = sum(not self.ranges[key].holds(features[key]) for key in sizes)
+        return float(np.mean(expected)) - strange
+
+    def estimate(self, features: Row, measured: Row = MappingProxyType({})) -> dict[str, Any]:
         """Estimate the quality of a mask.
 
         Args:
@@ -216,7 +234,7 @@ class Calibration:
             out["vertical_cdr"] = _interval(max(0.0, ratio - half), min(1.0, ratio + half))
         for key, found in self.ranges.items():
             value = features.get(key, math.nan)
-            if not found.like[0] <= value <= found.like[1]:
+            if not found.holds(value):
                 seen = " to ".join(f"{each:.3g}" for each in found.seen)
                 out["reasons"].append(f"{_describe(key)} is {value:.3g}, in calibration {seen}")
         out["check"] = bool(out["reasons"])

@@ -256,6 +256,9 @@ class CaseRunner:
             from ..bundle.predictor import Predictor
 
             self.predictor = Predictor(
-                self.model.config, self.model.weights, probabilities=self.model.probabilities
+                self.model.config,
+                self.model.weights,
+                probabilities=self.model.probabilities,
+                calibration=self.model.calibration,
             )
         return self.predictor

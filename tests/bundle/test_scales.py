@@ -1,0 +1,44 @@
+"""A picture whose mask is doubtful is segmented at other scales too."""
+
+import numpy as np
+from small_cases import EYE, photograph, training
+
+from pipeline.bundle.predictor import Predictor
+from pipeline.bundle.quality import Calibration
+from pipeline.prediction.bundle import read_model
+
+REGIONS = ["optic_disc", "optic_cup"]
+
+
+def calibrate(features) -> Calibration:
+    """Good masks of images that are much like one."""
+    rng, rows = np.random.default_rng(0), []
+    for _ in range(8):
+        row = {key: value * rng.uniform(0.99, 1.01) for key, value in features.items()}
+        rows.append(
+            row | {f"{key}/{n}": 0.95 for key in ("dice", "recall", "precision") for n in REGIONS}
+        )
+    return Calibration(rows, REGIONS)
+
+
+def test_the_scale_is_that_of_the_mask_that_is_trusted_most(tmp_path):
+    run = training(tmp_path / "run", dimensions=2, roi_size=[32, 32])
+    model = read_model(EYE, checkpoint=run, overrides=["scales=[2,4,0.5]", "device=cpu"])
+    path = str(photograph(tmp_path / "1.png", size=(61, 40)))
+    usual = Predictor(model.config, model.weights)
+    assert usual.scales == [1.0]  # nothing would tell which one is better
+    answers = {scale: usual._segment(path, None, scale) for scale in (1.0, 2, 4, 0.5)}
+    chosen = set()
+    for answer in answers.values():
+        assert answer.mask.shape == (40, 61)
+        calibration = calibrate(answer.features)
+        found = Predictor(model.config, model.weights, calibration=calibration).segment(path)
+        doubtful = calibration.estimate(answers[1.0].features)["check"]
+        trust = {scale: calibration.trust(each.features) for scale, each in answers.items()}
+        assert found.scale == (max(trust, key=trust.get) if doubtful else 1.0)
+        assert np.array_equal(found.mask, answers[found.scale].mask)
+        chosen.add(found.scale)
+    assert len(chosen) > 1
+    masks = [answer.mask for answer in answers.values()]
+    assert not any(np.array_equal(masks[0], other) for other in masks[1:])
+    assert usual.segment(path).features == answers[1.0].features  # the sizes are as before

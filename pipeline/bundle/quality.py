@@ -21,7 +21,8 @@ FEWEST = 5  # cases of a calibration; the quantiles of fewer say nothing
 _CDR_ERROR = "vertical_cdr/absolute_error"
 LEVEL = 0.9  # of the intervals
 DOUBTFUL = 0.8  # the Dice below which a mask is to be looked at
-CHANCE = 0.2  # of a Dice below that, from which on it is doubtful
+CHANCE = 0.1  # of a Dice below that, up to which no mask is doubtful
+ALARMS = 0.1  # the largest share of the calibration's good masks that may be doubtful
 _ERROR = (0.004, 1.0)  # 1 - Dice outside this is not told apart
 _PRIOR = 5 * 0.5**2  # draws a slope towards 1 as much as five cases would
 # Features by which an image, or what was found in it, is like those of the calibration or not. Of
@@ -130,14 +131,18 @@ class Calibration:
         column = {
             key: np.array([row.get(key, math.nan) for row in self.rows], float) for key in names
         }
-        self.models, self.factors, self.always = {}, {}, {}
+        self.models, self.limits, self.factors, self.always = {}, {}, {}, {}
         for name in self.regions:
             agreement, dice = column[f"agreement/{name}"], column[f"dice/{name}"]
             known = ~np.isnan(column[f"recall/{name}"])  # the label holds the region
             if known.sum() < FEWEST:
                 continue
             self.always[name] = bool(known.all())
-            self.models[name] = ErrorModel(agreement[known], dice[known])
+            model = self.models[name] = ErrorModel(agreement[known], dice[known])
+            good = agreement[known & (dice >= DOUBTFUL)]
+            level = 1 - ALARMS / len(self.regions)
+            chances = [model.chance_above(1 - DOUBTFUL, each) for each in good]
+            self.limits[name] = max(CHANCE, float(np.quantile(chances or [0.0], level)))
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.abs(np.log(column[f"recall/{name}"] / column[f"precision/{name}"]))
             self.factors[name] = self._spread(ratio, [name], agreement[:, None])
@@ -218,7 +223,7 @@ class Calibration:
             numbers = {"expected": expected, "low": low, "high": high}
             out["dice"][name] = {key: round(float(each), 4) for key, each in numbers.items()}
             chance = model.chance_above(1 - DOUBTFUL, features[f"agreement/{name}"])
-            if chance > CHANCE:
+            if chance > self.limits[name]:
                 out["reasons"].append(
                     f"{name}: Dice {expected:.2f} expected, and below {DOUBTFUL} with a chance of "
                     f"{chance:.0%}"

@@ -50,8 +50,8 @@ def select_cases(
 
     Raises:
         InputError: a folder or file is missing, the list is malformed or empty, a patient is in two
-            parts, a soft label is asked for and absent, the header of a file does not fit, the section is unknown, the fold has no cases,
-            or a process of ``torchrun`` would validate none.
+            parts, the header of a file does not fit, the section is unknown, the fold has no cases,
+            a soft label is asked for and absent, or a process of ``torchrun`` would validate none.
     """
     from .running import running_config
 

@@ -1,11 +1,26 @@
 """Results on Drishti-GS1: cross-validation, and the article's experiment.
 
     python -m pipeline data prepare drishti-gs FOLDER --output data/prepared/drishti_gs
+    python benchmarks/drishti_gs.py cross-validation data/prepared/drishti_gs
+    python benchmarks/drishti_gs.py cross-validation data/prepared/drishti_gs \
+        --variant unet --variant attention_unet --variant unet_plus_plus
+
+    python -m pipeline data prepare drishti-gs FOLDER --output data/prepared/drishti_gs_soft \
+        --rule soft
+    python benchmarks/drishti_gs.py cross-validation data/prepared/drishti_gs_soft \
+        --variant attention_unet --variant soft --output runs/drishti_gs_soft
+
+    python -m pipeline data prepare drishti-gs FOLDER --output data/prepared/drishti_gs_all \
+        --rule all
+    python benchmarks/drishti_gs.py cross-validation data/prepared/drishti_gs_all --network-grid \
+        --output runs/drishti_gs_all
+
     python -m pipeline data prepare drishti-gs FOLDER --output data/prepared/drishti_gs_union \
         --rule union
-    python benchmarks/drishti_gs.py cross-validation data/prepared/drishti_gs
     python benchmarks/drishti_gs.py article data/prepared/drishti_gs_union
 
+The last of the cross-validations follows deepdraw: the pixels that all four experts marked, and
+the pooled Dice on the network's grid; its photographs are those of the training section.
 Each training and evaluation is a `monai.bundle run`. To continue an interrupted benchmark, run it
 again: it skips what is finished and resumes interrupted training runs.
 """
@@ -13,6 +28,7 @@ again: it skips what is finished and resumes interrupted training runs.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import subprocess
@@ -26,6 +42,16 @@ from rich.console import Console
 from rich.table import Table
 
 CONFIGS = Path(__file__).parents[1] / "bundles/fundus_disc_cup_segmentation/configs"
+SMALL = "small_images.json"
+NETWORK_GRID = str(Path(__file__).with_name("network_grid.json"))
+#: Overlays and ids of what is compared.
+VARIANTS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
+    "attention_unet": ((), {}),
+    "unet": (("networks/unet.json",), {}),
+    "unet_plus_plus": (("networks/unet_plus_plus.json",), {}),
+    "soft": ((), {"soft_labels": True}),
+    "open_gates": ((), {"network_def#gate_bias": 3.0}),
+}
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 console = Console()
 
@@ -58,18 +84,14 @@ def train(folder: Path, configs: tuple[str, ...], threads: int, **ids: object) -
         bundle_run(configs, folder / "train.log", threads, **ids)
 
 
-def evaluate(folder: Path, threads: int, **ids: object) -> None:
+def evaluate(
+    folder: Path, configs: tuple[str, ...], name: str, threads: int, **ids: object
+) -> None:
     """Evaluate the weights of the last epoch."""
-    out = folder / "evaluation"
+    out = folder / name
     if not (out / "summary.json").exists():
-        bundle_run(
-            ("evaluate.json",),
-            folder / "evaluation.log",
-            threads,
-            ckpt_path=folder / "model_final.pt",
-            output_dir=out,
-            **ids,
-        )
+        ids = {"ckpt_path": folder / "model_final.pt", "output_dir": out, **ids}
+        bundle_run(configs, folder / f"{name}.log", threads, **ids)
 
 
 def history(folder: Path) -> list[dict[str, str]]:
@@ -85,50 +107,73 @@ def minutes(folder: Path) -> float:
 def cross_validation(
     dataset_dir: Path,
     output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/drishti_gs"),
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(VARIANTS)}; may be repeated, the first is the baseline."),
+    ] = None,
     small_epochs: Annotated[int, typer.Option(help="Epochs at 224 x 224.")] = 400,
     epochs: Annotated[int, typer.Option(help="Further epochs at 512 x 512.")] = 80,
+    folds: Annotated[int, typer.Option(help="How many of the five folds.")] = 5,
+    network_grid: Annotated[
+        bool, typer.Option(help="Score on the network's grid, not on the photograph's own.")
+    ] = False,
     jobs: Annotated[int, typer.Option(help="Folds that train at the same time.")] = 2,
 ) -> None:
-    """Run five-fold cross-validation at 512 x 512, scoring each fold's held-out photographs.
+    """Run cross-validation at 512 x 512, scoring each fold's held-out photographs.
 
     Each fold trains at 224 x 224 first and continues at 512 x 512, which saves most of the time:
-    with a first stride of 4 the deeper levels see nearly the scale that they learned. The weights
-    of the last epoch are scored, because the best epoch is chosen on the held-out photographs.
+    with a first stride of 4 the deeper levels see nearly the scale that they learned. UNet++ has
+    no other strides than 2. The weights of the last epoch are scored after both parts, because the
+    best epoch is chosen on the held-out photographs. All variants see the same photographs, so
+    the tests are paired.
     """
-    from pipeline.evaluation.summary import summarise
-
+    names = variant or ["attention_unet"]
+    if unknown := [name for name in names if name not in VARIANTS]:
+        raise SystemExit(f"--variant {unknown[0]}: give {', '.join(VARIANTS)}")
     threads = max(1, (os.cpu_count() or 1) // jobs)
     common = {"dataset_dir": dataset_dir, "experiment_name": "drishti_gs_cross_validation"}
+    scored, grid = ("evaluation", ()) if not network_grid else ("network_grid", (NETWORK_GRID,))
 
-    def one(fold: int) -> tuple[Path, float]:
-        small, folder = output / f"fold{fold}-224", output / f"fold{fold}"
-        ids = {"fold": fold, "val_interval": 20, **common}
-        train(small, ("small_images.json",), threads, epochs=small_epochs, **ids)
-        network = {"strides": [4, 2, 2, 2]}
+    def one(name: str, fold: int) -> None:
+        overlays, own = VARIANTS[name]
+        small, folder = (output / name / f"fold{fold}{part}" for part in ("-224", ""))
+        ids = {"fold": fold, "val_interval": 20, **common, **own}
+        train(small, (SMALL, *overlays), threads, epochs=small_epochs, **ids)
+        network = {} if name == "unet_plus_plus" else {"strides": [4, 2, 2, 2]}
         go_on = {"pretrained": small / "model_final.pt", "warmup_epochs": 1, "lr": 0.001}
-        train(folder, (), threads, epochs=epochs, **network, **go_on, **ids)
-        evaluate(folder, threads, fold=fold, **network, **common)
-        times = [minutes(small), minutes(folder)]
-        console.print(f"fold {fold}: {times[0]:.1f} + {times[1]:.1f} min of training")
-        return folder, sum(times)
+        train(folder, overlays, threads, epochs=epochs, **network, **go_on, **ids)
+        ids = {"fold": fold, **common, **own}
+        evaluate(small, (SMALL, *overlays, "evaluate.json", *grid), scored, threads, **ids)
+        evaluate(folder, (*overlays, "evaluate.json", *grid), scored, threads, **network, **ids)
+        times = minutes(small), minutes(folder)
+        console.print(f"{name}, fold {fold}: {times[0]:.1f} + {times[1]:.1f} min of training")
 
     with ThreadPoolExecutor(jobs) as pool:
-        folds = list(pool.map(one, range(5)))
-    cases = []
-    for folder, _ in folds:
-        with (folder / "evaluation" / "cases.csv").open() as file:
-            cases += [
-                {name: number(text) for name, text in row.items()} for row in csv.DictReader(file)
-            ]
-    summary = summarise(cases)
-    (output / "summary.json").write_text(json.dumps(summary, indent=4))
-    table = Table("metric", "mean", "95 % interval", "n", title=f"{len(cases)} photographs")
-    for name, column in summary["metrics"].items():
-        interval = f"{column['ci_low']:.4f} to {column['ci_high']:.4f}"
-        table.add_row(name, f"{column['mean']:.4f}", interval, str(column["n"]))
-    console.print(table)
-    total = sum(time for _, time in folds)
-    console.print(f"pooled IoU {summary['pooled_iou']:.4f}; {total:.1f} min of training, {jobs=}")
+        list(pool.map(lambda cell: one(*cell), itertools.product(names, range(folds))))
+    text = []
+    for size, part in ((224, "-224"), (512, "")):
+        places = {name: [output / name / f"fold{n}{part}" for n in range(folds)] for name in names}
+        text += [f"# {size} x {size} px", *make_tables(places, scored)]
+    (output / f"{scored}.md").write_text("\n\n".join(text) + "\n")
+    print("\n\n".join(text))
+
+
+def make_tables(places: dict[str, list[Path]], scored: str) -> list[str]:
+    """The tables of metrics and of paired differences, from the runs of each variant."""
+    import pandas as pd
+
+    from pipeline.comparison.evaluations import read_cases
+    from pipeline.comparison.statistics import CaseTables
+    from pipeline.comparison.tables import make_difference_table, make_metric_table
+
+    tables = {}
+    for name, folders in places.items():
+        cases = [read_cases(folder / scored / "cases.csv", str(folder)) for folder in folders]
+        tables[name] = pd.concat(cases).select_dtypes("number").sort_index()
+    found = CaseTables(tables)
+    units = json.loads((folders[0] / scored / "summary.json").read_text())["units"]
+    made = make_metric_table(found, units), make_difference_table(found, units)
+    return [table.to_markdown() for table in made if table]
 
 
 @app.command()
@@ -166,13 +211,6 @@ def article(
         best, last = f"{max(scores):.3f}", f"{scores[-1]:.3f}"
         table.add_row(name, best, last, str(len(history(folder))), f"{minutes(folder):.1f}")
     console.print(table)
-
-
-def number(text: str) -> float | str | None:
-    try:
-        return float(text)
-    except ValueError:
-        return text or None
 
 
 if __name__ == "__main__":

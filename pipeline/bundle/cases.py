@@ -19,6 +19,7 @@ from .listing import (
     ALL,
     DRAW,
     FILES,
+    SOFT,
     description_faults,
     entry_faults,
     file_fault,
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def select_cases(
-    datalist: str, dataset_dir: str, section: str, *, fold: int | str = 0
+    datalist: str, dataset_dir: str, section: str, *, fold: int | str = 0, soft: bool = False
 ) -> list[dict[str, Any]]:
     """Choose the cases of one section of a datalist, each as the paths of image and label.
 
@@ -45,11 +46,12 @@ def select_cases(
             it, ``"testing"`` for the held-out cases.
         fold: the fold that is held out of training; ``"all"`` holds out none, so that every case
             is for training, and ``"validation"`` is an empty list.
+        soft: whether each case also gives its ``soft_label``, paths by label value.
 
     Raises:
         InputError: a folder or file is missing, the list is malformed or empty, a patient is in two
             parts, the header of a file does not fit, the section is unknown, the fold has no cases,
-            or a process of ``torchrun`` would validate none.
+            a soft label is asked for and absent, or a process of ``torchrun`` would validate none.
     """
     from .running import running_config
 
@@ -109,7 +111,22 @@ def select_cases(
         located.append(
             {key: paths[key] if isinstance(case[key], list) else paths[key][0] for key in FILES}
         )
+        if soft:
+            located[-1][SOFT] = _find_shares(case, root, f"datalist {datalist}")
     return located
+
+
+def _find_shares(case: dict[str, Any], root: Path, source: str) -> dict[str, str]:
+    """The paths of the soft label of a case, by label value."""
+    if not case.get(SOFT):
+        raise InputError(
+            f"{source}: the case {case} has no {SOFT}, which soft_labels asks for; add it, or give "
+            "--soft_labels False."
+        )
+    for name in case[SOFT].values():
+        if fault := file_fault(root, name):
+            raise InputError("{}: {}; {}.".format(f"{SOFT} {root / name} of {source}", *fault))
+    return {value: str(root / name) for value, name in case[SOFT].items()}
 
 
 def find_images(

@@ -94,6 +94,7 @@ IDS: Mapping[str, Id] = {
     "regions": Id(rules.REGIONS, AFTERWARDS),
     "background": Id(rules.LABEL_VALUES, RESUMED),
     "ignore_label": Id(whole(0, most=255), AFTERWARDS),
+    "soft_labels": Id(SWITCH, RESUMED),
     "modality": Id(rules.MODALITY, AFTERWARDS),
     "channel_names": Id(rules.NAMES, AFTERWARDS),
     "vertical_cdr": Id(rules.PAIR),

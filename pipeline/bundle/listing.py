@@ -18,6 +18,7 @@ Fault = tuple[str, str]  # a problem and its fix
 
 ALL = "all"  # the fold of a training on every case
 FILES = ("image", "label")  # of a case
+SOFT = "soft_label"  # the files of a case that hold the shares of its label values
 DRAW = "draw phantoms with `python -m pipeline data phantom`"
 
 
@@ -145,6 +146,13 @@ def entry_faults(case: Any, *, channels: Sequence[str] = ()) -> Iterator[Fault]:
         elif listed and channels and len(value) != len(channels):
             fix = f"give one for each of channel_names, {', '.join(channels)}"
             yield f'"{key}" has {len(value)} files', fix
+    shares = case.get(SOFT, {})
+    if not isinstance(shares, dict) or not all(
+        value.isdecimal() and _is_text(path) and not _escapes(path)
+        for value, path in shares.items()
+    ):
+        fix = "give the path of a file below the dataset folder for each label value"
+        yield f'"{SOFT}" is {shares!r}', f'{fix}, such as {{"1": "shares/a_1.png"}}'
     if not isinstance(case.get("patient", ""), str | int):
         yield f'"patient" is {case["patient"]!r}', 'give "patient" as a text'
 

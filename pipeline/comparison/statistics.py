@@ -6,13 +6,14 @@ folds, of one network. Intervals are 95 % bootstrap intervals over cases; pairs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..evaluation.metrics import find_metric
+from ..evaluation.metrics import find_metric, pool_dice, pool_iou
 from ..evaluation.summary import bootstrap_interval
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
     from .evaluations import Evaluation
 
-POOLED = "pooled_iou"
+POOLED = {"pooled_dice": pool_dice, "pooled_iou": pool_iou}  # of a region; of all
 FEWEST = 9  # cases that are split into thirds by size
 Numbers = dict[str, Any]  # a record
+Pool = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class CaseTables:
         names = [name for name in shared if find_metric(name).kind == "metric"]
         kinds = list(dict.fromkeys(name.split("/")[0] for name in names))
         names.sort(key=lambda name: kinds.index(name.split("/")[0]))
-        return names + ([POOLED] if any(c.startswith("union/") for c in shared) else [])
+        pooled = [f"pooled_dice/{c.split('/', 1)[1]}" for c in shared if c.startswith("union/")]
+        return [*names, *pooled, *(["pooled_iou"] if pooled else [])]
 
     @property
     def ranked(self) -> list[str]:
@@ -91,13 +94,14 @@ class CaseTables:
     def values(self, network: str, metric: str) -> np.ndarray:
         return self.tables[network][metric].to_numpy(dtype=float)
 
-    def counts(self, network: str) -> tuple[np.ndarray, np.ndarray]:
-        """Intersection and union of each case, over all regions."""
-        table = self.tables[network]
-        return tuple(
-            table[[c for c in table.columns if c.startswith(kind)]].sum(axis=1).to_numpy()
-            for kind in ("intersection/", "union/")
-        )
+    def counts(self, network: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """Intersection and union of each case, of a pooled metric's region or over all regions."""
+        table, region = self.tables[network], metric.partition("/")[2]
+        sums = []
+        for kind in ("intersection/", "union/"):
+            own = [f"{kind}{region}"] if region else [c for c in table if c.startswith(kind)]
+            sums.append(table[own].sum(axis=1).to_numpy())
+        return sums[0], sums[1]
 
 
 def average_cases(evaluations: Sequence[Evaluation], *, baseline: str) -> CaseTables:
@@ -118,8 +122,8 @@ def compute_means(found: CaseTables) -> list[Numbers]:
     records = []
     for metric in found.metrics:
         for network in found.tables:
-            if metric == POOLED:
-                numbers = estimate(found.counts(network), pool_iou)
+            if pool := find_pool(metric):
+                numbers = estimate(found.counts(network, metric), pool)
             else:
                 column = found.values(network, metric)
                 numbers = estimate([column[np.isfinite(column)]])
@@ -130,15 +134,16 @@ def compute_means(found: CaseTables) -> list[Numbers]:
 def compute_differences(found: CaseTables) -> list[Numbers]:
     """Each network against the baseline, paired by case, with Holm's correction over all tests.
 
-    The pooled IoU is one number for all cases, so it has an interval but no test. Metrics that
-    are best at zero are left out, since a lower value is neither better nor worse.
+    What is pooled is one number for all cases, so it has an interval but no test. Metrics that are
+    best at zero are left out, since a lower value is neither better nor worse.
     """
     records = []
     for metric in found.ranked:
         for network in found.others:
-            if metric == POOLED:
-                columns = (*found.counts(network), *found.counts(found.baseline))
-                numbers = estimate(columns, subtract_pooled_iou) | {"p": None}
+            if pool := find_pool(metric):
+                counts = (found.counts(name, metric) for name in (network, found.baseline))
+                columns = [column for pair in counts for column in pair]
+                numbers = estimate(columns, partial(subtract_pooled, pool)) | {"p": None}
             else:
                 pair = found.values(network, metric), found.values(found.baseline, metric)
                 numbers = compare_pairs(*pair)
@@ -225,14 +230,13 @@ def adjust_holm(p: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def pool_iou(intersection: np.ndarray, union: np.ndarray, axis: int) -> np.ndarray:
-    """The sum of intersections over the sum of unions; 1 if all are empty."""
-    intersection, union = intersection.sum(axis), union.sum(axis)
-    return np.where(union > 0, intersection / np.where(union > 0, union, 1), 1.0)
+def find_pool(metric: str) -> Pool | None:
+    """What pools the counts of all cases for a metric; None for a mean of cases."""
+    return POOLED.get(metric.partition("/")[0])
 
 
-def subtract_pooled_iou(*counts: np.ndarray, axis: int) -> np.ndarray:
-    return pool_iou(*counts[:2], axis) - pool_iou(*counts[2:], axis)
+def subtract_pooled(pool: Pool, *counts: np.ndarray, axis: int) -> np.ndarray:
+    return pool(*counts[:2], axis) - pool(*counts[2:], axis)
 
 
 def correlate_ranks(size: np.ndarray, values: np.ndarray) -> float | None:

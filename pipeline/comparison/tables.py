@@ -79,7 +79,8 @@ def make_metric_table(found: CaseTables, units: Mapping[str, str]) -> Table:
     notes = [
         f"Mean over {len(found.cases)} cases and its 95 % bootstrap interval (BCa). An arrow says "
         "what is better; bold is the best mean. The pooled IoU is the sum of all intersections "
-        "over the sum of all unions."
+        "over the sum of all unions, and the pooled Dice twice that sum over all sizes, in which a "
+        "large structure counts more than a small one."
     ]
     if found.ranked != found.metrics:
         notes.append(
@@ -104,7 +105,7 @@ def make_difference_table(found: CaseTables, units: Mapping[str, str]) -> Table 
     notes = [
         f"Mean of the paired differences (network minus {found.baseline}) over cases, its 95 % "
         "bootstrap interval, and p of Wilcoxon's signed-rank test with Holm's correction for the "
-        f"{tests} tests of this table; bold if p < 0.05. The pooled IoU has no test."
+        f"{tests} tests of this table; bold if p < 0.05. What is pooled has no test."
     ]
     least = 2.0 ** (1 - len(found.cases))  # all differences have one sign
     if least * tests >= 0.05:

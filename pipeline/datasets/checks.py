@@ -17,6 +17,7 @@ from ..bundle.case_files import READ_AGAIN, find_faults
 from ..bundle.channels import VOLUMES
 from ..bundle.listing import (
     FILES,
+    SOFT,
     Fault,
     entry_faults,
     file_fault,
@@ -24,7 +25,7 @@ from ..bundle.listing import (
     find_leaks,
     read_datalist,
 )
-from ..errors import InputError, UnfitFile, one_line
+from ..errors import ADVICE, InputError, UnfitFile, one_line
 from ..files import some
 from ..transforms.picture import read_mask, read_picture
 from ..transforms.volume_checks import value_problems
@@ -134,6 +135,8 @@ def check_datalist(
             if not held - {0, datalist.get("ignore_label")}:
                 note(name, ("is empty", "draw the structure, if it is there"), blocks=False)
         fit = all(problem.item not in _names(case) for problem in problems if problem.blocks)
+        if fit and case.get(SOFT):
+            note(case["label"], *_check_shares(folder, case, datalist))
         if reads and fit and (fault := reader.read(folder, case)):
             note(fault[0], fault[1:])
     for patient, where in find_leaks(datalist).items():
@@ -180,6 +183,33 @@ def _check_headers(
     )
     named = {folder / name: name for name in _names(case)}
     yield from ((named[path], problem, fix) for path, problem, fix in faults)
+
+
+def _check_shares(
+    folder: Path, case: Mapping[str, Any], datalist: Mapping[str, Any]
+) -> Iterator[Fault]:
+    """Read the soft label of a case as a training does, and yield what is wrong with it."""
+    from ..transforms import ReadImaged, ReadSharesd, SameGridd  # loads MONAI
+
+    if gone := [name for name in case[SOFT].values() if file_fault(folder, name)]:
+        yield f'"{SOFT}": missing file {some(gone)}', f"put it below {folder}"
+        return
+    dims = 3 if case["label"].lower().endswith(VOLUMES) else 2
+    own = {0, datalist.get("ignore_label")}
+    named = {name: [int(v)] for v, name in datalist["labels"].items() if int(v) not in own}
+    data: Any = {
+        "label": str(folder / case["label"]),
+        SOFT: {value: str(folder / name) for value, name in case[SOFT].items()},
+    }
+    try:
+        for step in (
+            ReadImaged("label", spatial_dims=dims, is_label=True, ensure_channel_first=True),
+            ReadSharesd(SOFT, datalist.get("regions") or named, dims),
+            SameGridd(SOFT, image_key="label"),
+        ):
+            data = step(data)
+    except InputError as error:  # whose end names the command that is running
+        yield str(error).removesuffix(ADVICE).strip(), f'correct its "{SOFT}"'
 
 
 def _read(

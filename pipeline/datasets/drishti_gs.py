@@ -11,14 +11,17 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..bundle.listing import read_datalist
+from ..bundle.listing import SOFT, read_datalist
 from ..transforms.picture import read_grid, read_mask, read_picture
 from .datalist import pair_files, select_part, write_dataset
 
 if TYPE_CHECKING:
     import numpy as np
 
-ExpertRule = Literal["majority", "union"]
+ExpertRule = Literal["majority", "union", "all", "soft"]
+
+#: The least value of a soft map under each rule, halfway between two counts of the four experts.
+_LEAST = {"majority": 2.5 / 4 * 255, "union": 0, "all": 3.5 / 4 * 255, "soft": 2.5 / 4 * 255}
 
 #: The official split and our five folds over its training part.
 OFFICIAL_DATALIST = Path(__file__).parents[2] / "data" / "drishti_gs" / "datalist.json"
@@ -69,7 +72,8 @@ def soft_maps_to_label(
     Args:
         disc: ``(H, W)`` uint8 soft map of the whole optic disc.
         cup: ``(H, W)`` uint8 soft map of the cup.
-        rule: ``"majority"``, at least three of the four experts; or ``"union"``, any of them.
+        rule: ``"majority"`` or ``"soft"``, at least three of the four experts; ``"union"``, any of
+            them; or ``"all"`` of them.
 
     Returns:
         ``(H, W)`` uint8: 0 background, 1 disc rim, 2 cup. This encoding has no cup pixel outside
@@ -85,11 +89,27 @@ def soft_maps_to_label(
             f"disc map {disc.dtype} {disc.shape} and cup map {cup.dtype} {cup.shape}: "
             "both must be 8-bit grey and of the same size"
         )
-    if rule not in ("majority", "union"):
-        raise ValueError(f"rule {rule!r} is unknown: use majority or union")
-    # halfway between two and three experts of four
-    threshold = 2.5 / 4 * 255 if rule == "majority" else 0
+    if rule not in _LEAST:
+        raise ValueError(f"rule {rule!r} is unknown: use {', '.join(_LEAST)}")
+    threshold = _LEAST[rule]
     return np.where(disc > threshold, 1 + (cup > threshold), 0).astype(np.uint8)
+
+
+def soft_maps_to_shares(disc: np.ndarray, cup: np.ndarray) -> dict[int, np.ndarray]:
+    """Turn the experts' soft maps (H, W) into the share of experts who gave each label value.
+
+    Returns:
+        By the label values of `soft_maps_to_label`, each (H, W) uint8 with 255 for all experts.
+        A cup that more experts marked than the disc around it counts as far as the disc.
+    """
+    import numpy as np
+
+    inside = np.minimum(disc, cup)
+    return {1: disc - inside, 2: inside}
+
+
+def _name_share(name: str, value: int) -> str:
+    return f"shares/{name}_{value}.png"
 
 
 def prepare(
@@ -101,6 +121,9 @@ def prepare(
     overwrite: bool = False,
 ) -> tuple[Path, list[str]]:
     """Write ``images/ID.png``, ``labels/ID.png`` and ``datalist.json`` from the archive.
+
+    With the rule ``"soft"``, the share of the experts who drew the disc without the cup is in
+    ``shares/ID_1.png``, and that of the cup in ``shares/ID_2.png``, with 255 for all of them.
 
     Returns:
         The path of the datalist, and notes on eyes whose disc rim or cup is empty under ``rule``.
@@ -115,6 +138,10 @@ def prepare(
     cases = find_cases(folder, skip_incomplete=skip_incomplete)
     official = read_datalist(OFFICIAL_DATALIST, needs_labels=True)
     part = select_part(official, cases)
+    counted = "majority and shares" if rule == "soft" else rule
+    if rule == "soft":
+        for case in part["training"] + part["testing"]:
+            case[SOFT] = {str(v): _name_share(case["patient"], v) for v in (1, 2)}
     notes = []
 
     def write_case(name: str, image_path: Path, label_path: Path) -> None:
@@ -128,6 +155,7 @@ def prepare(
             maps = [read_mask(case[kind]) for kind in ("disc", "cup")]
             grey = [each[..., 0] if each.ndim == 3 else each for each in maps]
             label = soft_maps_to_label(*grey, rule=rule)
+            shares = soft_maps_to_shares(*grey)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"{case['image']} and its soft maps cannot be used: {error}"
@@ -140,12 +168,17 @@ def prepare(
         if missing := [official["labels"][str(v)] for v in (1, 2) if not (label == v).any()]:
             notes.append(f"{name} has no {' and no '.join(missing)} under the {rule} rule")
         Image.fromarray(label).save(label_path)
+        if rule == "soft":
+            for value, share in shares.items():
+                path = image_path.parents[1] / _name_share(name, value)
+                path.parent.mkdir(exist_ok=True)
+                Image.fromarray(share).save(path)
 
     datalist = write_dataset(
         output,
         cases,
         write_case,
-        datalist=part | {"name": f"{official['name']}, {rule} of the experts"},
+        datalist=part | {"name": f"{official['name']}, {counted} of the experts"},
         suffix=".png",
         progress="Preparing Drishti-GS",
         sources=[folder],

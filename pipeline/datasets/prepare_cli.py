@@ -162,8 +162,11 @@ def prepare_drishti_gs(
     folder: Path,
     output: Output = Path("data/prepared/drishti_gs"),
     rule: Annotated[
-        Literal["majority", "union"],
-        typer.Option(help="A pixel counts if at least 3 of 4 experts marked it, or any."),
+        Literal["majority", "union", "all", "soft"],
+        typer.Option(
+            help="A pixel counts if at least 3 of 4 experts marked it, any, or all; soft keeps "
+            "their share beside the majority."
+        ),
     ] = "majority",
     skip_incomplete: SkipIncomplete = False,
     overwrite: Overwrite = False,

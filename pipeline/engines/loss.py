@@ -28,6 +28,19 @@ class RegionLoss(nn.Module):
         super().__init__()
         self.loss, self.count = loss, len(Regions(regions))
 
+    def take_soft_labels(self) -> None:
+        """Use the Dice that is best where the prediction is the soft label.
+
+        The usual one, 2 sum(p t) / (sum(p) + sum(t)), is best at a prediction of 0 and 1: the
+        pixels whose share t is above half that Dice. The other is (|p| + |t| - |p - t|) /
+        (|p| + |t|) with sums of absolute values, the same for hard labels (Wang et al. 2023, "Dice
+        semimetric losses", arXiv:2303.16296). MONAI has it as ``soft_label``, which its combined
+        losses do not pass on.
+        """
+        for part in self.loss.modules():
+            if hasattr(part, "soft_label"):
+                part.soft_label = True
+
     def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """Compute the loss of ``logits`` (B, R, *spatial) and ``truth`` (B, R or R + 1, ...)."""
         if truth.shape[1] > self.count:

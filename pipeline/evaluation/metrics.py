@@ -142,7 +142,7 @@ _ROWS = (
         "absolute_volume_error", "Absolute volume error", absolute_volume_error, "volume", "lower",
         dims=(3,),
     ),
-    # The IoU pooled over cases follows from these two.
+    # What is pooled over cases follows from these two.
     Metric("intersection", "Intersection", attrgetter("intersection"), kind="size"),
     Metric("union", "Union", attrgetter("union"), kind="size"),
     Metric("area", "Area", true_size, dims=(2,), kind="size"),
@@ -160,8 +160,21 @@ _ROWS = (
         )
     ),
     Metric("pooled_iou", "IoU, pooled"),
+    Metric("pooled_dice", "Dice, pooled"),
 )  # fmt: skip
 METRICS = {row.key: row for row in _ROWS}
+
+
+def pool_iou(intersection: np.ndarray, union: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The sum of intersections over the sum of unions; 1 if all are empty."""
+    intersection, union = intersection.sum(axis), union.sum(axis)
+    return np.where(union > 0, intersection / np.where(union > 0, union, 1), 1.0)
+
+
+def pool_dice(intersection: np.ndarray, union: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Twice the sum of intersections over the sum of both sizes; 1 if all are empty."""
+    iou = pool_iou(intersection, union, axis)
+    return 2 * iou / (1 + iou)
 
 
 def find_metric(column: str) -> Metric:

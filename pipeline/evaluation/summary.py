@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..files import replacing
-from .metrics import find_metric, unit_of
+from .metrics import find_metric, pool_dice, unit_of
 
 
 def summarise(cases: Sequence[Mapping[str, Any]], *, resamples: int = 10_000) -> dict[str, Any]:
@@ -31,7 +31,9 @@ def summarise(cases: Sequence[Mapping[str, Any]], *, resamples: int = 10_000) ->
         ``{"n_cases", "pooled_iou", "metrics": {name: {"n", "mean", "std", "median", "ci_low",
         "ci_high"}}}``. ``n`` counts the cases where the metric is defined, ``std`` is that of a
         sample, and undefined numbers are None. ``pooled_iou`` is the sum of the intersections
-        over the sum of the unions, over all regions and cases; None if nothing was measured.
+        over the sum of the unions, over all regions and cases; None if nothing was measured. The
+        ``mean`` of ``pooled_dice/REGION`` is the Dice of all pixels of all cases together, in
+        which a large structure counts more than a small one; its interval resamples cases.
 
     Raises:
         ValueError: there is no case.
@@ -47,6 +49,8 @@ def summarise(cases: Sequence[Mapping[str, Any]], *, resamples: int = 10_000) ->
         for name in numbers
         if find_metric(name).kind != "size"
     }
+    for region in (name.partition("/")[2] for name in numbers if name.startswith("union/")):
+        metrics[f"pooled_dice/{region}"] = _pool_dice(cases, region, resamples)
     intersection, union = (
         sum(_defined(v) or 0 for case in cases for key, v in case.items() if key.startswith(prefix))
         for prefix in ("intersection/", "union/")
@@ -136,6 +140,16 @@ def _summarise_column(values: Sequence[float | None], resamples: int) -> dict[st
         "ci_low": low,
         "ci_high": high,
     }
+
+
+def _pool_dice(cases: Sequence[Mapping[str, Any]], region: str, resamples: int) -> dict[str, Any]:
+    rows = [[case.get(f"{kind}/{region}") for kind in ("intersection", "union")] for case in cases]
+    counts = np.array([row for row in rows if None not in map(_defined, row)], float)
+    found = _summarise_column([], resamples) | {"n": len(counts)}
+    if len(counts):
+        low, high = bootstrap_interval(counts.T, pool_dice, resamples=resamples)
+        found |= {"mean": float(pool_dice(*counts.T)), "ci_low": low, "ci_high": high}
+    return found
 
 
 def bootstrap_interval(

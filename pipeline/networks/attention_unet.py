@@ -32,6 +32,8 @@ class AttentionUnet(nn.Module):
         gate_transform: a 1x1 convolution and BN on each gate's output, and 1x1, BN and ReLU after
             they are merged, as in the authors' code.
         gating_conv: a 1x1 convolution, BN and ReLU on the bottleneck before it gates.
+        gate_bias: of psi when training begins, so that a gate starts at sigmoid of it and not near
+            0.5; None for the convolution's own draw. The network computes the same function.
         deep_supervision: one head per decoder level, fused into the logits. In training the
             output is then the list ``[logits, head 1/2, head 1/4, ...]``, each auxiliary head on
             its own coarse grid; in evaluation the logits alone.
@@ -51,6 +53,7 @@ class AttentionUnet(nn.Module):
         gates: int = 1,
         gate_transform: bool = False,
         gating_conv: bool = False,
+        gate_bias: float | None = None,
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()
@@ -94,6 +97,9 @@ class AttentionUnet(nn.Module):
         self.heads = nn.ModuleList(conv(width, out_channels, 1) for width in supervised)
         fused = out_channels * len(steps) if deep_supervision else widths[0]
         self.final = conv(fused, out_channels, 1)
+        for part in self.modules() if gate_bias is not None else ():
+            if isinstance(part, GridAttentionGate):
+                nn.init.constant_(part.psi.bias, gate_bias)
 
     @classmethod
     def oktay2018(

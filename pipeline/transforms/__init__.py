@@ -21,6 +21,7 @@ __getattr__, __all__ = lazy(
         "restore_grid": ["RestoreGridd"],
         "same_grid": ["SameGridd"],
         "scale": ["ScaleWindowd"],
+        "shares": ["ReadSharesd", "TakeSharesd"],
         "volume": ["RandAffineVolumeBatchd"],
     },
 )

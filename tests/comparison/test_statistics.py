@@ -135,14 +135,14 @@ def test_a_region_that_no_label_holds_is_in_no_table(tmp_path):
     found = CaseTables(tables)
     assert found.absent == ["cup"]
     kinds = ("dice", "iou", "precision", "recall", "hd95")
-    assert found.metrics == [*(f"{kind}/disc" for kind in kinds), "pooled_iou"]
+    assert found.metrics == [*(f"{kind}/disc" for kind in (*kinds, "pooled_dice")), "pooled_iou"]
     pooled = [r for r in statistics.compute_means(found) if r["metric"] == "pooled_iou"]
     assert [record["value"] for record in pooled] == [1.0, pytest.approx(24 / 40)]
     make_metric_table(found, {})
     draw_box_plots(found, units={})
 
 
-def test_the_pooled_iou_and_its_difference():
+def test_what_is_pooled_and_its_difference():
     shared = {"dice_a": [1.0, 1], "union_a": [10.0, 100], "union_b": [10.0, 0]}
     shared["intersection_b"] = [5.0, 0]
     found = CaseTables(
@@ -151,7 +151,10 @@ def test_the_pooled_iou_and_its_difference():
             "other": frames(intersection_a=[5.0, 80], **shared),
         }
     )
-    pooled = {r["network"]: r["value"] for r in statistics.compute_means(found)[-2:]}
+    records = statistics.compute_means(found)
+    dice = {r["network"]: r["value"] for r in records if r["metric"] == "pooled_dice/a"}
+    assert dice == pytest.approx({"unet": 110 / (110 + 55), "other": 170 / (110 + 85)})
+    pooled = {r["network"]: r["value"] for r in records[-2:]}
     assert pooled == {"unet": 60 / 120, "other": 90 / 120}
     record = statistics.compute_differences(found)[-1]
     assert (record["metric"], record["value"], record["p"]) == ("pooled_iou", 0.25, None)

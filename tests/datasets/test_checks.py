@@ -49,6 +49,31 @@ def test_sound_dataset_also_from_another_folder(dataset, tmp_path_factory):
     assert len(check_datalist(elsewhere)) == 12  # every file is missing there
 
 
+@pytest.mark.parametrize(
+    ("shares", "held"),
+    [
+        ({1: 127, 2: 128}, None),
+        ({1: 255, 2: 128}, "add up to 1.50"),  # of a region, the cup included
+        ({1: 1, 2: 0}, "from 0 to 255"),
+        ({1: 127}, "the value 2"),
+    ],
+)
+def test_soft_labels(dataset, shares, held):
+    content, folder, check = dataset
+    content["regions"] = {"disc": [1, 2], "cup": [2]}
+    case = content["training"][0]
+    case["soft_label"] = {str(value): f"{value}.png" for value in shares}
+    for value, share in shares.items():
+        Image.fromarray(np.full((20, 30), share, np.uint8)).save(folder / f"{value}.png")
+    found = check()
+    assert [problem.item for problem in found] == ([case["label"]] if held else [])
+    assert not held or held in found[0].problem
+    Image.fromarray(np.full((20, 31), 100, np.uint8)).save(folder / "1.png")
+    assert held == "the value 2" or "31" in check()[0].problem
+    case["soft_label"] = {"1": "../1.png"}
+    assert check()[0].item == "training[0]"
+
+
 def _paint(folder, value):
     path = folder / "labels/1.png"
     label = np.array(Image.open(path))

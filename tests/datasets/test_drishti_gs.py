@@ -48,11 +48,24 @@ def test_rules_count_experts():
     assert soft_maps_to_label(shares, shares).tolist() == [[0, 0, 0, 2, 2]]
     assert soft_maps_to_label(full, shares).tolist() == [[1, 1, 1, 2, 2]]
     assert soft_maps_to_label(shares, shares, rule="union").tolist() == [[0, 2, 2, 2, 2]]
+    assert soft_maps_to_label(shares, shares, rule="all").tolist() == [[0, 0, 0, 0, 2]]
     near = np.array([[127, 130, 189, 193]], np.uint8)  # resampled copies are off by a little
     assert soft_maps_to_label(near, near).tolist() == [[0, 0, 2, 2]]
 
 
-@given(maps, st.sampled_from(["majority", "union"]), st.randoms())
+def test_shares_are_kept_beside_the_majority(tmp_path):
+    _archive(tmp_path / "in", [2])
+    prepare(tmp_path / "in", tmp_path / "majority")
+    datalist, _ = prepare(tmp_path / "in", tmp_path / "out", rule="soft")
+    (case,) = json.loads(datalist.read_text())["training"]
+    rim, cup = (np.asarray(Image.open(tmp_path / "out" / case["soft_label"][v])) for v in "12")
+    assert (rim[10, 14], cup[10, 14], rim[7, 9], cup[7, 9]) == (64, 191, 255, 0)
+    label = np.asarray(Image.open(tmp_path / "out" / case["label"]))
+    assert np.array_equal(label, np.asarray(Image.open(tmp_path / "majority" / case["label"])))
+    assert not check_datalist(datalist)
+
+
+@given(maps, st.sampled_from(["majority", "union", "all", "soft"]), st.randoms())
 def test_cup_lies_inside_disc_and_majority_inside_union(disc, rule, random):
     cup = np.array([random.randrange(256) for _ in range(disc.size)], np.uint8).reshape(disc.shape)
     label = soft_maps_to_label(disc, cup, rule=rule)

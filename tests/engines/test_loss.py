@@ -39,6 +39,24 @@ def test_without_an_ignored_value_it_is_the_bare_loss(bare, regions):
     assert RegionLoss(bare, regions)(logits, truth) == bare(logits, truth)
 
 
+def test_a_soft_label_is_where_its_loss_is_least():
+    """The usual Dice is better at a mask; for a hard label the two are the same."""
+    share = torch.full((1, 3, 5, 6), 0.75)
+    usual, soft = (RegionLoss(DiceFocalLoss(sigmoid=True, gamma=0.0), NESTED) for _ in range(2))
+    soft.take_soft_labels()
+
+    def dice(loss: RegionLoss, prediction: torch.Tensor) -> float:
+        return loss.loss.dice(torch.logit(prediction), share).item()
+
+    sure = torch.full_like(share, 0.999)
+    assert dice(usual, sure) < dice(usual, share) - 0.05
+    assert dice(soft, share) == pytest.approx(0, abs=1e-6)
+    assert dice(soft, sure) > 0.1
+    logits, index = draw()
+    truth = truth_of(NESTED, index)
+    torch.testing.assert_close(soft(logits, truth), usual(logits, truth))
+
+
 @pytest.mark.parametrize("regions", [EXCLUSIVE, NESTED, MIXED], ids=["exclusive", "nested", "both"])
 def test_what_is_ignored_changes_nothing(regions):
     logits, index = draw()

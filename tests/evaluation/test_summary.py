@@ -74,6 +74,12 @@ def test_pooled_iou_is_that_of_all_pixels_together():
     expected = (prediction & truth).sum() / (prediction | truth).sum()
     summary = summarise(cases, resamples=50)
     assert summary["pooled_iou"] == pytest.approx(expected)
+    for n, name in enumerate(("disc", "cup")):
+        both = 2 * (prediction & truth)[:, n].sum()
+        sizes = prediction[:, n].sum() + truth[:, n].sum()
+        pooled = summary["metrics"][f"pooled_dice/{name}"]
+        assert (pooled["n"], pooled["mean"]) == (5, pytest.approx(both / sizes))
+        assert pooled["ci_low"] <= pooled["mean"] <= pooled["ci_high"]
     assert not [name for name in summary["metrics"] if "union" in name or "intersection" in name]
 
 
@@ -129,7 +135,8 @@ def test_a_region_that_no_label_holds_is_in_no_mean_and_one_that_some_hold_count
     found = summarise(rows, resamples=50)
     assert found["pooled_iou"] == 1.0
     defined = {name for name, column in found["metrics"].items() if column["n"]}
-    assert defined == {f"{kind}/disc" for kind in ("dice", "iou", "precision", "recall", "hd95")}
+    kinds = ("dice", "iou", "precision", "recall", "hd95", "pooled_dice")
+    assert defined == {f"{kind}/disc" for kind in kinds}
     assert [row["area/cup"] for row in rows] == [0] * 4
 
     masks[3, :, 1, :2, :2] = True

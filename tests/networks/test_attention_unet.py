@@ -229,3 +229,15 @@ def test_wrong_options_are_refused_with_the_value(options, message):
 def test_unknown_preset_is_refused_with_the_choice():
     with pytest.raises(ValueError, match=r"'attention'; give one of unet, single_gate, multi_gate"):
         AttentionUnet.oktay2018("attention")
+
+
+def test_gates_may_start_open_with_the_same_weights_otherwise():
+    states = []
+    for options in ({}, {"gate_bias": 3.0}):
+        torch.manual_seed(0)
+        net = AttentionUnet(2, 1, 1, channels=(4, 6, 8), strides=(2, 2), **options).eval()
+        states.append(net.state_dict())
+    plain, opened = states
+    changed = [name for name in plain if not torch.equal(plain[name], opened[name])]
+    assert changed == [name for name in plain if name.endswith("psi.bias")] != []
+    assert {opened[name].item() for name in changed} == {3.0}

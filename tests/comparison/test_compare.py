@@ -154,7 +154,7 @@ def test_html_markdown_and_csv_say_the_same(report):
                 assert field[:2] == [value, f"{low} to {high}"]
                 assert text.replace("*", "").startswith(f"{value} ({low} to {high}")
                 compared += 1
-    assert compared == 12 * 3 + 12 * 2
+    assert compared == 14 * 3 + 14 * 2
     assert "unet++|x" in str(html["footprint"])
     assert any(fields[0] == "unet++&vert;x" for fields in markdown)
 

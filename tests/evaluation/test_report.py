@@ -151,6 +151,14 @@ def test_the_report_of_an_evaluation(datalist, tmp_path, capsys):
     assert (summary["n_cases"], summary["units"]) == (3, {"hd95": "px"})
     assert summary["label_values"] == NESTED
     for name, column in summary["metrics"].items():
+        if name.startswith("pooled_dice/"):
+            region = name.partition("/")[2]
+            both, union = (
+                sum(float(row[f"{key}/{region}"]) for row in rows.values())
+                for key in ("intersection", "union")
+            )
+            assert column["mean"] == pytest.approx(2 * both / (union + both))
+            continue
         values = [float(row[name]) for row in rows.values() if row[name]]
         assert column["mean"] == evaluator.state.metrics[name] == pytest.approx(np.mean(values))
     assert evaluator.state.metrics["pooled_iou"] == summary["pooled_iou"]

@@ -57,6 +57,9 @@ def choose(
     if found["spatial_dims"] == 2:
         fits = set(ratio) <= regions.keys()
         ids.append(Choice("vertical_cdr", ratio if fits else [], "two regions have such a ratio"))
+        near = found["modality"] == "photograph" and any(c.id == "focus" and c.value for c in ids)
+        scales = (shipped or {}).get("scales", []) if near else []
+        ids.append(Choice("scales", scales, "compact regions may be seen from near or far"))
     return ids
 
 

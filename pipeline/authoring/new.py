@@ -48,7 +48,8 @@ def make_bundle(
             "made there before"
         )
     found = take_fingerprint(datalist, regions=given)
-    shipped = read_json(nearest(found) / "configs/train.json")
+    configs = [nearest(found) / f"configs/{name}.json" for name in ("inference", "train")]
+    shipped = {name: value for path in configs for name, value in read_json(path).items()}
     choices = choose(found, find_device(memory), shipped)
     title = title or output.resolve().name.replace("_", " ").capitalize()
     show(found, choices)

@@ -124,7 +124,7 @@ class ReadImaged(LoadImaged, InvertibleTransform):
         try:
             read = self._loader(path, reader)
         except UnfitFile as error:
-            raise InputError(f"{path}: it {': '.join(error.args)}. {ADVICE}") from None
+            raise InputError(f"{path}: it {error}. {ADVICE}") from None
         except Exception as error:  # readers raise about anything
             # MONAI lists every reader that it tried, the chosen one first.
             first = re.search(r"^[\w.]+: .+", str(error), re.MULTILINE)

@@ -41,7 +41,7 @@ class DataProblem:
         item: a file, an entry of the datalist or a patient.
         problem: what is wrong.
         fix: what to do.
-        blocks: false for what may be meant so.
+        blocks: false for what may be intended.
     """
 
     item: str

@@ -1,4 +1,4 @@
-"""Write a mask in the format of its volume too, for programs that read no NIfTI."""
+"""Write a mask in the format of its volume too, for programs that do not read NIfTI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file that is no image really is, and what to do about it."""
+"""What a file is that cannot be read as an image, and what to do about it."""
 
 from __future__ import annotations
 

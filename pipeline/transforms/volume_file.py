@@ -17,7 +17,7 @@ from .whole import to_whole
 _APART = (".nhdr", ".mhd")  # headers whose voxels are in other files
 _UNITS = {1: "m", 3: "micron"}  # codes of NIfTI other than mm
 _SAY_ORIENTATION = (
-    "nothing says how it lies in the body, and programs guess differently: convert it again from "
+    "its orientation in the body is unknown, and programs guess differently: convert it again from "
     "its source"
 )
 

@@ -108,7 +108,10 @@ class Regions:
                 for place, n in enumerate(group):
                     chosen = best == place
                     channels[n] = chosen if filled else channels[n] & chosen
-        return torch.stack(self._inside_parents(channels), dim)
+        for n in self.order:
+            if (parent := self.parents[n]) is not None:
+                channels[n] = channels[n] & channels[parent]
+        return torch.stack(channels, dim)
 
     def to_index(self, masks: torch.Tensor) -> torch.Tensor:
         """Convert bool (R, *spatial) to uint8 (*spatial): the own value of the innermost region."""
@@ -123,12 +126,6 @@ class Regions:
         """Convert label values (*spatial) to bool (R, *spatial)."""
         wanted = (torch.tensor(v, device=index.device, dtype=index.dtype) for v in self.values)
         return torch.stack([torch.isin(index, values) for values in wanted])
-
-    def _inside_parents(self, channels: list[torch.Tensor]) -> list[torch.Tensor]:
-        for n in self.order:
-            if (parent := self.parents[n]) is not None:
-                channels[n] = channels[n] & channels[parent]
-        return channels
 
 
 def _find_problem(regions: Any) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..bundle.cases import files_of, read_datalist
 from ..bundle.channels import PICTURES
+from ..datasets.progress import show_progress
 from ..errors import InputError
 from .cases import CaseFacts, measure_case
 
@@ -35,9 +36,6 @@ def take_fingerprint(
     Raises:
         InputError: the datalist lacks what a bundle needs, or a file cannot be measured.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     content = describe(datalist, regions)
     cases = content["training"]
     chosen = [cases[n * len(cases) // min(len(cases), most)] for n in range(min(len(cases), most))]
@@ -52,7 +50,7 @@ def take_fingerprint(
             spatial_dims=2 if pictures else 3,
             threshold=None if pictures else -500 if content["modality"] == "CT" else 0,
         )
-        for case in track(chosen, "Measuring", console=Console(stderr=True), transient=True)
+        for case in show_progress(chosen, "Measuring")
     ]
     about = {
         "dataset": content.get("name", datalist.resolve().parent.name),

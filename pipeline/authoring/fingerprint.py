@@ -69,7 +69,7 @@ def describe(datalist: Path, regions: Mapping[str, Sequence[int]] | None = None)
     """Read a datalist that says all that a bundle must know.
 
     Raises:
-        InputError: names what it lacks.
+        InputError: names what is missing.
     """
     content = read_datalist(datalist, needs_labels=True)
     if regions is not None:
@@ -91,8 +91,8 @@ def describe(datalist: Path, regions: Mapping[str, Sequence[int]] | None = None)
     }.items():
         if not content.get(name):
             raise InputError(
-                f'datalist {datalist}: it lacks "{name}"; add "{name}": {example}, or write the '
-                "datalist with `python -m pipeline data prepare`."
+                f'datalist {datalist}: "{name}" is missing; add "{name}": {example}, or write '
+                "the datalist with `python -m pipeline data prepare`."
             )
     for case in content["training"]:
         for problem, fix in entry_faults(case, channels=content["channel_names"]):

@@ -104,7 +104,7 @@ def _list_cases(root: Path, content: Mapping[str, Any], kind: str) -> list[Sourc
         ]
     except (TypeError, KeyError) as error:
         raise InputError(
-            f'{root / "dataset.json"}: "dataset" lacks {error}; give images and label of each.'
+            f'{root / "dataset.json"}: "dataset" has no {error}; give images and label of each.'
         ) from None
 
 

@@ -122,8 +122,8 @@ def read_model(
         version = metadata["version"]
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{configs / 'metadata.json'}: it lacks {error}; say in network_data_format what "
-            "`image` is."
+            f"{configs / 'metadata.json'}: {error} is missing; describe `image` in "
+            "network_data_format."
         ) from None
     check_settings(config, option="--set {}=...")
     digest, members = sha256(weights), checkpoint.members

@@ -226,7 +226,7 @@ def test_nothing_is_overwritten_and_a_datalist_must_say_what_it_is(eyes, tmp_pat
     for name in ("modality", "channel_names", "regions"):
         bare = tmp_path / f"{name}.json"
         bare.write_text(json.dumps({k: v for k, v in content.items() if k != name}))
-        with pytest.raises(InputError, match=f'lacks "{name}"'):
+        with pytest.raises(InputError, match=f'"{name}"'):
             make_bundle(bare, output=tmp_path / "new")
 
 

@@ -279,7 +279,7 @@ def test_files_that_are_torn(tmp_path):
     few = pydicom.dcmread(torn)
     few.Rows = few.Columns = 256
     few.save_as(torn)
-    with pytest.raises(ValueError, match=r"10 ä 1 lacks pixels"):
+    with pytest.raises(ValueError, match=r"10 ä 1 is too short"):
         select_series(tmp_path)
     torn.chmod(0)
     if not os.access(torn, os.R_OK):  # root may read it

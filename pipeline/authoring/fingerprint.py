@@ -20,14 +20,13 @@ _KEPT = 20_000  # intensities of a case's foreground that are kept
 
 
 def take_fingerprint(
-    datalist: Path, *, regions: Mapping[str, Sequence[int]] | None = None, most: int = MOST
+    datalist: Path, *, regions: Mapping[str, Sequence[int]] | None = None
 ) -> dict[str, Any]:
-    """Measure the training cases of a dataset.
+    """Measure the training cases of a dataset, of many evenly spaced ones.
 
     Args:
         datalist: its ``datalist.json``; paths in it are relative to its folder.
         regions: what is segmented, instead of what the datalist says.
-        most: of more cases than this, evenly spaced ones are measured.
 
     Returns:
         What JSON can hold. A distribution is ``{"min", "p10", "median", "max"}``, for sizes and
@@ -38,7 +37,8 @@ def take_fingerprint(
     """
     content = describe(datalist, regions)
     cases = content["training"]
-    chosen = [cases[n * len(cases) // min(len(cases), most)] for n in range(min(len(cases), most))]
+    count = min(len(cases), MOST)
+    chosen = [cases[n * len(cases) // count] for n in range(count)]
     pictures = is_picture(cases)
     measured = [
         measure_case(

@@ -159,7 +159,6 @@ class LabelToRegionsd(MapTransform):
         background: the other values that a mask may hold.
         ignore_label: a value that counts in no loss and no metric; with it the result has one more
             channel, the last, which is 1 where the mask has that value.
-        allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
         InputError: a mask holds another value, or nothing that counts; the message names its file.
@@ -171,9 +170,8 @@ class LabelToRegionsd(MapTransform):
         regions: Mapping[str, Sequence[int]],
         background: Sequence[int] = (0,),
         ignore_label: int | None = None,
-        allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
+        super().__init__(keys)
         self.regions = Regions(regions)
         self.ignore_label = ignore_label
         self.known = sorted({*background, *self.regions.known, ignore_label} - {None})

@@ -31,8 +31,8 @@ class ReadImaged(LoadImaged, InvertibleTransform):
 
     Args:
         spatial_dims: that each image must have: 2 for pictures, 3 for volumes.
-        channels: that each image must have; None for a label. A picture with one channel is read
-            as grey, and one with three as RGB.
+        channels: that each image must have; None takes any, and reads a picture as a mask. A
+            picture with one channel is read as grey, and one with three as RGB.
         modality: of CT, the values must be Hounsfield units.
         is_label: the values must be whole numbers up to rounding, see `to_whole`.
         largest: pixels above which a picture is shrunk; None for none.
@@ -60,7 +60,7 @@ class ReadImaged(LoadImaged, InvertibleTransform):
             logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
             super().__init__(*args, **kwargs)
         self.spatial_dims, self.channels, self.modality = spatial_dims, channels, modality
-        self.is_label = is_label or channels is None
+        self.is_label = is_label or (spatial_dims == 2 and channels is None)
         self.largest = largest if spatial_dims == 2 and not self.is_label else None
 
     def __call__(
@@ -126,7 +126,9 @@ class ReadImaged(LoadImaged, InvertibleTransform):
         image = read if self._loader.image_only else read[0]
         if image.ndim != self.spatial_dims + 1:
             raise InputError(f"{path}: it is not a volume, which the bundle takes; {ADVICE}")
-        if self.spatial_dims == 3 and not self.is_label:
+        if image.is_floating_point() and not torch.isfinite(image).all():
+            raise InputError(f"{path}: it holds values that are NaN or infinite; {ADVICE}")
+        if self.spatial_dims == 3 and self.channels is not None:
             voxels = np.moveaxis(image.numpy(), 0, -1)
             for problem in value_problems(voxels, ct=self.modality == "CT"):
                 raise InputError(f"{path}: it {': '.join(problem)}. {ADVICE}")

@@ -20,13 +20,20 @@ class SameGridd(MapTransform):
     Args:
         keys: the labels, MetaTensors (1, *spatial).
         image_key: the image.
+        allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
         InputError: names the two files and says how their grids differ.
     """
 
-    def __init__(self, keys: KeysCollection, *, image_key: str = "image") -> None:
-        super().__init__(keys)
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        image_key: str = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:

@@ -17,7 +17,7 @@ class InputError(ValueError):
 
 
 class UnfitFile(ValueError):
-    """A file that cannot be used: ``(problem, fix)``, as in "FILE: it PROBLEM: FIX"."""
+    """A file that cannot be used: ``(problem, fix)``, written as "FILE: it PROBLEM: FIX"."""
 
     def __init__(self, problem: str, fix: str) -> None:
         super().__init__(problem, fix)

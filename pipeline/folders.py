@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .files import replacing, some
+from .files import some, write_json
 
 _STAGE, _MADE = ".part-", ".made.json"  # what `new_folder` keeps in a folder
 _NOT_MADE = "which this command did not make and does not replace: give another folder"
@@ -76,13 +76,13 @@ def new_folder(
         if foreign:
             raise FileExistsError(f"{output} holds {some(foreign)}, {_NOT_MADE}")
         output.mkdir(exist_ok=True)
-        _write_made(output, mine | new)
+        write_json(output / _MADE, sorted(mine | new))
         for name in sorted(new):
             (output / name).parent.mkdir(parents=True, exist_ok=True)
             (stage / name).replace(output / name)
         for name in mine - new:
             (output / name).unlink(missing_ok=True)
-        _write_made(output, new)
+        write_json(output / _MADE, sorted(new))
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
@@ -96,11 +96,6 @@ def _made(folder: Path) -> set[str] | None:
         return set(json.loads(listing.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ValueError(f"{listing} is broken ({error}): give another folder") from error
-
-
-def _write_made(folder: Path, names: set[str]) -> None:
-    with replacing(folder / _MADE) as temporary:
-        temporary.write_text(json.dumps(sorted(names)), encoding="utf-8")
 
 
 def _is_file(path: Path) -> bool:

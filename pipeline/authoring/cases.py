@@ -42,10 +42,8 @@ class CaseFacts:
         cropped: the same without the background around the body.
         spacing: mm in RAS order; 1 for pictures.
         foreground: intensities inside the regions, all channels together.
-        overall: percentiles 0.5, 50 and 99.5 of all intensities.
         minimum: smallest intensity.
         zeros: share of the intensities that are 0.
-        eight_bit: stored as whole numbers from 0 to 255.
         regions: by name, those that it has.
     """
 
@@ -53,10 +51,8 @@ class CaseFacts:
     cropped: list[int]
     spacing: list[float]
     foreground: np.ndarray
-    overall: list[float]
     minimum: float
     zeros: float
-    eight_bit: bool
     regions: Mapping[str, RegionFacts]
 
 
@@ -104,10 +100,8 @@ def measure_case(
         cropped=kept,
         spacing=spacing,
         foreground=np.concatenate([array[marked] for array in arrays]).astype(np.float32),
-        overall=np.percentile(thin, [0.5, 50, 99.5]).tolist(),
         minimum=float(min(array.min() for array in arrays)),
         zeros=float((thin == 0).mean()),
-        eight_bit=all(a.min() >= 0 and a.max() <= 255 and (a == a.round()).all() for a in thin),
         regions={name: measure_region(m, spacing) for name, m in masks.items() if m.any()},
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..transforms.volume_checks import times
+from ..errors import times
 from . import geometry, rules
 from .memory import Device
 

@@ -9,24 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.cases import files_of, read_datalist
 from ..bundle.channels import PICTURES
+from ..bundle.listing import entry_faults, files_of, read_datalist
+from ..datasets.progress import show_progress
 from ..errors import InputError
-from .cases import CaseFacts, measure_case
+from .cases import CaseFacts, RegionFacts, measure_case
 
 MOST = 200  # cases that are measured
 _KEPT = 20_000  # intensities of a case's foreground that are kept
 
 
 def take_fingerprint(
-    datalist: Path, *, regions: Mapping[str, Sequence[int]] | None = None, most: int = MOST
+    datalist: Path, *, regions: Mapping[str, Sequence[int]] | None = None
 ) -> dict[str, Any]:
-    """Measure the training cases of a dataset.
+    """Measure the training cases of a dataset, of many evenly spaced ones.
 
     Args:
         datalist: its ``datalist.json``; paths in it are relative to its folder.
         regions: what is segmented, instead of what the datalist says.
-        most: of more cases than this, evenly spaced ones are measured.
 
     Returns:
         What JSON can hold. A distribution is ``{"min", "p10", "median", "max"}``, for sizes and
@@ -35,12 +35,10 @@ def take_fingerprint(
     Raises:
         InputError: the datalist lacks what a bundle needs, or a file cannot be measured.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     content = describe(datalist, regions)
     cases = content["training"]
-    chosen = [cases[n * len(cases) // min(len(cases), most)] for n in range(min(len(cases), most))]
+    count = min(len(cases), MOST)
+    chosen = [cases[n * len(cases) // count] for n in range(count)]
     pictures = is_picture(cases)
     measured = [
         measure_case(
@@ -52,7 +50,7 @@ def take_fingerprint(
             spatial_dims=2 if pictures else 3,
             threshold=None if pictures else -500 if content["modality"] == "CT" else 0,
         )
-        for case in track(chosen, "Measuring", console=Console(stderr=True), transient=True)
+        for case in show_progress(chosen, "Measuring")
     ]
     about = {
         "dataset": content.get("name", datalist.resolve().parent.name),
@@ -71,7 +69,7 @@ def describe(datalist: Path, regions: Mapping[str, Sequence[int]] | None = None)
     """Read a datalist that says all that a bundle must know.
 
     Raises:
-        InputError: names what it lacks.
+        InputError: names what is missing.
     """
     content = read_datalist(datalist, needs_labels=True)
     if regions is not None:
@@ -93,12 +91,12 @@ def describe(datalist: Path, regions: Mapping[str, Sequence[int]] | None = None)
     }.items():
         if not content.get(name):
             raise InputError(
-                f'datalist {datalist}: it lacks "{name}"; add "{name}": {example}, or write the '
-                "datalist with `python -m pipeline data prepare`."
+                f'datalist {datalist}: "{name}" is missing; add "{name}": {example}, or write '
+                "the datalist with `python -m pipeline data prepare`."
             )
     for case in content["training"]:
-        if not isinstance(case, dict) or not case.keys() >= {"image", "label"}:
-            raise InputError(f"datalist {datalist}: the case {case} lacks an image or a label.")
+        for problem, fix in entry_faults(case, channels=content["channel_names"]):
+            raise InputError(f"datalist {datalist}: the case {case}: {problem}; {fix}.")
     return content
 
 
@@ -122,33 +120,28 @@ def summarise(cases: Sequence[CaseFacts], regions: Sequence[str]) -> dict[str, A
     )
     if not len(foreground):
         raise InputError("no label holds a region; `python -m pipeline data check` looks closer.")
-    unit = "ml" if len(cases[0].size) == 3 else "share of the picture"
     return {
         "size": spread([case.size for case in cases]),
         "cropped_size": spread([case.cropped for case in cases]),
         "spacing": spread([case.spacing for case in cases]),
         "intensity": {
             "foreground": rounded(np.percentile(foreground, [0.5, 50, 99.5])),
-            "overall": rounded(np.median([case.overall for case in cases], axis=0)),
-            "minimum": rounded([min(case.minimum for case in cases)])[0],
             "minimum_is_0": all(case.minimum == 0 for case in cases),
             "zero_share": round(float(np.median([case.zeros for case in cases])), 3),
-            "eight_bit": sum(case.eight_bit for case in cases),
         },
         "regions_measured": {
-            name: summarise_region([c.regions[name] for c in cases if name in c.regions], unit)
+            name: summarise_region([c.regions[name] for c in cases if name in c.regions])
             for name in regions
         },
     }
 
 
-def summarise_region(found: Sequence[Any], unit: str) -> dict[str, Any]:
+def summarise_region(found: Sequence[RegionFacts]) -> dict[str, Any]:
     """Put the shapes of a region together, over the cases that have it."""
     if not found:
         return {"cases": 0}
     return {
         "cases": len(found),
-        "unit": unit,
         "amount": spread([each.amount for each in found]),
         "parts": {str(n): k for n, k in sorted(Counter(each.parts for each in found).items())},
         "thickness": spread([each.thickness for each in found]),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 _ANISOTROPIC = 3.0  # ratio of the largest to the smallest spacing (nnU-Net)
 _UNEVEN = 2.0  # an axis whose voxels are this much longer than the shortest is not pooled (nnU-Net)
 _LEAST = 4  # voxels along an axis on the coarsest level (nnU-Net)
+_ACROSS, _SIDE = 16, 1024  # px: of the thinnest region at least, and of a picture's side at most
 LEVELS = 4  # poolings at most (Oktay et al. 2018)
 
 
@@ -147,21 +148,19 @@ def choose_warp(patch: Sequence[int], spacing: Sequence[float]) -> float:
     return round(0.035 * min(n * s for n, s in zip(patch, spacing, strict=True)), 1)
 
 
-def choose_picture_size(
-    longest: float, thickness: float, *, usual: int, largest: int = 1024, pixels: float = 16
-) -> int:
+def choose_picture_size(longest: float, thickness: float, *, usual: int) -> int:
     """Side of the square that pictures are scaled to, px: more than usual for thin regions.
 
-    A size within a fifth of the pictures' own becomes their own, so that nothing is resampled.
+    The thinnest region should keep 16 px across, and validation takes a whole picture at a time, so
+    a side has 1024 px at most. A size within a fifth of the pictures' own becomes their own, so
+    that nothing is resampled.
 
     Args:
         longest: median of the longer side of a picture, px.
         thickness: of the thinnest region, px of the picture.
         usual: size where all regions are thick enough.
-        largest: never more, since validation takes a whole picture at a time.
-        pixels: that the thinnest region should keep across.
     """
-    wanted = max(usual, longest * pixels / max(thickness, 1.0))
+    wanted = max(usual, longest * _ACROSS / max(thickness, 1.0))
     if wanted >= 0.8 * longest:
         wanted = longest
-    return round(longest) if wanted == longest <= largest else round(min(wanted, largest) / 16) * 16
+    return round(longest) if wanted == longest <= _SIDE else round(min(wanted, _SIDE) / 16) * 16

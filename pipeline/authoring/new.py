@@ -80,7 +80,8 @@ def read_regions(text: str) -> dict[str, list[int]]:
         raise InputError(
             f'--regions {text}: it is not JSON; write it as \'{{"liver": [1], "tumour": [2]}}\'.'
         ) from None
-    return dict(zip((tree := Regions(content)).names, tree.values, strict=True))
+    tree = Regions(content)
+    return dict(zip(tree.names, tree.values, strict=True))
 
 
 def show(found: dict[str, Any], choices: list[Any]) -> None:

@@ -75,21 +75,20 @@ def choose_focus(extents: Sequence[Sequence[float]], patch: float) -> float:
     return 0.0 if max(max(extent) for extent in extents) > patch else 0.7
 
 
-def choose_widths(first: int, levels: int, most: int = 320) -> list[int]:
+def choose_widths(first: int, levels: int) -> list[int]:
     """Channels of each level: twice as many as the finer one, at most 320 (nnU-Net)."""
-    return [min(first * 2**n, most) for n in range(levels)]
+    return [min(first * 2**n, 320) for n in range(levels)]
 
 
-def choose_batch(room: int | None, patch: Sequence[int], cases: int, *, most: int = 8) -> int:
-    """Patches a step: what the memory holds, from 2 to ``most``, and at least 4 steps an epoch.
+def choose_batch(room: int | None, patch: Sequence[int], cases: int) -> int:
+    """Patches a step: what the memory holds, from 2 to 8, and at least 4 steps an epoch.
 
     Args:
         room: voxels that a step may hold; None for a CPU, where 2 are enough.
         patch: in voxels.
         cases: for training.
-        most: more bring little.
     """
-    fits = 2 if room is None else min(most, room // math.prod(patch))
+    fits = 2 if room is None else min(8, room // math.prod(patch))
     return max(2, min(fits, cases // 4))
 
 

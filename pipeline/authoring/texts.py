@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..bundle.formats import make_formats
+from ..errors import times
 from ..transforms.regions import Regions
-from ..transforms.volume_checks import times
 from .choices import Choice
 
 _ARTICLE = (

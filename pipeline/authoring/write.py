@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,16 +51,13 @@ def write_bundle(
     files: dict[str, str] = {}
     for name in _CONFIGS:
         path = shipped / "configs" / name
-        # Inference takes a folder of images, training a dataset with its datalist.
-        mine = (
-            ids | {"dataset_dir": str(image_folder(datalist, found))}
-            if (name == "inference.json")
-            else ids
-        )
+        mine = ids
+        if name == "inference.json":  # which takes a folder of images, not one with a datalist
+            mine = ids | {"dataset_dir": str(image_folder(datalist))}
         if name == "evaluate.json":
-            mine = {key: mine[key] for key in ("threshold", "components")}
+            mine = {key: ids[key] for key in ("threshold", "components")}
         files[f"configs/{name}"] = set_ids(path.read_text(encoding="utf-8"), mine, source=str(path))
-    for path in overlays(shipped):
+    for path in [*(shipped / name for name in _COPIED), *overlays(shipped)]:
         files[path.relative_to(shipped).as_posix()] = path.read_text(encoding="utf-8")
     metadata = read_json(shipped / "configs/metadata.json")
     about = {"found": found, "ids": ids, "title": title}
@@ -73,9 +69,6 @@ def write_bundle(
         "plans/networks.json": file_text(make_plan(output, found)),
     }
     with new_folder(output, sources=[datalist, shipped], overwrite=overwrite) as stage:
-        for name in _COPIED:
-            (stage / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(shipped / name, stage / name)
         for name, text in files.items():
             (stage / name).parent.mkdir(parents=True, exist_ok=True)
             (stage / name).write_text(text, encoding="utf-8")
@@ -108,7 +101,7 @@ def place(output: Path, datalist: Path, shipped: Path) -> dict[str, Any]:
     }
 
 
-def image_folder(datalist: Path, found: Mapping[str, Any]) -> Path:
+def image_folder(datalist: Path) -> Path:
     """Where inference looks for images by default."""
     folder = datalist.parent / "images"
     return folder if folder.is_dir() else datalist.parent

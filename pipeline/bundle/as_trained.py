@@ -67,7 +67,7 @@ def is_recorded(config: Config, known: Iterable[str]) -> bool:
 
 
 def check_recorded(config: Config, known: Iterable[str], *, source: str, option: str) -> None:
-    """Refuse weights of which nobody says how their network was built.
+    """Refuse weights whose network settings are unknown.
 
     They fit networks of other settings, such as other strides, whose masks would be wrong.
 
@@ -87,8 +87,8 @@ def check_recorded(config: Config, known: Iterable[str], *, source: str, option:
     example = "strides" if "strides" in plain else plain[0]
     setting = option.format(example, json.dumps(network.get(example), separators=(",", ":")))
     raise InputError(
-        f"{source}: neither it nor a {CONFIG} beside it says with which settings it was trained, "
-        f"and its weights may fit others: say one of {', '.join(plain)}, such as {setting}, or "
+        f"{source}: neither it nor a {CONFIG} beside it gives the settings of its network, and "
+        f"the weights may fit others: give one of {', '.join(plain)}, such as {setting}, or "
         "give the overlay of the training."
     )
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UnfitFile, one_line
+from ..transforms.content import COPY_AGAIN
 from ..transforms.picture import read_grid
 from ..transforms.volume_checks import grid_difference, grid_problems
 from ..transforms.volume_file import read_header
 from .channels import VOLUMES
-
-READ_AGAIN = "copy or extract the file again"
 
 
 def find_faults(
@@ -42,7 +41,7 @@ def find_faults(
         except UnfitFile as error:
             faults = [error.args]
         except Exception as error:  # readers raise about anything on a broken file
-            faults = [(f"cannot be read: {one_line(error, None)}", READ_AGAIN)]
+            faults = [(f"cannot be read: {one_line(error, None)}", COPY_AGAIN)]
         for problem, fix in faults:
             yield path, problem, fix
     first, *others = (path for path in (*images, label) if path in grids)

@@ -119,7 +119,7 @@ def settle(
         chosen: the postprocessing of an evaluation.
 
     Raises:
-        InputError: the training brings code, nobody says how the network was built, or it is of
+        InputError: the training brings code, the settings of the network are unknown, or it has
             another number of dimensions than the bundle.
     """
     config = Config(without_ensemble(config.content))  # of a package
@@ -155,8 +155,8 @@ def _find_overlay(name: str, configs: Path) -> Path:
         if path.is_file():
             return path
     raise InputError(
-        f"config {name}: there is no such file, nor is it in {configs}; give --config a JSON file "
-        "that changes some ids of the bundle."
+        f"config {name}: this file does not exist, here or in {configs}; give a JSON file that "
+        "changes ids of the bundle."
     )
 
 

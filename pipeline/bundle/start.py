@@ -126,7 +126,7 @@ def load_pretrained(network: torch.nn.Module, path: str) -> None:
     ]
     trained = f" It was trained with {', '.join(other)}." if other else ""
     if not before:
-        other, trained = ["nothing"], " With which settings it was trained, nobody recorded."
+        other, trained = ["nothing"], " The settings of its training are not recorded."
     fix = "give the overlays and the channels, strides and gates that it was trained with"
     left = load_fitting_weights(network, weights, option="pretrained", fix=fix + trained)
     if left or other:
@@ -153,7 +153,7 @@ def load_trained(
 
     Raises:
         InputError: there is no such file, it holds another network's weights, it was trained with
-            other settings, or nobody says with which.
+            other settings, or these are unknown.
     """
     missing = "give --ckpt_path, the model.pt that a training wrote into its output_dir."
     weights = check_file(ckpt_path, option="ckpt_path", fix=missing)

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
-from ..bundle.case_files import READ_AGAIN, find_faults
+from ..bundle.case_files import find_faults
 from ..bundle.channels import VOLUMES
 from ..bundle.listing import (
     FILES,
@@ -27,10 +25,12 @@ from ..bundle.listing import (
 )
 from ..errors import ADVICE, InputError, UnfitFile, one_line
 from ..files import some
+from ..transforms.content import COPY_AGAIN
 from ..transforms.picture import read_mask, read_picture
 from ..transforms.volume_checks import value_problems
 from ..transforms.volume_file import read_volume
 from .bundle_reader import BundleReader
+from .progress import show_progress
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class DataProblem:
         item: a file, an entry of the datalist or a patient.
         problem: what is wrong.
         fix: what to do.
-        blocks: false for what may be meant so.
+        blocks: false for what may be intended.
     """
 
     item: str
@@ -101,9 +101,7 @@ def check_datalist(
         for split in ("training", "testing")
         for number, case in enumerate(datalist[split])
     ]
-    for split, number, case in track(
-        cases, description="Checking", console=Console(stderr=True), transient=True
-    ):
+    for split, number, case in show_progress(cases, "Checking"):
         faults = list(entry_faults(case, channels=datalist.get("channel_names") or ()))
         if not faults and split == "training":
             faults = list(_check_fold(case))
@@ -119,7 +117,8 @@ def check_datalist(
             if fault and name not in unfit:
                 note(name, fault)
             if pixels is not None:
-                note(name, *_check_image(name, pixels, datalist))
+                if name.lower().endswith(VOLUMES):
+                    note(name, *value_problems(pixels, ct=datalist.get("modality", "CT") == "CT"))
                 digest = _digest(pixels)
                 if first := seen.get(digest):
                     note(name, (f"same pixels as {first}", "keep one of the two"))
@@ -225,18 +224,13 @@ def _read(
     except UnfitFile as error:
         return None, error.args
     except Exception as error:  # readers raise about anything on a broken file
-        return None, (f"cannot be read: {one_line(error, None)}", READ_AGAIN)
+        return None, (f"cannot be read: {one_line(error, None)}", COPY_AGAIN)
 
 
 def _digest(image: np.ndarray) -> str:
     digest = hashlib.sha256(repr((image.shape, image.dtype.str)).encode())
     digest.update(np.ascontiguousarray(image))
     return digest.hexdigest()
-
-
-def _check_image(name: str, pixels: np.ndarray, datalist: Mapping[str, Any]) -> Iterator[Fault]:
-    if name.lower().endswith(VOLUMES):
-        yield from value_problems(pixels, ct=datalist.get("modality", "CT") == "CT")
 
 
 def _check_values(held: set[float], datalist: Mapping[str, Any]) -> Iterator[Fault]:

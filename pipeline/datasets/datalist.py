@@ -9,6 +9,7 @@ from typing import Any
 
 from ..files import some
 from ..folders import new_folder
+from .progress import show_progress
 
 
 def pair_files(
@@ -111,12 +112,10 @@ def write_dataset(
     Raises:
         FileExistsError: ``output`` has content and ``overwrite`` is off.
     """
-    from rich.progress import track
-
     with new_folder(output, sources=sources, overwrite=overwrite) as stage:
         (stage / "images").mkdir()
         (stage / "labels").mkdir()
-        for name in track(names, description=progress):
+        for name in show_progress(names, progress):
             paths = case_paths(name, suffix=suffix)
             write_case(name, stage / paths["image"], stage / paths["label"])
         write_datalist(stage / "datalist.json", **datalist)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ from ..errors import InputError
 from ..files import read_json, some
 from ..transforms.modality import shared_modality
 from .describing import Options
-from .label_values import Held, LabelValues
-from .naming import known_values
 from .sources import Source
 
 _FIX = "give the folder of the dataset, which holds dataset.json."
@@ -72,11 +70,7 @@ def keep_complete(sources: Sequence[Source], *, skip_incomplete: bool, where: Pa
     Raises:
         InputError: a case lacks a file and ``skip_incomplete`` is off, or no case is complete.
     """
-    lacking = {
-        source.name: gone
-        for source in sources
-        if (gone := [path for path in (*source.images, source.label) if not path.is_file()])
-    }
+    lacking = {source.name: gone for source in sources if (gone := source.find_missing())}
     if len(lacking) == len(sources):
         first = f", such as {next(iter(lacking.values()))[0]}" if lacking else ""
         raise InputError(f"{where}: no case has all its files{first}; extract the archive again.")
@@ -86,21 +80,3 @@ def keep_complete(sources: Sequence[Source], *, skip_incomplete: bool, where: Pa
             f"{where}: {some(shown, shown=3)}; add the files, or use --skip-incomplete."
         )
     return [source for source in sources if source.name not in lacking]
-
-
-def say_values(
-    names: Mapping[int, str], where: Path, **said: Any
-) -> Callable[[Mapping[str, Held]], LabelValues]:
-    """Make what names the values of the label files, as a dataset says them.
-
-    Args:
-        names: of the values.
-        where: the file that says so.
-        said: ``ignore_label`` and ``regions`` of `known_values`.
-
-    Raises:
-        InputError: two values have one name.
-    """
-    if len(set(names.values())) < len(names):
-        raise InputError(f'{where}: two of "labels", {list(names.values())}, have one name.')
-    return lambda held: known_values(names, held, **said)

@@ -51,7 +51,7 @@ def read_grid(path: Path) -> Grid:
             return Grid(grid.size, None, grid.channels)
         volume = open_volume(path)
     except UnfitFile as error:
-        raise InputError(f"{path}: it {': '.join(error.args)}.") from None
+        raise InputError(f"{path}: it {error}.") from None
     shape, channels = volume.voxels.shape, 1
     if len(shape) == 4:
         shape, channels = shape[:3], shape[3]
@@ -77,7 +77,7 @@ def read_pixels(path: Path, *, is_label: bool = False) -> np.ndarray:
             return picture.read_mask(path)
         pixels = read_voxels(path, open_volume(path), is_label=is_label).voxels
     except UnfitFile as error:
-        raise InputError(f"{path}: it {': '.join(error.args)}.") from None
+        raise InputError(f"{path}: it {error}.") from None
     if pixels.shape[2:3] in ((), (1,)):
         return pixels.reshape(pixels.shape[:2] + pixels.shape[3:]).swapaxes(0, 1)
     return pixels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from .datalist import write_datalist
 from .describing import Options, describe_images, find_patients, make_regions
 from .folds import divide
 from .label_values import Held, LabelValues, find_held
+from .progress import show_progress
 from .sources import TESTING, Source
 
 
@@ -65,7 +66,7 @@ def plan_dataset(
         twice, _ = Counter(source.name.casefold() for source in sources).most_common(1)[0]
         raise InputError(f"two cases are called {twice}; rename one.")
     held, grids = {}, {}
-    for source in _progress(sources, "Reading labels"):
+    for source in show_progress(sources, "Reading labels"):
         grids[source.name] = source.read_grids()
         held[source.name] = find_held(source.read_label())
     values = name_values({str(source.label): held[source.name] for source in sources})
@@ -112,7 +113,7 @@ def write_sources(dataset: Dataset, output: Path, *, overwrite: bool = False) ->
     with new_folder(output, sources=files, overwrite=overwrite) as stage:
         for folder in ("images", "labels"):
             (stage / folder).mkdir()
-        for source in _progress(dataset.sources, "Writing"):
+        for source in show_progress(dataset.sources, "Writing"):
             images = [f"images/{name}" for name in source.write_images(stage / "images")]
             held = dataset.held[source.name]
             label = source.write_label(stage / "labels", dataset.values, held)
@@ -147,10 +148,3 @@ def _assign(
         if source.name not in said
     }
     return said | drawn
-
-
-def _progress(items: Sequence[Source], description: str) -> Iterable[Source]:
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, description=description, console=Console(stderr=True), transient=True)

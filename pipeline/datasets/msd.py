@@ -6,21 +6,17 @@ doi:10.1038/s41467-022-30695-9. The labels of the official test split are secret
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..bundle.channels import NIFTI
 from ..errors import InputError
-from .dataset_json import (
-    keep_complete,
-    name_channels,
-    read_description,
-    read_terms,
-    say_values,
-)
+from .dataset_json import keep_complete, name_channels, read_description, read_terms
 from .describing import Options
 from .images import ending
 from .importing import Dataset, plan_dataset
+from .naming import known_values
 from .sources import Source
 
 
@@ -35,21 +31,23 @@ def plan_msd(folder: Path, options: Options, *, skip_incomplete: bool = False) -
     options = name_channels(content["modality"], options, where)
     try:
         names = {int(value): str(name) for value, name in content["labels"].items()}
+        names = {0: "background"} | names
         listed = [(entry["image"], entry["label"]) for entry in content["training"]]
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(
             f"{where}: it is not that of a task of the Decathlon ({error!r}); for nnU-Net use "
             "`data prepare nnunet`."
         ) from None
+    if len(set(names.values())) < len(names):
+        raise InputError(f'{where}: two of "labels", {list(names.values())}, have one name.')
     sources = [
         _find_source(root, image, label, channels=len(content["modality"]))
         for image, label in listed
     ]
     sources = keep_complete(sources, skip_incomplete=skip_incomplete, where=where)
-    name_values = say_values({0: "background"} | names, where)
     title = str(content.get("name") or root.name)
     terms = {"subjects": "patients", **read_terms(content)}
-    dataset = plan_dataset(sources, name_values, options, name=title, terms=terms)
+    dataset = plan_dataset(sources, partial(known_values, names), options, name=title, terms=terms)
     if left := len(listed) - len(sources):
         dataset.notes.append(f"left out {left} cases that lack a file")
     if tested := content.get("test"):
@@ -62,7 +60,7 @@ def _find_source(root: Path, image: Any, label: Any, *, channels: int) -> Source
     path = root / image
     name = path.name.removesuffix(ending(path))
     parts = [path.with_name(f"{name}_{number:04d}{ending(path)}") for number in range(channels)]
-    images = tuple(map(_unpacked, [path]))
+    images = (_unpacked(path),)
     if not images[0].is_file() and all(part.is_file() for part in parts):  # as nnU-Net 1 does
         images = tuple(parts)
     return Source(name, images, _unpacked(root / label))

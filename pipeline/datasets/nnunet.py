@@ -9,21 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..files import some
-from .dataset_json import (
-    keep_complete,
-    name_channels,
-    read_description,
-    read_terms,
-    say_values,
-)
+from .dataset_json import keep_complete, name_channels, read_description, read_terms
 from .describing import Options
 from .images import KINDS
 from .importing import Dataset, plan_dataset
+from .naming import known_values
 from .sources import TESTING, Source
 
 SPLITS = "splits_final.json"
@@ -56,19 +52,15 @@ def plan_nnunet(
     complete = keep_complete(sources, skip_incomplete=skip_incomplete, where=root)
     if splits or (root / SPLITS).is_file():
         complete = _with_folds(complete, splits or root / SPLITS)
-    tested = [
-        source
-        for source in _in_folders(root, "Ts", kind)
-        if source.label.is_file() and all(path.is_file() for path in source.images)
-    ]
+    listed = _in_folders(root, "Ts", kind)
+    tested = [source for source in listed if not source.find_missing()]
     cases = [*complete, *(replace(source, part=TESTING) for source in tested)]
-    name_values = say_values(names, where, ignore_label=ignored, regions=regions)
+    name_values = partial(known_values, names, ignore_label=ignored, regions=regions)
     terms = read_terms(content)
     dataset = plan_dataset(cases, name_values, options, name=root.name, terms=terms)
     if left := len(sources) - len(complete):
         dataset.notes.append(f"left out {left} cases that lack a file")
-    left = len({source.name for source in _in_folders(root, "Ts", kind)}) - len(tested)
-    if left:
+    if left := len(listed) - len(tested):
         dataset.notes.append(f"left out {left} images of imagesTs, which have no labels")
     return dataset
 
@@ -112,7 +104,7 @@ def _list_cases(root: Path, content: Mapping[str, Any], kind: str) -> list[Sourc
         ]
     except (TypeError, KeyError) as error:
         raise InputError(
-            f'{root / "dataset.json"}: "dataset" lacks {error}; give images and label of each.'
+            f'{root / "dataset.json"}: "dataset" has no {error}; give images and label of each.'
         ) from None
 
 

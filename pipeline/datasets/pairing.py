@@ -169,7 +169,9 @@ def find_files(place: str, *, option: str) -> tuple[dict[str, Path], list[LeftOu
         left_out += slices.items()
         used = {part for path in found.values() for part in list_files(path)}
         left_out += [
-            (path, "it is no image by its name") for path in paths if path not in {*used, *slices}
+            (path, "it is not an image by its name")
+            for path in paths
+            if path not in {*used, *slices}
         ]
     return found, left_out
 

@@ -42,6 +42,10 @@ class Source:
         """All files that are read."""
         return [*self.images, self.label]
 
+    def find_missing(self) -> list[Path]:
+        """Find the files that are not there."""
+        return [path for path in self.files if not path.is_file()]
+
     def read_grids(self) -> list[Grid]:
         """Read the grids of the images, and refuse files that are on others.
 

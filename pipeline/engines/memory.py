@@ -102,7 +102,7 @@ def cases_that_fit(
         try:
             image = open_volume(files[0])
         except UnfitFile as error:
-            raise InputError(f"{files[0]}: it {': '.join(error.args)}. {ADVICE}") from None
+            raise InputError(f"{files[0]}: it {error}. {ADVICE}") from None
         axes = nibabel.io_orientation(image.affine)[:, 0].astype(int)
         zooms = np.linalg.norm(image.affine[:3, :3], axis=0)
         lengths = [0.0, 0.0, 0.0]  # mm, in the order of spacing

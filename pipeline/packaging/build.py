@@ -121,7 +121,7 @@ def package_files(
     checkpoint = f"checkpoint {source.weights}"
     training = settle(train, source.config, given, bundle, source=checkpoint)
     check_settings(training.content, option="--set {}=...")
-    # What nobody recorded is not made out to be so by the bundle's defaults.
+    # What was not recorded is not replaced by the bundle's defaults.
     said = source.config.keys() | given.ids
     record = {name: each for name, each in record_of(training.content).items() if name in said}
     own = inference.as_trained(training.content).with_changes(source.chosen)

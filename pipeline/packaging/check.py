@@ -149,7 +149,7 @@ def check_for_monai_label(
     elif models not in ([WEIGHTS], []):
         fault = f"may serve any of {models}; keep {WEIGHTS} only"
     elif missing:
-        fault = f"sets {', '.join(missing)}, which train.json lacks; add them"
+        fault = f"sets {', '.join(missing)}, which are not in train.json; add them"
     else:
         return
     raise InputError(f"{name}: MONAI Label {fault}.")

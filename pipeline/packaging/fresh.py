@@ -153,7 +153,7 @@ def start_workflow(root: Path, name: str, ids: dict):
     )
     workflow.initialize()
     if missing := workflow.check_properties():
-        raise ValueError(f"{name}.json lacks {missing}")
+        raise ValueError(f"{name}.json has no {missing}")
     return workflow
 
 

@@ -106,10 +106,10 @@ def check_model(folder: Path, files: Mapping[str, bytes], archive: Path) -> None
 
 
 def check_studies(folder: Path) -> None:
-    """Refuse a folder where two images have one name, of which MONAI Label would hide one.
+    """Refuse a folder where two images have one name, since MONAI Label would hide one of them.
 
     Raises:
-        InputError: there is no such folder, or two images have one name.
+        InputError: the folder does not exist, or two images have one name.
     """
     if not folder.is_dir():
         raise InputError(f"studies {folder}: there is no such folder; give a folder of images.")

@@ -62,7 +62,7 @@ class LabelServer:
         if host not in LOOPBACK and not password:
             raise InputError(
                 f"host {host}: everyone who reaches it could read the images and change labels and "
-                "weights; set LABEL_USER and LABEL_PASSWORD, or leave --host away."
+                "weights; set LABEL_USER and LABEL_PASSWORD, or leave out --host."
             )
         if password and (not user or ":" in user or len(password) < SHORTEST):
             raise InputError(

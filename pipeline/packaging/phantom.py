@@ -32,17 +32,9 @@ def draw_phantom(config: Mapping[str, Any], work: Path) -> dict[str, Any]:
         from ..datasets.phantoms.ct import ct_phantom
 
         image, label, affine = ct_phantom(0, size=(72, 60, 40), field_of_view=330.0)
-    # The phantom's structures, 1 and 2, stand for those that the bundle knows; a third and more are
-    # slices of both, since a training wants all of them.
-    structures = label.ravel()
-    if len(values) > 2:
-        for number, part in enumerate(np.array_split(np.flatnonzero(label), len(values)), start=1):
-            structures[part] = number
-    structures = np.minimum(structures, len(values))
-    label = np.array([0, *values], np.uint8)[structures].reshape(label.shape)
-    # Each value has a voxel at least: a training refuses a region that no label holds.
-    missing = np.setdiff1d(values, label)
-    label.flat[np.flatnonzero(label)[: len(missing)]] = missing
+    # Slices of what is drawn stand for the bundle's structures: a training wants all of them.
+    for value, part in zip(values, np.array_split(np.flatnonzero(label), len(values)), strict=True):
+        label.flat[part] = value
     if not flat:
         import nibabel
 

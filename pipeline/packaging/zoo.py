@@ -54,7 +54,7 @@ def check_zoo(files: Mapping[str, bytes], name: str) -> None:
 
     def demand(where: str, names: tuple[str, ...], there: object) -> None:
         if missing := [each for each in names if each not in there]:
-            raise InputError(f"{where} lacks {', '.join(missing)}; package it again.")
+            raise InputError(f"{where} has no {', '.join(missing)}; package it again.")
 
     demand(name, (*NEEDED, *IDS), files)
     if LARGE_FILES not in files:

@@ -93,13 +93,13 @@ def read_model(
         probabilities: keep those of each region.
 
     Raises:
-        InputError: a file is absent or malformed, an id is unknown, nobody says the bundle or the
-            settings of the network, the checkpoint brings code, or members do not fit together.
+        InputError: a file is absent or malformed, an id is unknown, the bundle or the settings of
+            the network are, the checkpoint brings code, or members do not fit together.
     """
     if not checkpoint and bundle is None:
         raise InputError(
-            "--checkpoint is not given, nor --bundle: give the folder of a training, or that of a "
-            "bundle with weights."
+            "neither --checkpoint nor --bundle is given: give the folder of a training, or that "
+            "of a bundle with weights."
         )
     checkpoint = Checkpoint(checkpoint or bundle / "models" / BEST, option="checkpoint")
     if bundle is None:
@@ -122,8 +122,8 @@ def read_model(
         version = metadata["version"]
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{configs / 'metadata.json'}: it lacks {error}; say in network_data_format what "
-            "`image` is."
+            f"{configs / 'metadata.json'}: {error} is missing; describe `image` in "
+            "network_data_format."
         ) from None
     check_settings(config, option="--set {}=...")
     digest, members = sha256(weights), checkpoint.members
@@ -173,11 +173,7 @@ def _find_bundle(weights: Path) -> Path:
     trained = read_config(weights)
     folder = trained.get(BUNDLE)
     if not isinstance(folder, str) or not folder:
-        why = (
-            f"what it says of its training lacks {BUNDLE}"
-            if trained
-            else "it does not say its bundle"
-        )
+        why = f"its settings do not include {BUNDLE}" if trained else "it does not name its bundle"
         raise InputError(f"checkpoint {weights}: {why}; {fix}")
     path = Path(folder).resolve()
     if not any(path.is_relative_to(known.resolve()) for known in (Path("bundles"), BUNDLES)):

@@ -115,7 +115,7 @@ def _read_volumes(case: InputCase, channels: int, modality: str) -> list[Volume]
             else:
                 volume, problems = Volume(*read_series(part)), []
         except UnfitFile as error:
-            raise InputError(f"{name}: it {': '.join(error.args)}") from None
+            raise InputError(f"{name}: it {error}") from None
         # Whether the values have to be Hounsfield units, the preprocessing knows.
         problems = problems or list(value_problems(volume.voxels, ct=False))
         if problems:
@@ -129,7 +129,7 @@ def _read_shape(path: Path) -> tuple[int, int]:
     try:
         width, height = read_grid(path).size
     except UnfitFile as error:
-        raise InputError(f"{path}: it {': '.join(error.args)}") from None
+        raise InputError(f"{path}: it {error}") from None
     return height, width
 
 

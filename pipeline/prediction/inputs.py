@@ -153,9 +153,9 @@ def _below(
     named = passed_over.union(*(list_files(case.path) for case in cases))
     found: list[Series] = []
     problem = f"it holds no {', '.join(kinds)}"
-    other = "it is no picture by its name"
+    other = "it is not a picture by its name"
     if kinds == VOLUMES:
-        other = "it is no volume by its name, and not in DICOM"
+        other = "it is not a volume by its name, and not in DICOM"
         try:
             found = find_series(folder, modality=modality, name=chosen)
         except FileNotFoundError:
@@ -163,7 +163,7 @@ def _below(
         except ModuleNotFoundError as error:
             problem = other = str(error)
     found = [each for each in found if not is_output(each.files[0])]
-    # Nobody means the scout or the report beside a CT.
+    # The scout or the report beside a CT is not meant.
     only_others = not (cases or chosen or any(each.is_wanted for each in found))
     for each in found:
         named.update(each.files, each.torn, (path for path, _ in each.left_out))

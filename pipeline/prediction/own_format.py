@@ -1,4 +1,4 @@
-"""Write a mask in the format of its volume too, for programs that read no NIfTI."""
+"""Write a mask in the format of its volume too, for programs that do not read NIfTI."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import replacing
+from ..transforms.itk import open_by_itk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,8 +51,7 @@ def _write_itk(path: Path, mask: np.ndarray, source: Path) -> None:
     import numpy as np
     import SimpleITK as sitk
 
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(source))
+    reader = open_by_itk(source)
     reader.ReadImageInformation()
     n = reader.GetDimension()
     image = sitk.GetImageFromArray(mask.T)

@@ -39,7 +39,7 @@ def prepare_rerun(client: Any, run: Any, output_dir: Path) -> tuple[list[str], P
     names = {artifact.path for artifact in client.list_artifacts(run_id)}
     if not {CONFIG, "environment.json", "bundle"} <= names:
         raise ValueError(
-            f"run {run_id}: it lacks the artifacts config.json, environment.json or bundle."
+            f"run {run_id}: config.json, environment.json or bundle is not among its artifacts."
         )
     datalist = tags.get("pipeline.datalist", "")
     if not Path(datalist).is_file():

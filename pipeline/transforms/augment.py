@@ -209,20 +209,17 @@ class RandIlluminationBatchd(RandIntensityBatchd):
     Args:
         keys: images.
         prob: share of the cases that are changed.
-        strength: largest change of the logarithm of the intensity at a node of the field.
-        nodes: the field's nodes along each axis.
+        strength: largest change of the logarithm of the intensity at a node of the field, which
+            has four along each axis.
     """
 
-    def __init__(
-        self, keys: Sequence[str], *, prob: float = 0.5, strength: float = 0.3, nodes: int = 4
-    ) -> None:
+    def __init__(self, keys: Sequence[str], *, prob: float = 0.5, strength: float = 0.3) -> None:
         super().__init__(keys, prob=prob)
         self.strength = strength
-        self.nodes = nodes
 
     def change(self, x: torch.Tensor) -> torch.Tensor:
         on = self.draw_cases(len(x), 1, 1, 1)
-        field = on * uniform(-self.strength, self.strength, len(x), 1, self.nodes, self.nodes)
+        field = on * uniform(-self.strength, self.strength, len(x), 1, 4, 4)
         smooth = F.interpolate(field.to(x.device), size=x.shape[2:], mode="bicubic")
         return x * torch.exp(smooth)
 

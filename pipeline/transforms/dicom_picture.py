@@ -42,10 +42,7 @@ def open_dicom(path: Path, modality: str | None = None) -> ImageFileReader:
         OtherImage: it is a slice of a volume, or of another modality.
         UnfitFile: it cannot be read, or holds several frames.
     """
-    try:
-        reader = open_by_itk(path, "GDCMImageIO")
-    except ModuleNotFoundError:
-        raise UnfitFile("is DICOM, which needs SimpleITK", "pip install SimpleITK") from None
+    reader = open_by_itk(path, "GDCMImageIO")
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:

@@ -69,7 +69,7 @@ def open_picture(path: Path) -> tuple[Image.Image, str]:
         fix = "save it as it is seen, without the tag, and draw its mask on that"
         problem = "is turned by its EXIF tag, which viewers follow", fix
     elif bits:
-        problem = f"has {bits} bits per colour, of which 8 would be read", SAVE
+        problem = f"has {bits} bits per colour, but only 8 would be read", SAVE
     elif unnamed:
         problem = "has a channel that is neither a colour nor an opacity", "save it without that"
     if problem:

@@ -29,7 +29,6 @@ class QualityFeaturesd(MapTransform):
         regions: see `Regions`.
         orig_keys: the preprocessed image (C, *spatial) of each.
         label_keys: the masks (R or more, *spatial) of each, on any grid, if there are any.
-        allow_missing_keys: see MONAI's ``MapTransform``.
     """
 
     def __init__(
@@ -38,9 +37,8 @@ class QualityFeaturesd(MapTransform):
         regions: Mapping[str, Sequence[int]],
         orig_keys: KeysCollection = "image",
         label_keys: KeysCollection = "label",
-        allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
+        super().__init__(keys)
         self.regions, self.orig_keys = Regions(regions), ensure_tuple_rep(orig_keys, len(self.keys))
         self.label_keys = ensure_tuple_rep(label_keys, len(self.keys))
 

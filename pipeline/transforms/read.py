@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import warnings
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
@@ -29,16 +28,15 @@ class ReadImaged(LoadImaged, InvertibleTransform):
 
     An image may be several files of one channel each, on one grid, which become its channels.
     A picture of very many pixels is shrunk by a whole factor, and ``inverse`` enlarges its mask.
-    Where the chosen reader fails, MONAI tries others, so the result is checked.
 
     Args:
-        spatial_dims: that each image must have, 2 or 3; None takes any.
-        channels: that each image must have; None takes any. A picture with one channel is read as
-            grey, and one with three as RGB.
+        spatial_dims: that each image must have: 2 for pictures, 3 for volumes.
+        channels: that each image must have; None takes any, and reads a picture as a mask. A
+            picture with one channel is read as grey, and one with three as RGB.
         modality: of CT, the values must be Hounsfield units.
-        largest: pixels above which an image is shrunk; None for none.
         is_label: the values must be whole numbers up to rounding, see `to_whole`.
-        args, kwargs: see ``LoadImaged``; pictures and volumes have readers of their own.
+        largest: pixels above which a picture is shrunk; None for none.
+        args, kwargs: see ``LoadImaged``; the readers are `VolumeReader` and `PictureReader`.
 
     Raises:
         InputError: a file cannot be read, has other dimensions or channels, holds values that are
@@ -50,7 +48,7 @@ class ReadImaged(LoadImaged, InvertibleTransform):
     def __init__(
         self,
         *args: Any,
-        spatial_dims: int | None = None,
+        spatial_dims: int,
         channels: int | None = None,
         modality: str = "",
         is_label: bool = False,
@@ -111,29 +109,23 @@ class ReadImaged(LoadImaged, InvertibleTransform):
         small.applied_operations[-1][TraceKeys.EXTRA_INFO]["mode"] = "bilinear"  # of `inverse`
         return small
 
-    def _make_reader(self, files: int) -> ImageReader | None:
+    def _make_reader(self, files: int) -> ImageReader:
         if self.spatial_dims == 3:
             return VolumeReader(is_label=self.is_label)
-        if self.spatial_dims == 2:
-            channels = 1 if files > 1 else self.channels  # of several files, each is a channel
-            return PictureReader(channels, self.modality, is_mask=self.is_label)
-        return None
+        channels = 1 if files > 1 else self.channels  # of several files, each is a channel
+        return PictureReader(channels, self.modality, is_mask=self.is_label)
 
     def _read(self, path: Any, reader: Any) -> MetaTensor:
         """Read and check one file, as (C, *spatial)."""
         try:
             read = self._loader(path, reader)
         except UnfitFile as error:
-            raise InputError(f"{path}: it {': '.join(error.args)}. {ADVICE}") from None
+            raise InputError(f"{path}: it {error}. {ADVICE}") from None
         except Exception as error:  # readers raise about anything
-            # MONAI lists every reader that it tried, the chosen one first.
-            first = re.search(r"^[\w.]+: .+", str(error), re.MULTILINE)
-            reason = first[0] if first else one_line(error)
-            raise InputError(f"{path}: it cannot be read ({reason}); {ADVICE}") from None
+            raise InputError(f"{path}: it cannot be read ({one_line(error)}); {ADVICE}") from None
         image = read if self._loader.image_only else read[0]
-        if self.spatial_dims not in (None, image.ndim - 1):
-            kind = "a picture" if self.spatial_dims == 2 else "a volume"
-            raise InputError(f"{path}: it is not {kind}, which the bundle takes; {ADVICE}")
+        if image.ndim != self.spatial_dims + 1:
+            raise InputError(f"{path}: it is not a volume, which the bundle takes; {ADVICE}")
         if image.is_floating_point() and not torch.isfinite(image).all():
             raise InputError(f"{path}: it holds values that are NaN or infinite; {ADVICE}")
         if self.spatial_dims == 3 and self.channels is not None:

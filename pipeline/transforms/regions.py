@@ -108,7 +108,10 @@ class Regions:
                 for place, n in enumerate(group):
                     chosen = best == place
                     channels[n] = chosen if filled else channels[n] & chosen
-        return torch.stack(self._inside_parents(channels), dim)
+        for n in self.order:
+            if (parent := self.parents[n]) is not None:
+                channels[n] = channels[n] & channels[parent]
+        return torch.stack(channels, dim)
 
     def to_index(self, masks: torch.Tensor) -> torch.Tensor:
         """Convert bool (R, *spatial) to uint8 (*spatial): the own value of the innermost region."""
@@ -123,12 +126,6 @@ class Regions:
         """Convert label values (*spatial) to bool (R, *spatial)."""
         wanted = (torch.tensor(v, device=index.device, dtype=index.dtype) for v in self.values)
         return torch.stack([torch.isin(index, values) for values in wanted])
-
-    def _inside_parents(self, channels: list[torch.Tensor]) -> list[torch.Tensor]:
-        for n in self.order:
-            if (parent := self.parents[n]) is not None:
-                channels[n] = channels[n] & channels[parent]
-        return channels
 
 
 def _find_problem(regions: Any) -> str:
@@ -162,7 +159,6 @@ class LabelToRegionsd(MapTransform):
         background: the other values that a mask may hold.
         ignore_label: a value that counts in no loss and no metric; with it the result has one more
             channel, the last, which is 1 where the mask has that value.
-        allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
         InputError: a mask holds another value, or nothing that counts; the message names its file.
@@ -174,9 +170,8 @@ class LabelToRegionsd(MapTransform):
         regions: Mapping[str, Sequence[int]],
         background: Sequence[int] = (0,),
         ignore_label: int | None = None,
-        allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
+        super().__init__(keys)
         self.regions = Regions(regions)
         self.ignore_label = ignore_label
         self.known = sorted({*background, *self.regions.known, ignore_label} - {None})

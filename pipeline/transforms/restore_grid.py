@@ -40,7 +40,6 @@ class RestoreGridd(MapTransform):
         threshold: probability above which a region is marked.
         orig_keys: the preprocessed image of each, on the grid of the logits, with the operations
             that MONAI's transforms recorded on it.
-        allow_missing_keys: see MONAI's ``MapTransform``.
 
     Raises:
         InputError: the axes of a file are not at right angles; the message names the file.
@@ -55,9 +54,8 @@ class RestoreGridd(MapTransform):
         regions: Mapping[str, Sequence[int]],
         threshold: float = 0.5,
         orig_keys: KeysCollection = "image",
-        allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
+        super().__init__(keys)
         self.regions, self.threshold = Regions(regions), threshold
         self.orig_keys = ensure_tuple_rep(orig_keys, len(self.keys))
 

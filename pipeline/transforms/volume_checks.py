@@ -118,7 +118,7 @@ def hu_problem(voxels: np.ndarray) -> tuple[str, str] | None:
         share = f"{100 * metal:.2g} % of them from {_METAL} on, as only metal is"
         if high > _DENSEST:
             share = f"and no scanner stores more than {_DENSEST}"
-        fix = f"replace what is no measurement, such as padding, by -1024{_OR_NO_CT}"
+        fix = f"replace what was not measured, such as padding, by -1024{_OR_NO_CT}"
         return f"is not in Hounsfield units: {low:.7g} to {high:.7g}, {share}", fix
     soft = np.mean((voxels >= _SOFT[0]) & (voxels <= _SOFT[1]))
     if low <= _DARK and soft >= _LEAST_SOFT:

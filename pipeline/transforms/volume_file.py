@@ -11,15 +11,13 @@ import numpy as np
 
 from ..errors import UnfitFile, one_line, times
 from .content import COPY_AGAIN, explain_content
-from .itk import open_by_itk
+from .itk import NRRD, READERS, open_by_itk
 from .whole import to_whole
 
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd")  # which ITK reads; nibabel the others
-_NRRD = (".nrrd", ".nhdr")
 _APART = (".nhdr", ".mhd")  # headers whose voxels are in other files
 _UNITS = {1: "m", 3: "micron"}  # codes of NIfTI other than mm
 _SAY_ORIENTATION = (
-    "nothing says how it lies in the body, and programs guess differently: convert it again from "
+    "its orientation in the body is unknown, and programs guess differently: convert it again from "
     "its source"
 )
 
@@ -49,12 +47,11 @@ def open_volume(path: str | Path) -> Volume:
     Raises:
         UnfitFile: it cannot be read, has more than four axes, holds colours, or does not say its
             orientation.
-        ModuleNotFoundError: its format needs SimpleITK.
     """
     path = Path(path)
     try:
-        volume = _open_itk(path) if path.name.lower().endswith(ITK) else _open_nibabel(path)
-    except (UnfitFile, ModuleNotFoundError):
+        volume = _open_itk(path) if path.suffix.lower() in READERS else _open_nibabel(path)
+    except UnfitFile:
         raise
     except Exception as error:  # readers raise about anything on a broken file
         raise _unreadable(path, error) from error
@@ -174,7 +171,7 @@ class _ItkVoxels:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         import SimpleITK as sitk
 
-        image = open_by_itk(self.path, _kind_of(self.path)).Execute()
+        image = open_by_itk(self.path).Execute()
         array = sitk.GetArrayFromImage(image)  # (Z, Y, X) or (Z, Y, X, C)
         axes = range(image.GetDimension())
         array = array.transpose([*reversed(axes), *range(len(axes), array.ndim)])
@@ -183,12 +180,7 @@ class _ItkVoxels:
 
 def _open_itk(path: Path) -> Volume:
     """NRRD and MetaImage."""
-    try:
-        reader = open_by_itk(path, _kind_of(path))
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{path.suffix} needs SimpleITK: pip install SimpleITK", name="SimpleITK"
-        ) from error
+    reader = open_by_itk(path)
     reader.ReadImageInformation()
     channels, size = reader.GetNumberOfComponents(), tuple(reader.GetSize())
     if channels > 1:
@@ -203,16 +195,11 @@ def _open_itk(path: Path) -> Volume:
     return Volume(_ItkVoxels(path, size), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)  # LPS to RAS
 
 
-def _kind_of(path: Path) -> str:
-    """The reader of ITK that a name stands for."""
-    return "NrrdImageIO" if path.name.lower().endswith(_NRRD) else "MetaImageIO"
-
-
 def _find_lack(path: Path) -> str:
     """Find what a header does not say, where ITK takes LPS and 1 mm; empty if it says all."""
     with path.open("rb") as file:
         start = file.read(1 << 16)
-    if path.name.lower().endswith(_NRRD):
+    if path.suffix.lower() in NRRD:
         header = re.split(rb"\r?\n\r?\n", start)[0]
         needed = {
             "orientation": rb"space: *(right-anterior|left-(anterior|posterior)|[RL]AS|LPS)",

@@ -242,4 +242,4 @@ def test_weights_that_do_not_say_their_settings_need_a_word(tmp_path, caplog):
     torch.save(torch.nn.Linear(3, 2).state_dict(), "model.pt")
     caplog.set_level(logging.WARNING)
     load_pretrained(torch.nn.Linear(3, 2), "model.pt")
-    assert "nobody recorded" in caplog.text
+    assert "model.pt" in caplog.text

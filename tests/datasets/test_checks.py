@@ -236,7 +236,7 @@ def test_a_region_that_parts_of_the_data_lack_is_remarked(dataset):
     assert '--regions "{\'optic_disc\': [1, 2]}" --vertical_cdr "[]"' in problem.fix
 
 
-def test_an_empty_label_may_be_meant_so(dataset):
+def test_an_empty_label_may_be_intended(dataset):
     _, folder, check = dataset
     _paint(folder, lambda label: label * 0)
     (problem,) = check()

@@ -77,7 +77,7 @@ def test_any_series_is_read_as_the_volume_it_was(
     assert np.allclose(_itk_affine(sitk.ReadImage(str(path))), found, atol=1e-3)
 
 
-def test_values_that_are_no_whole_numbers_stay(tmp_path):
+def test_values_that_are_not_whole_stay(tmp_path):
     """Also where each slice has its own rescale."""
 
     def change(number, item):
@@ -158,7 +158,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_series_that_is_no_volume_is_refused_by_name(tmp_path, fault):
+def test_a_series_that_is_not_a_volume_is_refused_by_name(tmp_path, fault):
     options, reason = FAULTS[fault]
     write_dicom_series(tmp_path, _ct((3, 4, 9)), PLAIN, SeriesInstanceUID="1.2.3", **options)
     with pytest.raises(ValueError, match=reason) as told:
@@ -279,7 +279,7 @@ def test_files_that_are_torn(tmp_path):
     few = pydicom.dcmread(torn)
     few.Rows = few.Columns = 256
     few.save_as(torn)
-    with pytest.raises(ValueError, match=r"10 ä 1 lacks pixels"):
+    with pytest.raises(ValueError, match=r"10 ä 1 is too short"):
         select_series(tmp_path)
     torn.chmod(0)
     if not os.access(torn, os.R_OK):  # root may read it

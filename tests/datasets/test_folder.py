@@ -289,7 +289,7 @@ def test_the_command_shows_first_and_refuses_in_one_line(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_three_slices_are_no_colours_and_colours_of_16_bits_are_those_of_8(tmp_path):
+def test_three_slices_are_not_colours_and_colours_of_16_bits_are_those_of_8(tmp_path):
     volume = np.stack([_index(1, 2), _index(1), _index(2)], axis=-1)
     for name, dtype in (("a.nii.gz", np.uint8), ("b.nii.gz", np.int64)):
         nibabel.save(

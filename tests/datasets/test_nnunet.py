@@ -108,7 +108,7 @@ def test_a_faulty_description_is_refused(tmp_path, change, reason):
         plan_nnunet(_dataset(tmp_path / "in", **change), Options())
 
 
-def test_splits_that_are_no_folds_are_refused(tmp_path):
+def test_splits_that_are_not_folds_are_refused(tmp_path):
     source = _dataset(tmp_path / "in")
     path = tmp_path / "splits.json"
     path.write_text(json.dumps([{"train": ["a"], "val": ["b", "c"]}, {"train": [], "val": ["c"]}]))

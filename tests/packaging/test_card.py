@@ -26,7 +26,7 @@ def test_every_number_has_its_unit():
     assert shown["hd95/cup"] == ["8", "", "px", "1"]
 
 
-def test_what_nobody_recorded_is_not_made_up():
+def test_what_was_not_recorded_is_not_made_up():
     older = performance(
         Trained(Path("model.pt"), evaluations={"testing": summarise([{"hd95/a": 1}])})
     )

@@ -91,7 +91,7 @@ def test_the_training_says_its_bundle_and_an_evaluation_the_postprocessing(eye, 
             area("none", bundle=bundle)
         error = capsys.readouterr().err
         assert error.startswith(f"error: checkpoint {run / 'model.pt'}: ")
-        assert ("lacks bundle_folder" in error) == (not bundle)
+        assert ("bundle_folder" in error) == (not bundle)
         assert str(bundle) in error
         assert "--bundle" in error
 

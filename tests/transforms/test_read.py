@@ -16,7 +16,7 @@ def nifti(path, voxels) -> str:
 
 def test_a_file_that_cannot_be_used_is_named(tmp_path):
     options = {"ensure_channel_first": True, "spatial_dims": 3, "channels": 1, "modality": "CT"}
-    read = ReadImaged("image", reader="NibabelReader", **options)
+    read = ReadImaged("image", **options)
     voxels = np.linspace(-1000, 200, 120, dtype=np.float32).reshape(4, 5, 6)
     sound = nifti(tmp_path / "sound.nii.gz", voxels)
     assert read({"image": sound})["image"].shape == (1, 4, 5, 6)

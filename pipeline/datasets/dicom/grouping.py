@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ...walk import walk
+from ..progress import show_progress
 from .headers import DiscIndex, SliceFile, is_torn, read_slices
 from .screening import IDENTITY, find_conflicts
 
@@ -21,20 +22,11 @@ def read_folder(
         The slices of each series; of each folder the files that cannot be read, with the reason;
         and the indices of discs.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     groups: dict[tuple[str, ...], list[SliceFile]] = {}
     torn: dict[Path, dict[Path, str]] = {}
     indices: list[Path] = []
     paths, passed = walk(folder)
-    for path in track(
-        paths,
-        description="Reading DICOM headers",
-        console=Console(stderr=True),
-        transient=True,
-        disable=len(paths) < _MANY,
-    ):
+    for path in show_progress(paths, "Reading DICOM headers", least=_MANY):
         try:
             slices = read_slices(path)
         except DiscIndex:

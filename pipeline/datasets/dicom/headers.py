@@ -171,8 +171,8 @@ def _find_fault(path: Path, header: Dataset) -> str:
         return ""
     sizes = [header.get(name) for name in ("Rows", "Columns", "BitsAllocated")]
     frames = int(header.get("NumberOfFrames") or 1)
-    lacks = sizes[0] and not (all(sizes) and path.stat().st_size >= math.prod(sizes) * frames // 8)
-    return f"{path} lacks pixels: copy it again" if lacks else ""
+    short = sizes[0] and not (all(sizes) and path.stat().st_size >= math.prod(sizes) * frames // 8)
+    return f"{path} is too short for its pixels: copy it again" if short else ""
 
 
 def _split_frames(header: Dataset) -> Iterator[Dataset]:

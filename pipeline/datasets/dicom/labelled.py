@@ -33,7 +33,7 @@ class LabelledSeries(Source):
         try:
             volume = read_volume(self.label, is_label=True)
         except UnfitFile as error:
-            raise InputError(f"{self.label}: it {': '.join(error.args)}.") from None
+            raise InputError(f"{self.label}: it {error}.") from None
         turn = orientations.ornt_transform(
             orientations.io_orientation(volume.affine),
             orientations.io_orientation(self.series.affine),

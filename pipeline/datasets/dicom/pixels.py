@@ -62,14 +62,16 @@ def read_planes(
 def _decode(path: Path) -> np.ndarray:
     """Read all frames of a file, float32 ``(frames, rows, columns)``."""
     import pydicom
-    import SimpleITK as sitk
 
     try:
         reader = open_by_itk(path, "GDCMImageIO")
-        reader.SetOutputPixelType(sitk.sitkFloat32)
-        image = reader.Execute()
     except UnfitFile as error:
         raise ValueError(f"{path} {error}") from error
+    import SimpleITK as sitk
+
+    reader.SetOutputPixelType(sitk.sitkFloat32)
+    try:
+        image = reader.Execute()
     except RuntimeError as error:
         meta = pydicom.dcmread(path, stop_before_pixels=True, force=True).file_meta
         syntax = meta.get("TransferSyntaxUID")

@@ -16,6 +16,7 @@ from ...walk import walk
 from ..describing import Options
 from ..importing import Dataset, plan_dataset
 from ..naming import name_values, read_spans
+from ..progress import show_progress
 from ..sources import Source
 from . import series as dicom
 from .labelled import LabelledSeries, SegmentedSeries
@@ -96,11 +97,9 @@ def write_images(
         FileExistsError: ``output`` has content and ``overwrite`` is off.
         ValueError: a file cannot be decoded.
     """
-    from rich.progress import track
-
     with new_folder(output, sources=[source], overwrite=overwrite) as stage:
         (stage / "images").mkdir()
-        for name, series in track(series_of.items(), description="Converting DICOM"):
+        for name, series in show_progress(series_of.items(), "Converting DICOM"):
             dicom.write_nifti(stage / f"images/{name}.nii.gz", *dicom.read_series(series))
     return Path(output) / "images"
 

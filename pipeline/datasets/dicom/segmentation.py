@@ -138,17 +138,12 @@ class Combinations:
                 f"254, of {some(sorted({name for names in sets.values() for name in names}))}."
             )
         order = sorted(sets, key=lambda value: (len(sets[value]), sorted(sets[value])))
-        names = {0: "background"} | {
-            index: " and ".join(sorted(sets[value])) for index, value in enumerate(order, start=1)
-        }
-        spans = [(Span(0, 0, False, names[0]), 0)]
-        spans += [
-            (Span(value, value, False, names[index]), index)
-            for index, value in enumerate(order, start=1)
-        ]
+        names = {0: "background"}
+        names |= {n: " and ".join(sorted(sets[value])) for n, value in enumerate(order, start=1)}
+        spans = [(Span(v, v, False, names[n]), n) for n, v in enumerate([0, *order])]
         segments = sorted({name for each in sets.values() for name in each})
         regions = {
-            name: [index for index, value in enumerate(order, start=1) if name in sets[value]]
+            name: [n for n, value in enumerate(order, start=1) if name in sets[value]]
             for name in segments
         }
         return LabelValues(names, spans, regions=regions)
@@ -168,13 +163,11 @@ def _refuse_other_grid(seg, header, uids: Sequence[str]) -> None:  # types of py
         raise ValueError(
             f"it is {seg.Columns} x {seg.Rows} px, and the slices {header.Columns} x {header.Rows}"
         )
-    shared = seg.SharedFunctionalGroupsSequence[0]
+    shared, first = seg.SharedFunctionalGroupsSequence[0], seg.PerFrameFunctionalGroupsSequence[0]
     for group, name in (
         ("PlaneOrientationSequence", "ImageOrientationPatient"),
         ("PixelMeasuresSequence", "PixelSpacing"),
     ):
-        own = [item for items in [shared.get(group) or ()] for item in items]
-        own = own or [seg.PerFrameFunctionalGroupsSequence[0].get(group)[0]]
-        apart = np.abs(np.subtract(own[0][name].value, header[name].value)).max()
-        if apart > _SAME:
-            raise ValueError(f"its {name} is {list(own[0][name].value)}, not {header[name].value}")
+        own = (shared.get(group) or first.get(group))[0][name].value
+        if np.abs(np.subtract(own, header[name].value)).max() > _SAME:
+            raise ValueError(f"its {name} is {list(own)}, not {header[name].value}")

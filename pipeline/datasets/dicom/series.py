@@ -49,7 +49,9 @@ def find_series(
     try:
         import pydicom  # noqa: F401
     except ModuleNotFoundError as error:
-        raise _missing("pydicom") from error
+        raise ModuleNotFoundError(
+            "DICOM needs pydicom: pip install 'attention-unet-pipeline[data]'", name="pydicom"
+        ) from error
     groups, torn, indices = read_folder(folder)
     if not (groups or torn or indices):
         raise FileNotFoundError(f"no DICOM file below {folder}: give the folder of a series")
@@ -120,16 +122,11 @@ def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
         and affine as in nibabel and MONAI.
 
     Raises:
-        ValueError: the series has a problem, a file cannot be decoded, or the values of a CT are
-            not Hounsfield units.
-        ModuleNotFoundError: SimpleITK is not installed.
+        ValueError: the series has a problem, a file cannot be decoded, also for want of SimpleITK,
+            or the values of a CT are not Hounsfield units.
     """
     import numpy as np
 
-    try:
-        import SimpleITK  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise _missing("SimpleITK") from error
     if series.problem is not None or series.affine is None:
         raise ValueError(f"{series}: {series.problem}")
     ct = find_modality(series.code) == "CT"
@@ -192,9 +189,3 @@ def _choose(found: list[Series], name: str) -> list[Series]:
         else each
         for each in found
     ]
-
-
-def _missing(name: str) -> ModuleNotFoundError:
-    return ModuleNotFoundError(
-        f"DICOM needs {name}: pip install 'attention-unet-pipeline[data]'", name=name
-    )

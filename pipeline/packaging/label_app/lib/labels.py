@@ -85,7 +85,7 @@ def find_code(keyword: str) -> dict[str, str]:
             "CodingSchemeDesignator": code.scheme_designator,
             "CodeMeaning": code.meaning,
         }
-    raise ValueError(f"dicom_segments: {keyword!r} is no keyword of SNOMED CT in DICOM")
+    raise ValueError(f"dicom_segments: {keyword!r} is not a keyword of SNOMED CT in DICOM")
 
 
 def describe(value: int, name: str, labels: LabelSet, made_by: str) -> dict[str, Any]:

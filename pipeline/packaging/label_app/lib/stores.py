@@ -30,7 +30,7 @@ REFRESH = 10  # s for which a list of the server's segmentations holds
 
 
 class Folder(LocalDatastore):
-    """A folder of images. An image is never replaced, and an unknown one is said to be so.
+    """A folder of images. An image is never replaced, and an unknown one is an error.
 
     Args:
         sets: labels of the served models.
@@ -44,7 +44,7 @@ class Folder(LocalDatastore):
     def get_image_uri(self, image_id: str) -> str:
         if uri := super().get_image_uri(image_id):
             return uri
-        raise ImageNotFoundException(f"image {image_id!r}: there is none of this name")
+        raise ImageNotFoundException(f"image {image_id!r}: there is no image of this name")
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         if image_id in self._datastore.objects:
@@ -112,7 +112,7 @@ class Dicom(DICOMWebDatastore):
         label_info: dict[str, Any],
         **_: Any,
     ) -> str:
-        """Send a label to the server; one without a voxel stays here, since DICOM has none such."""
+        """Send a label to the server; an empty one stays here, since DICOM cannot hold it."""
         image = self.get_image_uri(image_id)
         if label_filename.endswith(".bin"):
             label_filename = binary_to_image(image, label_filename)

@@ -43,8 +43,8 @@ class Trainer(BundleTrainTask):
             raise ValueError(
                 f"{count} label(s) with val_split {part} leave {len(learnt)} for training and "
                 f"{len(held)} for validation, so nothing would tell whether new weights are "
-                "better; submit more, change val_split, or give val_split 0 to replace the "
-                "weights by those of the last epoch, unseen"
+                "better; submit more, change val_split, or give val_split 0 to serve the "
+                "weights of the last epoch without a validation"
             )
         return {"training": len(learnt), "validation": len(held or [])}
 

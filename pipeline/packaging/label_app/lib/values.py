@@ -54,7 +54,7 @@ def check_value(value: Any, name: str) -> None:
 
 
 def check_labels(value: Any, name: str) -> None:
-    """Refuse what is no list of labels, each with a ``name`` and perhaps its value as ``idx``."""
+    """Refuse what is not a list of labels, each with a ``name`` and perhaps its value, ``idx``."""
     for each in value if isinstance(value, list) else [value]:
         if (
             not isinstance(each, Mapping)
@@ -75,7 +75,7 @@ def check_text(text: str, name: str) -> None:
 
 
 def check_upload(filename: str) -> None:
-    """Refuse the name of an uploaded file that is no image's; a name decides how it is read.
+    """Refuse an uploaded file that is not an image by its name, which decides how it is read.
 
     So no configuration, program or pickle gets in, such as ``datastore_v2.json`` or a ``.npy``.
     """

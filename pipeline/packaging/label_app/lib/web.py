@@ -52,7 +52,7 @@ ROUTERS = (
     *(info, model, infer, batch_infer, train, activelearning, datastore, logs, ohif, proxy),
     session,
 )
-# What nobody may do from outside, and what to do instead.
+# What is not allowed from outside, and what to do instead.
 CLOSED = {
     r"(PUT|DELETE) /model/.*": "weights come with a package; serve another one",
     r"DELETE /datastore(/|/image/?)?": "delete the file in the folder of the studies",

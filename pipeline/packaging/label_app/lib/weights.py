@@ -49,7 +49,7 @@ def lock(model: Path) -> IO[str]:
     """Keep others from changing the weights, until the file that comes back is closed.
 
     Raises:
-        ValueError: another process does; a killed one does no more.
+        ValueError: another process holds the lock, which ends with it.
     """
     import fcntl  # not on Windows, where MONAI Label's environment is not made
 

@@ -27,6 +27,7 @@ class QualityFeaturesd(MapTransform):
     Args:
         keys: the logits (R, *spatial) on the network's grid, before any other postprocessing.
         regions: see `Regions`.
+        channel_names: of the image.
         orig_keys: the preprocessed image (C, *spatial) of each.
         label_keys: the masks (R or more, *spatial) of each, on any grid, if there are any.
     """
@@ -35,29 +36,33 @@ class QualityFeaturesd(MapTransform):
         self,
         keys: KeysCollection,
         regions: Mapping[str, Sequence[int]],
+        channel_names: Sequence[str],
         orig_keys: KeysCollection = "image",
         label_keys: KeysCollection = "label",
     ) -> None:
         super().__init__(keys)
-        self.regions, self.orig_keys = Regions(regions), ensure_tuple_rep(orig_keys, len(self.keys))
+        self.regions, self.channel_names = Regions(regions), list(channel_names)
+        self.orig_keys = ensure_tuple_rep(orig_keys, len(self.keys))
         self.label_keys = ensure_tuple_rep(label_keys, len(self.keys))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out, names = dict(data), self.regions.names
         for key, orig_key, label_key in self.key_iterator(out, self.orig_keys, self.label_keys):
             logits, image = out[key], out[orig_key]
-            out[QUALITY] = quality_features(logits, image, names)
+            out[QUALITY] = quality_features(logits, image, names, self.channel_names)
             if out.get(label_key) is not None:
                 match = ResampleToMatch(mode="nearest", padding_mode="zeros")
-                for name, each, mask in zip(names, logits, out[label_key], strict=False):
-                    truth = match(mask[None].float(), image)[0] > 0.5
-                    error = calibration_error(torch.as_tensor(each).float().sigmoid(), truth)
+                masks = [match(each[None].float(), image)[0] > 0.5 for each in out[label_key]]
+                counted = ~masks[-1] if len(masks) > len(names) else slice(None)  # not ignored
+                for name, each, truth in zip(names, logits, masks, strict=False):
+                    chances = torch.as_tensor(each).float().sigmoid()
+                    error = calibration_error(chances[counted], truth[counted])
                     out[QUALITY][f"ece/{name}"] = error
         return out
 
 
 def quality_features(
-    logits: torch.Tensor, image: torch.Tensor, names: Sequence[str]
+    logits: torch.Tensor, image: torch.Tensor, names: Sequence[str], channels: Sequence[str]
 ) -> dict[str, float]:
     """Measure an answer and its image.
 
@@ -65,13 +70,14 @@ def quality_features(
         logits: (R, *spatial).
         image: (C, *spatial), on the same grid.
         names: of the R regions.
+        channels: names of the C channels.
 
     Returns:
         ``agreement/REGION``, the Dice of two masks that are drawn from the probabilities p:
             sum(p^2) / sum(p). Where p is the mean of several networks or flips, this is the
             agreement of their masks, pair by pair. 0 where nothing is found.
         ``found/REGION``, the sum of p: in ml, or as the share of a picture.
-        ``image_mean/C`` and ``image_sd/C`` of each channel, and ``image_dark``, the share
+        ``image_mean/CHANNEL`` and ``image_sd/CHANNEL``, and ``image_dark``, the share
             of the image that is almost 0; after preprocessing.
         ``image_extent/AXIS``, in mm, of a volume.
     """
@@ -86,7 +92,7 @@ def quality_features(
         features[f"agreement/{name}"] = square / total if total > 0 else 0.0
         features[f"found/{name}"] = total * unit
     pixels = torch.as_tensor(image).detach()
-    for channel, each in enumerate(pixels):
+    for channel, each in zip(channels, pixels, strict=True):
         features[f"image_mean/{channel}"] = float(each.mean(dtype=torch.float64))
         features[f"image_sd/{channel}"] = float(each.float().std())
     features["image_dark"] = float((pixels.amax(dim=0) < 0.02).float().mean())
@@ -104,7 +110,7 @@ def calibration_error(chances: torch.Tensor, truth: torch.Tensor) -> float:
     the background would hide the error.
 
     Args:
-        chances: probabilities (*spatial).
+        chances: probabilities, in any shape.
         truth: bool, in the same shape.
     """
     counted = (chances > _SEEN) | truth

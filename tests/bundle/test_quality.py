@@ -6,13 +6,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from pipeline.bundle.quality import Calibration, quality_file, read_calibration
 from pipeline.errors import InputError
 from pipeline.files import sha256
-from pipeline.transforms.quality import quality_features
+from pipeline.transforms.quality import QualityFeaturesd, calibration_error, quality_features
 
-IMAGE = {"image_mean/0": (0.4, 0.03), "image_sd/0": (0.2, 0.02), "image_dark": (0.1, 0.02)}
+IMAGE = {"image_mean/red": (0.4, 0.03), "image_sd/red": (0.2, 0.02), "image_dark": (0.1, 0.02)}
 
 
 def draw(rng, count, *, spread=0.25, hard=0.0) -> list[dict]:
@@ -43,12 +44,14 @@ def test_agreement_is_the_mean_dice_of_all_pairs_of_masks():
     shared = sum(float((one & other).sum()) for one, other in pairs)
     sizes = sum(float(one.sum() + other.sum()) / 2 for one, other in pairs)
     image = torch.linspace(0, 1, 72).reshape(1, 9, 8)
-    found = quality_features(logits, image, ["a"])
+    found = quality_features(logits, image, ["a"], ["red"])
     assert found["agreement/a"] == pytest.approx(shared / sizes)
     assert found["found/a"] == pytest.approx(float(masks.float().mean()))
-    assert found["image_mean/0"] == pytest.approx(0.5)
+    assert found["image_mean/red"] == pytest.approx(0.5)
     assert found["image_dark"] == pytest.approx(2 / 72)
-    assert quality_features(torch.full_like(logits, -1e9), image, ["a"])["agreement/a"] == 0
+    assert (
+        quality_features(torch.full_like(logits, -1e9), image, ["a"], ["red"])["agreement/a"] == 0
+    )
 
 
 def test_estimates_are_right_on_average_and_intervals_hold_nine_of_ten():
@@ -88,11 +91,11 @@ def test_bad_masks_are_flagged_though_the_calibration_saw_good_ones_only():
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"image_mean/0": 0.9}, "channel 0"),
+        ({"image_mean/red": 0.9}, "channel red"),
         ({"image_dark": 0.9}, "dark"),
         ({"found/b": 30.0}, "size of b"),
         ({"found/a": 0.01}, "size of a"),
-        ({"image_sd/0": float("nan")}, "channel 0"),
+        ({"image_sd/red": float("nan")}, "channel red"),
     ],
 )
 def test_what_is_unlike_the_calibration_is_named(change, word):
@@ -139,3 +142,26 @@ def test_a_file_is_read_as_it_was_written_and_an_ensemble_has_all_cases(tmp_path
     quality_file(weights[0]).write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"one_quality\.json"):
         read_calibration(weights)
+
+
+def test_the_calibration_error_is_the_gap_between_probability_and_share():
+    chances = torch.tensor([0.75] * 100 + [0.25] * 100 + [0.0] * 1000)
+    truth = torch.cat([torch.arange(100) < 75, torch.arange(100) < 25, torch.zeros(1000) > 0])
+    assert calibration_error(chances, truth) == pytest.approx(0)
+    truth[:100] = True
+    assert calibration_error(chances, truth) == pytest.approx(0.125)
+    assert calibration_error(torch.zeros(5), torch.zeros(5) > 0) == 0
+
+
+def test_the_label_of_a_case_is_brought_to_the_network_s_grid_and_ignored_where_it_says_so():
+    image = MetaTensor(torch.rand(1, 8, 8), affine=torch.diag(torch.tensor([2.0, 2, 1, 1])))
+    fine = torch.zeros(2, 16, 16)
+    fine[0, 4:12, 4:12], fine[1, :, :8] = 1, 1
+    item = {"image": image, "pred": torch.full((1, 8, 8), -20.0)}
+    item["label"] = MetaTensor(fine, affine=torch.eye(4))
+    measure = QualityFeaturesd("pred", {"a": [1]}, ["red"])
+    assert measure(item)["quality"]["ece/a"] == pytest.approx(1)  # nothing is found
+    coarse = fine[0, ::2, ::2]
+    item["pred"] = torch.where(coarse > 0, 20.0, -20.0)[None]
+    item["pred"][:, :, 0] = 20.0  # where it does not count
+    assert measure(item)["quality"]["ece/a"] == pytest.approx(0, abs=1e-6)

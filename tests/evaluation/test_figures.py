@@ -14,7 +14,7 @@ from picture_dicom import write_picture
 from PIL import Image
 
 from pipeline.evaluation.figures.display import as_picture, view_case
-from pipeline.evaluation.figures.panels import RED, YELLOW
+from pipeline.evaluation.figures.display import RED, YELLOW
 from pipeline.evaluation.figures.photographs import (
     Example,
     draw_comparison,

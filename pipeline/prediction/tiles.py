@@ -67,8 +67,11 @@ def draw_tile(
 
 
 def mark_regions(mask: np.ndarray, regions: Regions) -> np.ndarray:
-    """Masks ``(R, *spatial)`` of all that lies inside each region."""
-    return np.stack([np.isin(mask, values) for values in regions.values])
+    """Masks ``(R, *spatial)`` of all that lies inside each region, of an index mask in uint8."""
+    inside = np.zeros((len(regions), 256), bool)
+    for row, values in zip(inside, regions.values, strict=True):
+        row[values] = True
+    return inside[:, mask]
 
 
 def describe(masks: np.ndarray, regions: Regions) -> str:

@@ -137,13 +137,13 @@ def draw_volume(
     affine = shown.affine @ inv_ornt_aff(turn, mask.shape)
     grey, mask = (apply_orientation(each, turn) for each in (shown.grey, mask))
     step = voxel_sizes(affine)
-    middle, side = find_cube(np.isin(mask, regions.known), step)
+    middle, side = find_cube(mask > 0, step)
     low = np.maximum(np.rint(middle - side / 2 / step), 0).astype(int)
     high = np.minimum(np.rint(middle + side / 2 / step) + 1, mask.shape).astype(int)
     box = tuple(slice(*each) for each in zip(low, high, strict=True))
-    masks = mark_regions(mask[box], regions)
+    near = mask[box][None]  # as one region: what a plane shows is told apart in the plane
     planes = cut_planes(
-        grey[box], masks, masks[:0], step=step, middle=middle, side=side, window=(0, 255)
+        grey[box], near, near[:0], step=step, middle=middle, side=side, window=(0, 255)
     )
     tiles = {}
     words = {AXIAL: "axial", CORONAL: "coronal", SAGITTAL: "sagittal"}
@@ -155,8 +155,9 @@ def draw_volume(
             text = f"whole {where}, {describe(whole, regions)}"
             tiles[text] = draw_tile(grey[..., index].T, whole, plane.step, EDGES[axis])
         picture = (plane.picture * 255).astype(np.uint8)
-        text = f"enlarged {where}, {describe(plane.prediction, regions)}"
-        tiles[text] = draw_tile(picture, plane.prediction, plane.step, EDGES[axis])
+        masks = mark_regions(plane.prediction[0], regions)
+        text = f"enlarged {where}, {describe(masks, regions)}"
+        tiles[text] = draw_tile(picture, masks, plane.step, EDGES[axis])
     affine[:3, 3] = affine[:3] @ [*low, 1]
     script = _write_script(folder, name, Shown(grey[box], affine), mask[box], regions)
     return _save_tiles(folder, name, tiles) | {"volume": script}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.figures.colours import COLOURS
 from ..evaluation.summary import write_rows
 from ..files import replacing
 from .input_case import make_printable
@@ -24,8 +25,6 @@ def write_pages(path: Path, report: Mapping[str, Any]) -> None:
         path: of the report, ``NAME.json``.
         report: its content, from which both follow alone.
     """
-    from ..evaluation.figures.display import COLOURS
-
     content = json.dumps({**report, "viewer": VIEWER, "colours": COLOURS}, default=str)
     # No text of a file's name may end the element that holds it.
     content = content.replace("<", "\\u003c")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..evaluation.figures.colours import COLOURS, FILL
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -33,8 +35,6 @@ def draw_tile(
     """
     from PIL import Image, ImageDraw, ImageFont
     from skimage.measure import find_contours
-
-    from ..evaluation.figures.display import COLOURS, FILL
 
     side = TILE * _FINE
     size = np.multiply(picture.shape[1::-1], step)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import one_line
+from ..evaluation.figures.colours import COLOURS
 from ..files import replacing
 from .output import OutputError, writing
 from .tiles import TILE, describe, draw_tile, mark_regions
@@ -181,8 +182,6 @@ def _write_script(folder: Path, name: str, shown: Shown, mask: np.ndarray, regio
     import torch
     from nibabel import Nifti1Image
     from torch.nn.functional import interpolate
-
-    from ..evaluation.figures.display import COLOURS
 
     size = [min(each, VIEWED) for each in mask.shape]
     factor = np.divide(mask.shape, size)

@@ -71,15 +71,17 @@ def test_a_volume_is_seen_where_its_mask_is(tmp_path):
     grey = np.zeros((20, 60, 300), np.uint8)
     mask = np.zeros_like(grey)
     mask[4:8, 10:30, 100:280] = 1
+    # Its largest planes, one each.
+    mask[8, 22, 100:280] = mask[6, 30, 100:280] = mask[9, 10:30, 205] = 1
     mask[5:7, 20:25, 200:210] = 2
     grey[mask == 2] = 255
     affine = np.array([[0, 0, -1.0, 90], [2.0, 0, 0, -20], [0, 1.5, 0, 5], [0, 0, 0, 1]])
     view = draw_volume(tmp_path, "a", Shown(grey, affine), mask, REGIONS)
     assert [each.partition(",")[0] for each in view["tiles"]] == [
-        "whole axial slice 21 of 60",
-        "enlarged axial slice 21 of 60",
+        "whole axial slice 23 of 60",
+        "enlarged axial slice 23 of 60",
         "enlarged coronal slice 14 of 20",  # the front comes first
-        "enlarged sagittal slice 201 of 300",
+        "enlarged sagittal slice 206 of 300",
     ]
     assert all(each.endswith("outlined: pancreas, tumour") for each in view["tiles"])
     text = (tmp_path / view["volume"]).read_text()

@@ -1,4 +1,4 @@
-"""Convert arrays in MONAI's order to pictures; the colours of what is drawn on them."""
+"""Convert arrays in MONAI's order to pictures."""
 
 from __future__ import annotations
 
@@ -13,15 +13,6 @@ from monai.transforms import Orientation
 from ...transforms.picture import read_picture
 from ...transforms.volume_file import open_volume, read_voxels
 from ..surface import find_spans
-
-RED, YELLOW = "#ff2d2d", "#ffe119"
-# By the order of the regions; after the sixth chosen to differ most from those before, black and
-# grey in CIELAB.
-COLOURS = (
-    *(RED, YELLOW, "#37c6ff", "#5fe36b", "#ff7de9", "#ff9b3d"),
-    *("#3d5cff", "#ffffff", "#99993d", "#a6ffe1", "#ff00ff", "#bf4d60"),
-)
-FILL = 0.16  # opacity: the vessels stay visible
 
 
 def view_case(

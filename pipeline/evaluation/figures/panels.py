@@ -16,7 +16,7 @@ from matplotlib.patheffects import Normal, Stroke
 
 from ...files import replacing
 from ..metrics import as_words
-from .display import COLOURS, FILL
+from .colours import COLOURS, FILL
 
 FEW = 4  # regions that a figure describes one by one
 SOLID, DASHED = "solid", (0, (3.2, 2.2))

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
 from ..metrics import as_words
-from .display import COLOURS
+from .colours import COLOURS
 from .panels import (
     DASHED,
     FEW,

@@ -134,7 +134,7 @@ def test_the_viewer_is_what_npm_gives_or_is_said_to_be_missing(tmp_path, monkeyp
 
 @pytest.fixture
 def page(tmp_path):
-    """A page of 99 cases of 100: two to check, one failed, one with a volume, names that are hostile."""
+    """99 cases of 100: two to check, one failed, one with a volume, names that are hostile."""
     sizes = {"volume_ml": {"pancreas": 12.3456, "tumour": 0.5}}
     cases = [{"name": f"case {n:02}", "status": "done", "input": "i", **sizes} for n in range(96)]
 

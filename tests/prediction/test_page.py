@@ -219,7 +219,10 @@ def test_a_volume_turns_in_the_browser(page, tmp_path, monkeypatch):
         browser.wait("document.documentElement?.dataset.ready")
         browser.run("document.querySelector('article button').click()")
         browser.wait("document.getElementById('hint').textContent != 'Loading'", 300)
-        assert browser.run("turned.volumes.map(each => each.dims.slice(1, 4))") == [[16] * 3] * 2
+        assert (
+            browser.run("turned.volumes.map(each => Array.from(each.hdr.dims).slice(1, 4))")
+            == [[16] * 3] * 2
+        )
         where = "document.querySelector('canvas').getBoundingClientRect().toJSON()"
         box = {key: round(value) for key, value in browser.run(where).items()}
 

@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,3 +17,6 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))  # what several tests
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+# What a report's page shows volumes in is given, so that no test waits for a server.
+os.environ["NIIVUE"] = str(Path(__file__).parent / "support" / "browser.py")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from ..transforms.picture import read_grid
 from ..transforms.volume_checks import grid_problems, value_problems
 from ..transforms.volume_file import Volume, read_volume
 from .bundle import Model
-from .cohort import writing
 from .input_case import InputCase, make_printable
+from .output import writing
 from .own_format import own_ending, write_like
+from .view import draw_picture, draw_volume, shade, write_view
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +70,7 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
     if model.volumes:
         images = _read_volumes(case, len(model.channels), model.modality or "CT")
         shape, affine = images[0].voxels.shape[:3], images[0].affine
+        shown = shade(*images[0][:2], model.config.get("hu_window"))
         # Only the predictor holds the volumes, which may be gigabytes, and drops them early.
         read = images[::-1].pop
         del images
@@ -90,7 +93,9 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
         with writing(folder / name), _whole(folder / name) as temporary:
             _write_array(temporary, chances, affine, case, slope=1 / 255)
     written["outputs"] += names
-    return measured | written
+    draw, source = (draw_volume, shown) if model.volumes else (draw_picture, case.files[0])
+    view = write_view(partial(draw, folder, case.name, source, mask, predictor.regions))
+    return measured | written | view
 
 
 def estimate_quality(measured: dict[str, Any], model: Model) -> dict[str, Any]:

@@ -24,25 +24,13 @@ from ..files import write_json
 from ..walk import LeftOut
 from .input_case import make_printable
 from .names import normalize_name
+from .output import writing
+from .page import write_pages
 
 CaseRecord = dict[str, Any]
 
 # Bytes of the lock file. Locks on single bytes need no file per case and work on NFS.
 _REPORT, _RUN, _CASES = 0, 1, 2
-
-_ROOM = "make room, and the same command goes on with what is missing"
-_LOCKS = "its file system does not support locks: give an --output on another one"
-_FIXES = {
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
-    errno.ENOLCK: _LOCKS,
-    errno.ENOSYS: _LOCKS,
-    errno.ENOTSUP: _LOCKS,
-}
-
-
-class OutputError(InputError):
-    """The folder cannot be written, so all further cases would be done in vain."""
 
 
 class Cohort:
@@ -156,8 +144,12 @@ class Cohort:
             self.write_report()
             self._due = time.monotonic() + 10 * (time.monotonic() - started)
 
-    def write_report(self) -> Path:
-        """Merge what this process knows into the run's report, and return its path."""
+    def write_report(self, *, pages: bool = False) -> Path:
+        """Merge what this process knows into the run's report, and return its path.
+
+        Args:
+            pages: write its HTML and CSV too, under the same lock: the last process has all cases.
+        """
         path = self.folder / self.run
         with self._reporting(), writing(path):
             report = _read(path) or {"run": self.run, "started": _now(), **self.about}
@@ -172,6 +164,8 @@ class Cohort:
                 "left_out": self.left_out + others,
             }
             write_json(path, report, alone=True, make_folder=False)
+            if pages:
+                write_pages(path, report)
         return path
 
     def _new_run(self) -> str:
@@ -206,24 +200,6 @@ class Cohort:
 
     def _byte(self, name: str) -> int:
         return _CASES + int(_digest(name)[:12], 16)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an error that all further cases would meet into an ``OutputError``.
-
-    Raises:
-        OutputError: names the path and what to do.
-        OSError: the error is about one case: its name is too long, or a file of it is gone.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.ENOENT):
-            raise
-        fix = _FIXES.get(error.errno, "give another --output")
-        reason = error.strerror or error
-        raise OutputError(f"{path} cannot be written ({reason}): {fix}.") from error
 
 
 def _digest(name: str) -> str:

@@ -11,10 +11,13 @@ from typing import Any
 from ..errors import InputError
 from .bundle import Model, read_model
 from .case import estimate_quality, output_names, probability_names, segment
-from .cohort import CaseRecord, Cohort, OutputError
+from .cohort import CaseRecord, Cohort
 from .input_case import InputCase
 from .inputs import find_inputs
+from .niivue import bring_viewer
+from .output import OutputError
 from .progress import CaseProgress, describe_sizes, explain
+from .view import remove_view
 
 _POLL = 0.5  # s between looks at what other processes hold
 _ATTEMPTS = 2  # processes that may die over a case in one run
@@ -74,13 +77,15 @@ def predict(
             cohort.refuse_other_models(model.digest)
         with CaseProgress(len(cases)) as progress:
             progress.say_left_out(left_out)
+            if model.volumes and (problem := bring_viewer(output)):
+                progress.say(problem, style="yellow")
             try:
                 CaseRunner(cases, model, cohort, progress, overwrite=overwrite).run()
             except BaseException:
                 with suppress(OutputError):
-                    cohort.write_report()
+                    cohort.write_report(pages=True)
                 raise
-        report = cohort.write_report()
+        report = cohort.write_report(pages=True)
     finally:
         cohort.close()
     counts = {
@@ -94,7 +99,7 @@ def predict(
     doubtful = [entry for entry in cohort.entries.values() if is_doubtful(entry)]
     counted["to check"] = len(doubtful)
     progress.say(", ".join(f"{count} {status}" for status, count in counted.items() if count))
-    progress.say(f"report: {report}")
+    progress.say(f"report: {report.with_suffix('.html')}, {report}")
     if failed := counts["failed"]:
         more = f" and {len(failed) - 10} more, see {report}" if len(failed) > 10 else ""
         raise FailedCases(f"{len(failed)} of {len(cases)} failed: {', '.join(failed[:10])}{more}")
@@ -224,6 +229,7 @@ class CaseRunner:
             return files
         for name in files:
             (self.cohort.folder / name).unlink(missing_ok=True)
+        remove_view(self.cohort.folder, case.name)
         return []
 
     def new_record(self, case: InputCase, *, attempt: int, **more: Any) -> CaseRecord:

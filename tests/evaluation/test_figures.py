@@ -13,8 +13,8 @@ from monai.transforms import SaveImage
 from picture_dicom import write_picture
 from PIL import Image
 
+from pipeline.evaluation.figures.colours import RED, YELLOW
 from pipeline.evaluation.figures.display import as_picture, view_case
-from pipeline.evaluation.figures.panels import RED, YELLOW
 from pipeline.evaluation.figures.photographs import (
     Example,
     draw_comparison,

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 
 from pipeline.evaluation.cases import MeasuredCase, pack_masks
 from pipeline.evaluation.figures.cases import draw_window_attention
-from pipeline.evaluation.figures.panels import COLOURS, RED, YELLOW
+from pipeline.evaluation.figures.colours import COLOURS, RED, YELLOW
 from pipeline.evaluation.figures.view import AXIAL, CORONAL, SAGITTAL, shade_surface, view_volume
 from pipeline.evaluation.figures.volumes import _blend_surfaces, describe_scores, draw_volumes
 

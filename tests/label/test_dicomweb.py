@@ -1,10 +1,7 @@
 """A hospital's way: CT series in Orthanc, segmentations stored beside them, both seen in OHIF."""
 
-import base64
-import fcntl
 import gzip
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -18,8 +15,8 @@ import numpy as np
 import pydicom
 import pytest
 import requests
+from browser import Browser
 from ct_dicom import write_dicom_series
-from PIL import Image
 
 from .conftest import CT, dice, free_port, start, wait_for_training
 
@@ -245,87 +242,13 @@ def test_the_proxy_leads_to_dicomweb_alone(hospital, path):
     assert requests.get(f"{server.url}/proxy/dicom/studies").status_code == 200
 
 
-class Browser:
-    """Headless Chromium, driven by its DevTools protocol over a pipe."""
-
-    def __init__(self, program, folder):
-        (asked, self.ask), (self.answers, answered) = os.pipe(), os.pipe()
-
-        def as_3_and_4():
-            copies = [fcntl.fcntl(each, fcntl.F_DUPFD, 10) for each in (asked, answered)]
-            os.dup2(copies[0], 3)
-            os.dup2(copies[1], 4)
-
-        command = [program, "--headless=new", "--no-sandbox", "--window-size=1400,900"]
-        command += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        command += [f"--user-data-dir={folder / 'profile'}", "--remote-debugging-pipe"]
-        self.process = subprocess.Popen(
-            [*command, "about:blank"],
-            preexec_fn=as_3_and_4,
-            close_fds=False,
-            stderr=subprocess.DEVNULL,
-        )
-        self.number, self.rest, self.session = 0, b"", {}
-        targets = self("Target.getTargets")["targetInfos"]
-        (target,) = (each["targetId"] for each in targets if each["type"] == "page")
-        session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self.session = {"sessionId": session}
-
-    def __call__(self, method, **params):
-        self.number += 1
-        message = {"id": self.number, "method": method, "params": params, **self.session}
-        os.write(self.ask, json.dumps(message).encode() + b"\0")
-        while True:
-            while b"\0" not in self.rest:
-                self.rest += os.read(self.answers, 2**20)
-            answer, _, self.rest = self.rest.partition(b"\0")
-            answer = json.loads(answer)
-            if answer.get("id") == self.number:
-                assert "error" not in answer, answer
-                return answer["result"]
-
-    def wait_for(self, text, seconds=120):
-        """The middle of the innermost element with this text."""
-        script = f"""(() => {{
-            const found = [...document.querySelectorAll('*')].filter(
-                each => each.innerText && each.innerText.includes({json.dumps(text)}));
-            if (!found.length) return null;
-            const box = found[found.length - 1].getBoundingClientRect();
-            return [box.x + box.width / 2, box.y + box.height / 2];
-        }})()"""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            found = self("Runtime.evaluate", expression=script, returnByValue=True)["result"]
-            if found.get("value"):
-                return found["value"]
-            time.sleep(1)
-        raise AssertionError(f"the page does not show {text!r}")
-
-    def click(self, text, times=1):
-        x, y = self.wait_for(text)
-        for count in range(1, times + 1):
-            for kind in ("mousePressed", "mouseReleased"):
-                self(
-                    "Input.dispatchMouseEvent",
-                    **{"type": kind, "x": x, "y": y, "button": "left", "clickCount": count},
-                )
-
-    def picture(self, path):
-        path.write_bytes(base64.b64decode(self("Page.captureScreenshot")["data"]))
-        return np.asarray(Image.open(path).convert("RGB"))[100:780, 300:1000].astype(int)
-
-
 def test_ohif_shows_a_segmentation_over_its_ct(hospital, tmp_path):
     """The viewer that the server brings, with the pixels of both."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("no Chromium: apt-get install chromium")
     url, server, (image, *_) = hospital
     content = infer(server, image, output="dicom_seg")
     requests.post(f"{url}/instances", data=content).raise_for_status()
     uid = pydicom.dcmread(BytesIO(content)).StudyInstanceUID
-    browser = Browser(chromium, tmp_path)
-    try:
+    with Browser(tmp_path) as browser:
         browser("Page.navigate", url=f"{server.url}/ohif/viewer?StudyInstanceUIDs={uid}")
         browser.click("Confirm and Hide")
         browser.click(f"{CT} segmentation", times=2)
@@ -336,12 +259,9 @@ def test_ohif_shows_a_segmentation_over_its_ct(hospital, tmp_path):
             wheel = {"type": "mouseWheel", "x": 700, "y": 450, "deltaX": 0, "deltaY": 100}
             browser("Input.dispatchMouseEvent", **wheel)
             time.sleep(1)
-            shown = browser.picture(tmp_path / "ohif.png")
+            shown = browser.picture()[100:780, 300:1000]
             # Of the segment: neither grey, as the CT, nor blue, as the texts.
             colour = (shown[..., 0] > shown[..., 2] + 60).sum()
             greys = len(np.unique(shown[np.ptp(shown, axis=2) < 10]))
         assert greys > 60  # a CT, and not an empty page or a message
         assert colour >= 200
-    finally:
-        browser.process.kill()
-        browser.process.wait()

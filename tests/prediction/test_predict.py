@@ -345,9 +345,9 @@ def test_bad_volumes_are_told_in_a_line_each_and_the_others_done(pancreas, tmp_p
         assert str(tmp_path) in lines[name]  # the file
     (error,) = said.err.strip().splitlines()
     assert error.startswith(f"error: {len(expected)} of {len(expected) + 1} failed: ")
-    assert sorted(path.name for path in output.glob("[!.]*")) == [
-        next(output.glob("report-*")).name, "z good_seg.nii.gz"
-    ]  # fmt: skip
+    assert [path.name for path in output.glob("[!.]*") if "report" not in path.name] == [
+        "z good_seg.nii.gz"
+    ]
 
     # What failed is tried again.
     ct(folder / "nan.nii.gz")

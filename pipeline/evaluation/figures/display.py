@@ -12,6 +12,7 @@ from monai.transforms import Orientation
 
 from ...transforms.picture import read_picture
 from ...transforms.volume_file import open_volume, read_voxels
+from ..surface import find_spans
 
 
 def view_case(
@@ -93,6 +94,28 @@ def grey_window(image: np.ndarray) -> tuple[float, float]:
     """The values of black and white without a known window: the 1st and 99th percentile."""
     low, high = np.percentile(image, (1, 99))
     return float(low), float(high)
+
+
+def find_window(truth: np.ndarray, *predictions: np.ndarray) -> tuple[int, int, int, int]:
+    """``(left, right, top, bottom)`` in px around the truth, in the proportions of the picture.
+
+    Predictions count only without a truth: a stray one would otherwise widen the crop.
+    """
+    height, width = truth.shape[-2:]
+    marked = truth.any(axis=0)
+    if not marked.any():
+        marked = np.logical_or.reduce([masks.any(axis=0) for masks in predictions])
+    if not marked.any():
+        return 0, width, 0, height
+    (top, bottom), (left, right) = spans = find_spans(marked)
+    longest = (spans[:, 1] - spans[:, 0]).max() + 1
+    share = min(1.0, 1.7 * longest / min(width, height))
+    ends = []
+    for middle, size in (((left + right + 1) / 2, width), ((top + bottom + 1) / 2, height)):
+        length = round(share * size)
+        start = int(np.clip(middle - length / 2, 0, size - length))  # within the picture
+        ends += [start, start + length]
+    return tuple(ends)
 
 
 def _read_image(path: str | Path, dimensions: int) -> MetaTensor:

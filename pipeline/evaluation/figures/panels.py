@@ -16,16 +16,9 @@ from matplotlib.patheffects import Normal, Stroke
 
 from ...files import replacing
 from ..metrics import as_words
+from .colours import COLOURS, FILL
 
-RED, YELLOW = "#ff2d2d", "#ffe119"
-# By the order of the regions; after the sixth chosen to differ most from those before, black and
-# grey in CIELAB.
-COLOURS = (
-    *(RED, YELLOW, "#37c6ff", "#5fe36b", "#ff7de9", "#ff9b3d"),
-    *("#3d5cff", "#ffffff", "#99993d", "#a6ffe1", "#ff00ff", "#bf4d60"),
-)
 FEW = 4  # regions that a figure describes one by one
-FILL = 0.16  # opacity: the vessels stay visible
 SOLID, DASHED = "solid", (0, (3.2, 2.2))
 INK, GROUND = "#262626", "#2b1a15"
 

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..metrics import as_words
-from ..surface import find_spans
+from .display import find_window
 from .panels import (
     DASHED,
     FEW,
@@ -46,7 +46,7 @@ def draw_overlays(
     figure, axes = make_panels([height / width] * len(cases), 2, width=4.2, regions=regions)
     for (whole, crop), case in zip(axes, cases, strict=True):
         title, photograph, prediction, truth, dice = case
-        window = _find_window(truth, prediction)
+        window = find_window(truth, prediction)
         for panel, width in ((whole, 1.2), (crop, 2.2)):
             panel.imshow(photograph)
             draw_masks(panel, prediction, SOLID, width=width, fill=True)
@@ -90,7 +90,7 @@ def draw_comparison(examples: Sequence[Example], *, regions: Sequence[str]) -> F
     for (image, expert, *panels), example in zip(axes, examples, strict=True):
         masks = [example.predictions[name] for name in names]
         truth = np.zeros_like(masks[0]) if example.truth is None else example.truth
-        window = _find_window(truth, *masks)
+        window = find_window(truth, *masks)
         for panel in (image, expert, *panels):
             panel.imshow(example.photograph)
         frame(image, window)
@@ -107,28 +107,6 @@ def draw_comparison(examples: Sequence[Example], *, regions: Sequence[str]) -> F
             panel.set_xlabel(text, fontsize=9, color=INK)
     add_legend(figure, regions)
     return figure
-
-
-def _find_window(truth: np.ndarray, *predictions: np.ndarray) -> tuple[int, int, int, int]:
-    """``(left, right, top, bottom)`` in px around the truth, in the proportions of the picture.
-
-    Predictions count only without a truth: a stray one would otherwise widen the crop.
-    """
-    height, width = truth.shape[-2:]
-    marked = truth.any(axis=0)
-    if not marked.any():
-        marked = np.logical_or.reduce([masks.any(axis=0) for masks in predictions])
-    if not marked.any():
-        return 0, width, 0, height
-    (top, bottom), (left, right) = spans = find_spans(marked)
-    longest = (spans[:, 1] - spans[:, 0]).max() + 1
-    share = min(1.0, 1.7 * longest / min(width, height))
-    ends = []
-    for middle, size in (((left + right + 1) / 2, width), ((top + bottom + 1) / 2, height)):
-        length = round(share * size)
-        start = int(np.clip(middle - length / 2, 0, size - length))  # within the picture
-        ends += [start, start + length]
-    return tuple(ends)
 
 
 def _format_dice(scores: Sequence[float], regions: Sequence[str]) -> str:

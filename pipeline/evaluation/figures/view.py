@@ -75,7 +75,7 @@ def view_volume(
     image, predicted, true = read_layers(path, prediction, truth, affine=affine)
     step = image.pixdim.numpy().astype(float)
     image, predicted, true = image.numpy()[0], predicted.numpy(), true.numpy()
-    middle, side = _find_cube((true if true.any() else predicted).any(axis=0), step)
+    middle, side = find_cube((true if true.any() else predicted).any(axis=0), step)
     box = tuple(
         slice(max(0, round(centre - side / 2 / s)), max(0, round(centre + side / 2 / s)) + 1)
         for centre, s in zip(middle, step, strict=True)
@@ -149,7 +149,7 @@ def cut_planes(
     return planes
 
 
-def _find_cube(marked: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, float]:
+def find_cube(marked: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, float]:
     """Middle in voxels, and side in mm, of a cube around the marked voxels."""
     if not marked.any():
         return (np.array(marked.shape) - 1) / 2, float((marked.shape * step).max())

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
 from ..metrics import as_words
+from .colours import COLOURS
 from .panels import (
-    COLOURS,
     DASHED,
     FEW,
     INK,

@@ -156,6 +156,10 @@ class Calibration:
             if key.startswith((*_SIZES, *_OTHERS)) and np.isfinite(values).all()
         }
 
+    @property
+    def is_volume(self) -> bool:
+        return any(key.startswith("image_extent") for key in self.ranges)
+
     def content(self, digest: str) -> dict[str, Any]:
         """What `quality_file` holds, for weights with this SHA-256."""
         rows = [
@@ -240,8 +244,7 @@ class Calibration:
         for key, found in self.ranges.items():
             value = features.get(key, math.nan)
             if not found.holds(value):
-                seen = " to ".join(f"{each:.3g}" for each in found.seen)
-                out["reasons"].append(f"{_describe(key)} is {value:.3g}, in calibration {seen}")
+                out["reasons"].append(_compare(key, value, found.seen, volume=self.is_volume))
         out["check"] = bool(out["reasons"])
         return out
 
@@ -272,13 +275,15 @@ def _interval(low: float, high: float) -> dict[str, float]:
     return {"low": round(low, 4), "high": round(high, 4)}
 
 
-def _describe(key: str) -> str:
+def _compare(key: str, value: float, seen: tuple[float, float], *, volume: bool) -> str:
+    """Say how a feature differs from those of the calibration."""
     kind, _, name = key.partition("/")
-    words = {
-        "found": f"size of {name}",
-        "image_mean": f"mean of channel {name}",
-        "image_sd": f"spread of channel {name}",
-        "image_dark": "dark share of the image",
-        "image_extent": f"extent along axis {name} (mm)",
-    }
-    return words[kind]
+    what, unit = {
+        "found": (f"size of {name}", " ml" if volume else " % of the picture"),
+        "image_mean": (f"mean of {name}", ""),
+        "image_sd": (f"spread of {name}", ""),
+        "image_dark": ("dark share of the image", " %"),
+        "image_extent": (f"extent along axis {name}", " mm"),
+    }[kind]
+    value, low, high = (each * (100 if "%" in unit else 1) for each in (value, *seen))
+    return f"{what} is {value:.3g}{unit}; the calibration has {low:.3g} to {high:.3g}{unit}"

@@ -91,11 +91,11 @@ def test_bad_masks_are_flagged_though_the_calibration_saw_good_ones_only():
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"image_mean/red": 0.9}, "channel red"),
+        ({"image_mean/red": 0.9}, "of red"),
         ({"image_dark": 0.9}, "dark"),
         ({"found/b": 30.0}, "size of b"),
         ({"found/a": 0.01}, "size of a"),
-        ({"image_sd/red": float("nan")}, "channel red"),
+        ({"image_sd/red": float("nan")}, "of red"),
     ],
 )
 def test_what_is_unlike_the_calibration_is_named(change, word):

@@ -147,6 +147,8 @@ def read_model(
     others = of_role(config, Role.PLACE, Role.DATA, Role.ASSEMBLY) - {"network"}
     decides = without_notes({name: config[name] for name in config.keys() - others})
     decides["regions"] = list(decides["regions"].items())  # their order counts
+    if config.get("scales") and calibration:  # which chooses among them
+        decides["calibration"] = calibration.content(digest)
     text = digest + json.dumps(decides, sort_keys=True, default=str)
     return Model(
         config=config,

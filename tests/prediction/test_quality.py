@@ -18,12 +18,14 @@ def test_a_calibrated_checkpoint_says_which_masks_to_look_at(eye, tmp_path, caps
     run = shutil.copytree(eye, tmp_path / "run")
     for seed in range(8):
         photograph(tmp_path / f"images/{seed}.png", seed=seed)
-    options = ("--bundle", EYE, "--checkpoint", run)
+    # At other scales the calibration would have a part in the masks.
+    options = ("--bundle", EYE, "--checkpoint", run, "--set", "scales=[]")
     predict(tmp_path / "images", *options, "--output", tmp_path / "out")
     cases = report(tmp_path / "out")["cases"]
     assert report(tmp_path / "out")["calibration"] is None
     assert not any("quality" in case for case in cases)
     assert "to check" not in capsys.readouterr().out
+    predict(tmp_path / "images", *options[:-2], "--output", tmp_path / "scales")
 
     # As if these had been evaluated, with few errors.
     rng = np.random.default_rng(0)
@@ -55,6 +57,8 @@ def test_a_calibrated_checkpoint_says_which_masks_to_look_at(eye, tmp_path, caps
         out = capsys.readouterr().out
         assert "1 to check" in out
         assert ("check   dark" in out) == (run_number == 0)
+    predict(tmp_path / "images", *options[:-2], "--output", tmp_path / "scales", code=1)
+    assert "by another checkpoint or other settings" in capsys.readouterr().err
 
 
 def test_probability_maps_are_on_the_image_s_grid_and_agree_with_the_mask(eye, pancreas, tmp_path):

@@ -218,6 +218,16 @@ def test_it_proposes_the_next_image(server):
     for _ in range(3):
         sample = requests.post(f"{server.url}/activelearning/random", json={}).json()
         assert (server.folder.parent / "studies" / sample["name"]).is_file()
+    infer(server, EYE, "phantom_0011"), infer(server, CT, "ct_0001")
+    objects = requests.get(f"{server.url}/datastore/?output=all").json()["objects"]
+    open_ = {
+        n: each["image"]["info"] for n, each in objects.items() if "final" not in each["labels"]
+    }
+    known = {name: info["agreement"] for name, info in open_.items() if "agreement" in info}
+    assert known.keys() >= {"phantom_0011", "ct_0001"}
+    assert all(0 < value <= 1 for value in known.values())
+    sample = requests.post(f"{server.url}/activelearning/doubt", json={}).json()
+    assert sample["id"] == min(known, key=known.get)
 
 
 @pytest.mark.parametrize("name", [EYE, CT])

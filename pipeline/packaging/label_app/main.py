@@ -9,6 +9,7 @@ from typing import Any
 
 import monailabel
 from fastapi import HTTPException
+from lib.doubt import Doubt, Infer, keep_agreement
 from lib.labels import LabelSet
 from lib.segments import read_values
 from lib.stores import Dicom, Folder
@@ -22,7 +23,6 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
-from monailabel.tasks.infer.bundle import BundleInferTask
 
 # MONAI tries every reader on a file that the right one cannot read, and NumPy's runs the code in a
 # pickle, also in one that is called .png.
@@ -48,14 +48,14 @@ class App(MONAILabelApp):
 
     def init_infers(self) -> dict[str, Any]:
         # Weights that do not fit are an error.
-        return {n: BundleInferTask(p, self.conf, load_strict=True) for n, p in self.models.items()}
+        return {n: Infer(p, self.conf, load_strict=True) for n, p in self.models.items()}
 
     def init_trainers(self) -> dict[str, Any]:
         trainers = {name: Trainer(path, self.conf) for name, path in self.models.items()}
         return {name: each for name, each in trainers.items() if each.is_valid()}
 
     def init_strategies(self) -> dict[str, Any]:
-        return {"random": Random(), "first": First()}
+        return {"random": Random(), "first": First(), "doubt": Doubt()}
 
     def init_batch_infer(self) -> Batch:
         return Batch()
@@ -88,7 +88,10 @@ class App(MONAILabelApp):
             self.made[file] = request["model"]
             for old in [*self.made][:-REMEMBERED]:
                 self.made.pop(old, None)
-            if isinstance(self.datastore(), Dicom) and not os.path.isabs(str(image)):
+            if os.path.isabs(str(image)):
+                return result
+            keep_agreement(self.datastore(), image, result)
+            if isinstance(self.datastore(), Dicom):
                 self.datastore().update_image_info(image, {"predicted_by": request["model"]})
         return result
 

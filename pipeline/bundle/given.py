@@ -55,7 +55,7 @@ class Given:
         Raises:
             InputError: a file is missing or malformed, or a text is not an id with its value.
         """
-        paths = [_find_overlay(str(overlay), configs) for overlay in overlays]
+        paths = [find_overlay(str(overlay), configs) for overlay in overlays]
         values = {}
         for text in overrides:
             name, value = _split(text)
@@ -149,15 +149,24 @@ def _part(config: Config, name: str) -> Any:
     return value
 
 
-def _find_overlay(name: str, configs: Path) -> Path:
-    """A config file by its path, or by its name in the bundle's ``configs``."""
-    for path in (Path(name), configs / name):
-        if path.is_file():
-            return path
-    raise InputError(
-        f"config {name}: this file does not exist, here or in {configs}; give a JSON file that "
-        "changes ids of the bundle."
-    )
+def find_overlay(name: str, configs: Path) -> Path:
+    """A config file by its path, or by its name in the bundle's ``configs``.
+
+    Raises:
+        InputError: there is none, or one at both places.
+    """
+    found = [path for path in (Path(name), configs / name) if path.is_file()]
+    if not found:
+        raise InputError(
+            f"config {name}: this file does not exist, here or in {configs}; give a JSON file that "
+            "changes ids of the bundle."
+        )
+    if not all(path.samefile(found[0]) for path in found):
+        raise InputError(
+            f"config {name}: there is one here and one in {configs}; give {found[0].resolve()} or "
+            f"{found[1].resolve()}."
+        )
+    return found[0]
 
 
 def _split(text: str) -> tuple[str, Any]:

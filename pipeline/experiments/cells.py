@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.configs import Config, as_json, digest_config, top_level
+from ..bundle.given import find_overlay
 from ..bundle.ids import PLACE, RECORD, row
 from ..errors import InputError
 from ..files import read_json
@@ -98,7 +99,7 @@ def make_cells(plan: Plan) -> list[Cell]:
     ):
         name = "-".join(filter(None, (network, variant)))
         overlays = ["train.json", *plan.configs, *change.overlays]
-        configs = tuple(find_config(bundle, overlay) for overlay in overlays)
+        configs = tuple(find_overlay(overlay, bundle / "configs") for overlay in overlays)
         ids = {"experiment_name": plan.name} | plan.overrides | change.overrides | more
         check_ids(ids, Config.read(*configs), where=f"network {name}")
         cells += [
@@ -136,18 +137,6 @@ def make_ensembles(cells: Sequence[Cell]) -> list[tuple[Cell, list[str]]]:
             ensemble = replace(own[0], name=name, ids=ids)
             found.append((ensemble, [cell.name for cell in own]))
     return found
-
-
-def find_config(bundle: Path, name: str) -> Path:
-    """Find a config file in the bundle's ``configs``, or else from the working folder.
-
-    Raises:
-        InputError: there is no such file.
-    """
-    for path in (bundle / "configs" / name, Path(name)):
-        if path.is_file():
-            return path
-    raise InputError(f"config {name}: it is neither in {bundle / 'configs'} nor in {Path.cwd()}.")
 
 
 def check_ids(ids: Ids, config: Config, *, where: str) -> None:

@@ -99,7 +99,7 @@ def test_what_cannot_be_a_member_is_refused(members, tmp_path):
         ([members[0], members[0]], "given twice"),
         ([members[0], tmp_path / "no"], "checkpoint .*no"),
         ([members[0], tmp_path / "bare"], "bare/model.pt: it does not say"),
-        ([], "--checkpoint is not given"),
+        ([], "neither --checkpoint nor --bundle is given"),
     ):
         with pytest.raises(InputError, match=named):
             read_model(EYE if checkpoint else None, checkpoint=checkpoint)

@@ -464,8 +464,8 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(pancreas, tmp_
         for path, mask in zip(whole, masks, strict=False):
             assert np.array_equal(nibabel.load(path).dataobj, nibabel.load(mask).dataobj)
         assert {path.suffix for path in (output / ".predict").iterdir()} <= {"", ".json"}
-        json.loads(next(output.glob("report-*")).read_text())
-        more = ["mount", "-o", f"remount,size={40 * pages}k", str(output)]
+        json.loads(next(output.glob("report-*.json")).read_text())
+        more = ["mount", "-o", f"remount,size={400 * pages}k", str(output)]
         subprocess.run(more, check=True)
         predict(*options, "--output", output)
         assert len(list(output.glob("*.nii.gz"))) == len(masks)

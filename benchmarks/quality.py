@@ -38,7 +38,9 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the rows.")] = Path("runs/quality"),
     set_: Annotated[list[str] | None, typer.Option("--set", help="As in predict.")] = None,
     fold: Annotated[list[int] | None, typer.Option(help="Only these folds.")] = None,
-    only: Annotated[bool, typer.Option("--untouched", help="No alterations.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help='Only these alterations, such as "crop 3".')
+    ] = None,
     scales: Annotated[
         bool, typer.Option("--scales", help="After a run without: also at the bundle's scales.")
     ] = False,
@@ -66,14 +68,14 @@ def main(
                 calibration = Calibration(base, regions, pair)
             predictor = Predictor(model.config, model.weights, calibration=calibration)
             mine = [case for case in cases if case["fold"] == config["fold"]]
-            found = list(measure(predictor, mine, dataset, model, altered=not only))
+            found = list(measure(predictor, mine, dataset, model, only=only))
             write(path, found)
         rows += [{**row, "fold": config["fold"]} for row in read(path)]
     base = [row for each in output.glob("*.csv") for row in read(each)]
     show(rows, [row for row in base if row["alteration"] == "untouched"], regions, pair)
 
 
-def measure(predictor, cases, dataset: Path, model, *, altered: bool) -> Iterator[dict]:
+def measure(predictor, cases, dataset: Path, model, *, only: list[str] | None) -> Iterator[dict]:
     """Rows of features and metrics of each case and alteration."""
     from rich.progress import track
 
@@ -82,7 +84,9 @@ def measure(predictor, cases, dataset: Path, model, *, altered: bool) -> Iterato
     with TemporaryDirectory() as folder:
         for case in track(cases, "segmenting"):
             image, label, affine = load(dataset, case)
-            for name, picture, truth in alter(image, label, altered=altered):
+            for name, picture, truth in alter(image, label):
+                if only and name not in only:
+                    continue
                 path = save(Path(folder, "case"), picture, affine)
                 answer = predictor.segment(str(path))
                 sides = [
@@ -126,13 +130,9 @@ def save(stem: Path, image: np.ndarray, affine: np.ndarray | None) -> Path:
     return path
 
 
-def alter(
-    image: np.ndarray, label: np.ndarray, *, altered: bool
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def alter(image: np.ndarray, label: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """The case as it is, then altered in ways that a new camera or scanner may differ."""
     yield "untouched", image, label
-    if not altered:
-        return
     from scipy.ndimage import gaussian_filter
 
     axes, dims = label.ndim, label.shape

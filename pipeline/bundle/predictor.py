@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from functools import partial
@@ -24,6 +23,9 @@ from .quality import Calibration
 
 if TYPE_CHECKING:
     from ..transforms.volume_file import Volume
+
+
+_MARGIN = 0.05  # of trust, by which another scale has to be better than the usual one
 
 
 class Answer(NamedTuple):
@@ -121,9 +123,9 @@ class Predictor:
         Returns:
             The mask, on the grid of the image.
         """
-        best, highest = self._segment(path, read, self.scales[0]), -math.inf
+        best = self._segment(path, read, self.scales[0])
         if len(self.scales) > 1 and self.calibration.estimate(best.features)["check"]:
-            highest = self.calibration.trust(best.features)
+            highest = self.calibration.trust(best.features) + _MARGIN
             for scale in self.scales[1:]:
                 answer = self._segment(path, read, scale)
                 trust = self.calibration.trust(answer.features)

@@ -189,16 +189,20 @@ class Calibration:
     def trust(self, features: Row) -> float:
         """Rank several masks of one image: the higher, the better.
 
-        The mean of the expected Dice, less 1 for each region of a size that the calibration has
-        not. What the image looks like is the same for all of them, or follows from their scale.
+        The mean of the expected Dice, less half the logarithm of the factor by which a region is
+        larger or smaller than those of the calibration. What the image looks like is the same for
+        all of them, or follows from their scale.
         """
         expected = [
             1 - model.errors(features[f"agreement/{name}"]).mean()
             for name, model in self.models.items()
         ]
-        sizes = [key for key in self.ranges if key.startswith("found/")]
-        strange = sum(not self.ranges[key].holds(features[key]) for key in sizes)
-        return float(np.mean(expected)) - strange
+        sizes = {key: each.like for key, each in self.ranges.items() if key.startswith("found/")}
+        beyond = 0.0
+        for key, (low, high) in sizes.items():
+            value = max(features[key], 1e-9)
+            beyond += max(0.0, math.log(low / value), math.log(value / high))
+        return float(np.mean(expected)) - beyond / 2
 
     def estimate(self, features: Row, measured: Row = MappingProxyType({})) -> dict[str, Any]:
         """Estimate the quality of a mask.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..transforms.volume_file import Volume
 
 
-_MARGIN = 0.05  # of trust, by which another scale has to be better than the usual one
+_MARGIN = 0.05  # another scale is used only if its trust is higher by more than this
 
 
 class Answer(NamedTuple):

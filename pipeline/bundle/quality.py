@@ -25,8 +25,8 @@ CHANCE = 0.1  # of a Dice below that, up to which no mask is doubtful
 ALARMS = 0.1  # the largest share of the calibration's good masks that may be doubtful
 _ERROR = (0.004, 1.0)  # 1 - Dice outside this is not told apart
 _PRIOR = 5 * 0.5**2  # draws a slope towards 1 as much as five cases would
-# Features by which an image, or what was found in it, is like those of the calibration or not. Of
-# sizes the logarithm counts, since they differ by factors.
+# Features that tell whether an image and its regions resemble the calibration. Sizes are compared
+# by their logarithm, since they differ by factors.
 _SIZES, _OTHERS = ("found", "image_extent"), ("image_mean", "image_sd", "image_dark")
 
 
@@ -189,9 +189,9 @@ class Calibration:
     def trust(self, features: Row) -> float:
         """Rank several masks of one image: the higher, the better.
 
-        The mean of the expected Dice, less half the logarithm of the factor by which a region is
-        larger or smaller than those of the calibration. What the image looks like is the same for
-        all of them, or follows from their scale.
+        The mean of the expected Dice, minus half the logarithm of the factor by which each region
+        is too large or too small for the calibration. The look of the image does not count: it is
+        the same for all masks, or follows from their scale.
         """
         expected = [
             1 - model.errors(features[f"agreement/{name}"]).mean()

@@ -59,7 +59,7 @@ class QualityEstimates:
             calibration = self.calibration
             if self.learns:
                 calibration = Calibration([*rows[:n], *rows[n + 1 :]], regions, pair)
-            found = calibration.estimate(row, {})
+            found = calibration.estimate(row)
             for name, dice in found["dice"].items():
                 row |= {f"{key}_dice/{name}": value for key, value in dice.items()}
             if found["dice"]:

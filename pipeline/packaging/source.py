@@ -41,7 +41,7 @@ class Trained:
         weights: the checkpoint.
         config: what the training left of its config, see `read_config`; empty if it left nothing.
         chosen: the postprocessing that an evaluation chose.
-        calibration: by which the quality of masks is estimated, if an evaluation made one.
+        calibration: to estimate the quality of masks; None if no evaluation made one.
         best: metrics of the best validation.
         evaluations: summaries by section, each of exactly these weights.
         measured_on: by section, the data of the evaluation, as `describe_data` gives them.

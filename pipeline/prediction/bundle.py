@@ -44,7 +44,7 @@ class Model:
         segments: DICOM's codes and a colour for each region that has them, see `Meaning`.
         about: what a report says of it: bundle, checkpoint and settings.
         probabilities: whether those of each region are kept.
-        calibration: of the checkpoint, by which its masks' quality is estimated; None without one.
+        calibration: of the checkpoint, to estimate the quality of its masks; None without one.
         digest: the same for two commands whose masks are the same.
     """
 
@@ -93,8 +93,8 @@ def read_model(
         probabilities: keep those of each region.
 
     Raises:
-        InputError: a file is absent or malformed, an id is unknown, the bundle or the settings of
-            the network are, the checkpoint brings code, or members do not fit together.
+        InputError: a file is absent or malformed, an id is unknown, the checkpoint does not name
+            its bundle or network, it brings code, or members do not fit together.
     """
     if not checkpoint and bundle is None:
         raise InputError(

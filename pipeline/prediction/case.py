@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,14 +30,15 @@ if TYPE_CHECKING:
 
 
 def output_names(case: InputCase, model: Model) -> list[str]:
-    """List the files that a case gets.
+    """List the files that a case gets: those of its mask, and its probability maps."""
+    return [*mask_names(case, model), *probability_names(case, model)]
 
-    Its mask, it again as DICOM SEG or as its volume is, and the probabilities of each region.
-    """
+
+def mask_names(case: InputCase, model: Model) -> list[str]:
+    """List the files of a mask: itself, and it again as DICOM SEG or as its volume is."""
     own = ".dcm" if case.series else own_ending(case.files[0]) if case.files else ""
     endings = [_ending(model), *([own] if own else [])]
-    masks = [f"{case.name}_seg{ending}" for ending in endings]
-    return [*masks, *probability_names(case, model)]
+    return [f"{case.name}_seg{ending}" for ending in endings]
 
 
 def probability_names(case: InputCase, model: Model) -> list[str]:
@@ -172,7 +172,7 @@ def _write(
     folder: Path,
 ) -> dict[str, Any]:
     """Write the files of a case; none is there before all are written."""
-    names = output_names(case, replace(model, probabilities=False))
+    names = mask_names(case, model)
     note = {}
     path = folder / names[0]
     with writing(path), _whole(path) as temporary:

@@ -42,7 +42,7 @@ def tabulate(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flatten(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value that is no object, with its path; the texts of a list become one."""
+    """Yield each value of nested objects with its path; a list becomes one text."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{before}{key}/")

@@ -14,7 +14,7 @@ from ..errors import ADVICE, InputError
 from .read import ReadImaged
 from .regions import Regions
 
-_ROUNDING = 0.02  # by which shares of 8 bits may add up to more than 1
+_ROUNDING = 0.02  # shares of 8 bits may exceed a sum of 1 by this much
 
 
 class ReadSharesd(MapTransform):

@@ -17,6 +17,7 @@ from ..networks.weights import load_weights
 from ..transforms.quality import QUALITY
 from ..transforms.read import VolumeReader
 from ..transforms.regions import PROBABILITIES, MarkRegionsd, Regions
+from ..transforms.resize import ResizePictured
 from ..transforms.restore_grid import RestoreGridd
 from .configs import first_cause
 from .quality import Calibration
@@ -92,7 +93,9 @@ class Predictor:
                 step.keeps_probabilities = probabilities
         self.calibration, self.scales = calibration, [1.0]
         self.resizers = [
-            step.resizer for step in self.preprocessing.transforms if isinstance(step, Resized)
+            getattr(step, "resizer", step)  # MONAI's holds it
+            for step in self.preprocessing.transforms
+            if isinstance(step, ResizePictured | Resized)
         ]
         if calibration and self.resizers:
             self.scales += content.get("scales") or []

@@ -18,6 +18,7 @@ __getattr__, __all__ = lazy(
         "radial": ["RandRadialBatchd"],
         "read": ["ReadImaged"],
         "regions": ["LabelToRegionsd", "MarkRegionsd", "RegionsToLabeld"],
+        "resize": ["ResizePictured"],
         "restore_grid": ["RestoreGridd"],
         "same_grid": ["SameGridd"],
         "scale": ["ScaleWindowd"],

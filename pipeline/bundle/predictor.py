@@ -25,6 +25,8 @@ from .quality import Calibration
 if TYPE_CHECKING:
     from ..transforms.volume_file import Volume
 
+    Given = Volume | np.ndarray
+
 
 _MARGIN = 0.05  # another scale is used only if its trust is higher by more than this
 
@@ -108,20 +110,19 @@ class Predictor:
         self.regions = Regions(self._build("regions"))
 
     def __call__(
-        self, path: str | Sequence[str], read: Callable[[], Volume] | None = None
+        self, path: str | Sequence[str], read: Callable[[], Given] | None = None
     ) -> np.ndarray:
         """Segment an image; see `segment`."""
         return self.segment(path, read).mask
 
-    def segment(
-        self, path: str | Sequence[str], read: Callable[[], Volume] | None = None
-    ) -> Answer:
+    def segment(self, path: str | Sequence[str], read: Callable[[], Given] | None = None) -> Answer:
         """Segment an image.
 
         Args:
             path: of the image, or several with a channel each.
             read: gives the next volume, for a caller that has read them already; called once for
                 each path. With no other reference to it, its memory is free once it is resampled.
+                Or gives the next picture, again and again.
 
         Returns:
             The mask, on the grid of the image.
@@ -137,7 +138,7 @@ class Predictor:
         return best
 
     def _segment(
-        self, path: str | Sequence[str], read: Callable[[], Volume] | None, scale: float
+        self, path: str | Sequence[str], read: Callable[[], Given] | None, scale: float
     ) -> Answer:
         """Segment an image that is made smaller by ``scale`` than the preprocessing makes it."""
         preprocessing = copy(self.preprocessing)
@@ -159,11 +160,11 @@ class Predictor:
         with torch.no_grad():
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
         item = self.postprocessing(item)
-        mask = np.asarray(item["pred"].cpu())[0].astype(np.uint8)
+        mask = np.asarray(item["pred"].cpu(), np.uint8)[0]
         chances = item.get(PROBABILITIES)
         chances = () if chances is None else np.asarray(chances.cpu())
         if mask.ndim == 2:  # MONAI reads photographs as (W, H)
-            mask, chances = mask.T, [each.T for each in chances]
+            mask, chances = np.ascontiguousarray(mask.T), [each.T for each in chances]
         return Answer(mask, item.get(QUALITY, {}), list(chances), scale)
 
     def _build(self, name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from ..bundle.channels import NIFTI
 from ..datasets.dicom.series import as_nifti, read_series
 from ..errors import InputError, UnfitFile
 from ..files import replacing
-from ..transforms.picture import read_grid
+from ..transforms.picture import read_picture
 from ..transforms.volume_checks import grid_problems, value_problems
 from ..transforms.volume_file import Volume, read_volume
 from .bundle import Model
@@ -75,7 +76,8 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
         read = images[::-1].pop
         del images
     else:
-        shape, *_ = [_read_shape(path) for path in case.files]
+        pictures = _read_pictures(case, model)
+        shape, shown, read = pictures[0].shape[:2], pictures[0], cycle(pictures).__next__
     paths = [str(each) for each in case.files or (series.folder for series in case.series)]
     answer = predictor.segment(paths if len(paths) > 1 else paths[0], read)
     mask = answer.mask
@@ -93,8 +95,8 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
         with writing(folder / name), _whole(folder / name) as temporary:
             _write_array(temporary, chances, affine, case, slope=1 / 255)
     written["outputs"] += names
-    draw, source = (draw_volume, shown) if model.volumes else (draw_picture, case.files[0])
-    view = write_view(partial(draw, folder, case.name, source, mask, predictor.regions))
+    draw = draw_volume if model.volumes else draw_picture
+    view = write_view(partial(draw, folder, case.name, shown, mask, predictor.regions))
     return measured | written | view
 
 
@@ -129,13 +131,16 @@ def _read_volumes(case: InputCase, channels: int, modality: str) -> list[Volume]
     return volumes
 
 
-def _read_shape(path: Path) -> tuple[int, int]:
-    """Read ``(rows, columns)`` of a picture; the preprocessing reads its pixels."""
-    try:
-        width, height = read_grid(path).size
-    except UnfitFile as error:
-        raise InputError(f"{path}: it {error}") from None
-    return height, width
+def _read_pictures(case: InputCase, model: Model) -> list[np.ndarray]:
+    """Read the pictures of a case as its preprocessing would."""
+    channels = len(model.channels) if len(case.files) == 1 else 1
+    pictures = []
+    for path in case.files:
+        try:
+            pictures.append(read_picture(path, channels=channels, modality=model.modality))
+        except UnfitFile as error:
+            raise InputError(f"{path}: it {error}") from None
+    return pictures
 
 
 def _measure(
@@ -144,7 +149,10 @@ def _measure(
     """Measure each region with all that lies inside it, as the evaluation does."""
     import numpy as np
 
-    counts = np.bincount(mask.ravel(), minlength=256)
+    from ..evaluation.surface import find_box
+
+    near = mask[find_box(mask)] if mask.any() else mask  # all that is not background
+    counts = np.bincount(near.ravel(), minlength=256)
     inside = dict(zip(regions.names, regions.values, strict=True))
     voxels = {name: int(counts[values].sum()) for name, values in inside.items()}
     if affine is not None:
@@ -155,7 +163,7 @@ def _measure(
     if pair:
         from ..evaluation.metrics import vertical_cdr
 
-        disc, cup = (np.isin(mask, inside[name]) for name in pair)
+        disc, cup = (np.isin(near, inside[name]) for name in pair)
         # Without a disc there is no ratio, and one of 0 would pass for a measured cup.
         both = disc.any() and cup.any()
         ratio = round(vertical_cdr(disc, cup, axis=0), 4) if both else None

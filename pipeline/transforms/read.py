@@ -18,6 +18,7 @@ from .picture import read_mask, read_picture
 from .volume_checks import grid_difference, value_problems
 from .volume_file import Volume, open_volume, read_voxels
 
+
 class ReadImaged(LoadImaged):
     """MONAI's ``LoadImaged``, but its errors name the file and what the user can do.
 
@@ -86,7 +87,7 @@ class ReadImaged(LoadImaged):
         """Read and check one file, as (C, *spatial)."""
         try:
             if self.spatial_dims == 2:
-                return self._read_picture(path, channels)
+                return self._read_picture(path, reader, channels)
             read = self._loader(path, reader or VolumeReader(is_label=self.is_label))
         except UnfitFile as error:
             raise InputError(f"{path}: it {error}. {ADVICE}") from None
@@ -103,31 +104,33 @@ class ReadImaged(LoadImaged):
                 raise InputError(f"{path}: it {': '.join(problem)}. {ADVICE}")
         return image
 
-    def _read_picture(self, path: Any, channels: int | None) -> MetaTensor:
+    def _read_picture(self, path: Any, reader: Any, channels: int | None) -> MetaTensor:
         """Read one picture, as (C, W, H), in the order in which its pixels lie in memory."""
-        if self.is_label:
+        if reader is not None:
+            pixels = reader.read(path)
+        elif self.is_label:
             pixels = read_mask(path)
         else:
             pixels = read_picture(path, channels=channels, modality=self.modality)
         pixels = np.array(pixels if pixels.ndim == 3 else pixels[..., None], self._loader.dtype)
         meta = {
             MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1::-1]),
-            MetaKeys.ORIGINAL_AFFINE: np.eye(4),
             ImageMetaKey.FILENAME_OR_OBJ: str(path),
         }
         return MetaTensor(torch.from_numpy(pixels).permute(2, 1, 0), meta=meta)
 
 
 class VolumeReader(ImageReader):
-    """A reader for MONAI's ``LoadImage``, of volumes with any number of channels.
+    """A reader for MONAI's ``LoadImage``: of volumes with any channels, or of what is given.
 
     Args:
         is_label: the values must be whole numbers, see `to_whole`.
-        given: gives a volume that is in memory already; by default the file is read.
+        given: gives a volume, or a picture of `read_picture`, that is in memory already; by default
+            the file is read.
     """
 
     def __init__(
-        self, *, is_label: bool = False, given: Callable[[], Volume] | None = None
+        self, *, is_label: bool = False, given: Callable[[], Volume | np.ndarray] | None = None
     ) -> None:
         super().__init__()
         self.is_label, self.given = is_label, given
@@ -135,13 +138,18 @@ class VolumeReader(ImageReader):
     def verify_suffix(self, filename: Any) -> bool:
         return True
 
-    def read(self, data: Any, **kwargs: Any) -> Volume:
+    def read(self, data: Any, **kwargs: Any) -> Volume | np.ndarray:
         if self.given is not None:
             return self.given()
         (path,) = ensure_tuple(data)
         return read_voxels(path, open_volume(path), is_label=self.is_label)
 
-    def get_data(self, img: Volume) -> tuple[np.ndarray, dict[str, Any]]:
+    def get_data(self, img: Volume | np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        if isinstance(img, np.ndarray):  # MONAI has the width first
+            return np.moveaxis(img, 0, 1), {
+                MetaKeys.SPATIAL_SHAPE: np.asarray(img.shape[1::-1]),
+                MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if img.ndim == 3 else float("nan"),
+            }
         return img.voxels, {
             MetaKeys.AFFINE: np.array(img.affine),
             MetaKeys.ORIGINAL_AFFINE: np.array(img.affine),

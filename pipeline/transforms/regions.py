@@ -119,7 +119,7 @@ class Regions:
         index = torch.zeros(masks.shape[1:], dtype=torch.uint8, device=masks.device)
         for n in self.order:
             if (value := self.index_values[n]) is not None:
-                index[masks[n]] = value
+                index.masked_fill_(masks[n], value)
         return index
 
     def from_index(self, index: torch.Tensor) -> torch.Tensor:

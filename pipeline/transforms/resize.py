@@ -58,7 +58,7 @@ class ResizePictured(MapTransform, InvertibleTransform):
 def resize(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Resize a picture (C, W, H) to ``size``; the result is float32 and has the width first.
 
-    The rows are resized one band after the other, and all columns then: the filter is separable.
+    The rows are resized one band after the other, and then all columns: the filter is separable.
     """
     rows = image.as_tensor() if isinstance(image, MetaTensor) else image
     rows = rows.transpose(1, 2)[None]  # as they lie in memory
@@ -66,4 +66,6 @@ def resize(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     narrow = [
         interpolate(band.float(), (band.shape[2], size[0]), **how) for band in rows.split(_BAND, 2)
     ]
-    return interpolate(torch.cat(narrow, 2), tuple(size[::-1]), **how)[0].transpose(1, 2).contiguous()
+    return (
+        interpolate(torch.cat(narrow, 2), tuple(size[::-1]), **how)[0].transpose(1, 2).contiguous()
+    )

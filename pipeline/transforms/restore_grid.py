@@ -114,7 +114,7 @@ def restore_grid(
     if keep:
         keep(chances)
     meta = deepcopy(image.meta)
-    affine = meta.get("original_affine", image.affine)
+    affine = meta.get("original_affine", np.eye(4))  # a picture has none
     meta["affine"] = torch.as_tensor(affine, dtype=torch.float64)
     return MetaTensor(mask, meta=meta)
 

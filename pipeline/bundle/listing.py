@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import read_json
 from ..transforms.modality import read_modality
+from ..transforms.regions import Regions
 from .channels import is_colour
 
 Fault = tuple[str, str]  # a problem and its fix
@@ -101,8 +102,6 @@ def check_description(content: dict[str, Any], *, needs_labels: bool) -> None:
         )
     if (regions := content.get("regions")) is None:
         return
-    from ..transforms.regions import Regions  # loads MONAI
-
     known = {int(value) for value in labels} - {0, ignored}
     if strange := sorted(set(Regions(regions).known) - known):
         raise InputError(

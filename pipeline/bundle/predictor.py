@@ -14,9 +14,10 @@ from monai.transforms import LoadImaged, Resized
 
 from ..errors import InputError, one_line
 from ..networks.weights import load_weights
+from ..transforms.mark import PROBABILITIES, MarkRegionsd
 from ..transforms.quality import QUALITY
 from ..transforms.read import VolumeReader
-from ..transforms.regions import PROBABILITIES, MarkRegionsd, Regions
+from ..transforms.regions import Regions
 from ..transforms.resize import ResizePictured
 from ..transforms.restore_grid import RestoreGridd
 from .configs import first_cause

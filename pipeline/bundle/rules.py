@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ..transforms.modality import MODALITIES
 from .listing import ALL
 
@@ -97,6 +95,8 @@ def are_counts(value: Any) -> bool:
 
 def is_device(value: Any) -> bool:
     """A device that this machine has."""
+    import torch  # takes a second to load
+
     try:
         device = torch.device(value)
     except (RuntimeError, TypeError):

@@ -29,7 +29,6 @@ from ..transforms.content import COPY_AGAIN
 from ..transforms.picture import read_mask, read_picture
 from ..transforms.volume_checks import value_problems
 from ..transforms.volume_file import read_volume
-from .bundle_reader import BundleReader
 from .progress import show_progress
 
 
@@ -80,7 +79,11 @@ def check_datalist(
         raise FileNotFoundError(f"no datalist at {path}: give the path of a datalist.json")
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: give the folder of the data, --dataset-dir")
-    reader = BundleReader(Path(bundle)) if bundle is not None else None
+    reader = None
+    if bundle is not None:
+        from .bundle_reader import BundleReader
+
+        reader = BundleReader(Path(bundle))
     try:
         datalist = read_datalist(path, needs_labels=True)
     except InputError as error:

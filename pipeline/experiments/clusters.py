@@ -47,7 +47,11 @@ class Local:
         import submitit
 
         # Otherwise PyTorch starts one thread per core in each job.
-        work.env = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads))}
+        work.env = {
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads)),
+            # Threads that wait in a loop take the cores of the other jobs.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+        }
         if self.share:
             first = slot * self.share % (len(self.gpus) // self.share * self.share)
             work.env["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus[first : first + self.share])

@@ -102,6 +102,7 @@ class LabelServer:
             "MLFLOW_TRACKING_URI": f"sqlite:///{app / 'mlflow.db'}",
             # With one thread per core, another job on one of them stalls all the others.
             "OMP_NUM_THREADS": str(max(1, cores // 2)),
+            "OMP_WAIT_POLICY": "passive",
             **{name: value for name, value in os.environ.items() if name not in own},
             # It calls dcmqi, which is in the environment, for DICOM segmentations.
             "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",

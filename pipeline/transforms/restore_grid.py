@@ -16,7 +16,8 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
 from ..errors import InputError
-from .regions import PROBABILITIES, Regions, as_bytes
+from .mark import PROBABILITIES, as_bytes
+from .regions import Regions
 from .sampling import along_axes, sample_slabs
 
 

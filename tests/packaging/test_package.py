@@ -255,8 +255,8 @@ def test_two_versions_beside_each_other_run_their_own_code(unpacked, tmp_path):
     other = shutil.copytree(unpacked, tmp_path / "model" / "fundus_other_segmentation")
     regions = other / "scripts/transforms/regions.py"
     text = regions.read_text()
-    assert text.count("index[masks[n]] = value") == 1
-    regions.write_text(text.replace("= value\n", "= value + 100\n"))
+    assert text.count("(masks[n], value)") == 1
+    regions.write_text(text.replace("(masks[n], value)", "(masks[n], value + 100)"))
     code = ALONE + (
         "import json, torch\nfrom monai.bundle import ConfigParser\n"
         "def post(root):\n"

@@ -111,7 +111,7 @@ class Regions:
         import torch
 
         masks = masks.bool()
-        index = torch.zeros(masks.shape[1:], dtype=torch.uint8, device=masks.device)
+        index = torch.zeros_like(masks[0], dtype=torch.uint8)
         for n in self.order:
             if (value := self.index_values[n]) is not None:
                 index.masked_fill_(masks[n], value)

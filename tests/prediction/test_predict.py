@@ -410,7 +410,7 @@ def test_a_fault_in_the_arguments_ends_with_one_line(
 def test_what_a_transform_raises_is_told_without_the_words_of_monai(eye, tmp_path, capsys):
     image = photograph(tmp_path / "1.png")
     options = ("--bundle", EYE, "--checkpoint", eye, "--output", tmp_path / "o")
-    predict(image, *options, "--set", "preprocessing#transforms#2#mode=sideways", code=1)
+    predict(image, *options, "--set", "preprocessing#transforms#3#mode=sideways", code=1)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line[:6] == "failed"]
     assert line.startswith(f"failed  1  {image}: ")
     assert "sideways" in line

@@ -14,6 +14,7 @@ __getattr__, __all__ = lazy(
         "class_indices": ["ClassIndicesd"],
         "largest": ["KeepPartsd"],
         "nifti_writer": ["NiftiWriter"],
+        "patches": ["PlainPatches"],
         "quality": ["QualityFeaturesd"],
         "radial": ["RandRadialBatchd"],
         "read": ["ReadImaged"],

@@ -109,6 +109,7 @@ def test_each_process_takes_its_own_gpu_before_it_meets_the_others(bundle, first
     calls = []
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append(str(device)))
     monkeypatch.setattr(torch.distributed, "init_process_group", calls.append)
     configs = BUNDLES / bundle / "configs"

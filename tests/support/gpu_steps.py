@@ -1,7 +1,8 @@
-"""Train, resume and evaluate a bundle on a GPU, real or pretended, and say what its steps wait for.
+"""Train, resume and evaluate bundles on a GPU, real or pretended; what do their steps wait for?
 
-Run as ``python gpu_steps.py BUNDLE DATASET WORK 'IDS AS JSON'``, with ``PRETENDED_GPU=1`` for the
-latter. Prints one line of JSON.
+Run as ``python gpu_steps.py WORK JOBS``: a folder, and JSON with an object for each bundle: its
+``configs``, and ``ids`` for every run. ``PRETENDED_GPU=1`` is for a machine without a GPU. The last
+line of the output is JSON.
 """
 
 from __future__ import annotations
@@ -20,40 +21,38 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
-configs, dataset, work = Path(sys.argv[1]) / "configs", sys.argv[2], Path(sys.argv[3])
-given: dict[str, Any] = json.loads(sys.argv[4])
-given |= {"dataset_dir": dataset, "log_to_mlflow": False, "device": "cuda"}
-
 
 @contextlib.contextmanager
 def watched(events: list) -> Iterator[None]:
-    """Collect the waits of a pretended GPU; a wait for a real one is an error."""
+    """Collect the waits and copies of a pretended GPU; a wait for a real one is an error."""
     if os.environ.get("PRETENDED_GPU"):
         with pretended_gpu.counted() as found:
             yield
         events += found
-    else:
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            yield
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
-def train(**ids: Any) -> dict[str, Any]:
-    """Train, and watch every step after the first epoch, with its reading of the batch."""
-    files = [str(configs / "train.json")]
-    workflow = ConfigWorkflow(files, workflow_type="train", logging_file=False, **given, **ids)
+def run(configs: str, names: list[str], **ids: Any) -> dict[str, Any]:
+    """Run a bundle, and watch every training step, and its reading, after the first epoch."""
+    files = [str(Path(configs) / name) for name in names]
+    ids |= {"device": "cuda", "log_to_mlflow": False}
+    workflow = ConfigWorkflow(files, workflow_type="train", logging_file=False, **ids)
     workflow.initialize()
-    trainer = workflow.parser.get_parsed_content("train#trainer")
-    first, events, stack, steps = ids.get("resume", False), [], contextlib.ExitStack(), [0]
+    parser, events, stack = workflow.parser, [], contextlib.ExitStack()
+    trainer = parser.get_parsed_content("train#trainer")
+    first, watch = trainer.state.epoch + 1, {"steps": 0}
 
     def begin(engine: Engine) -> None:
-        if engine.state.epoch > 1 and (not first or engine.state.epoch > 2):
+        if engine.state.epoch > first:
             stack.enter_context(watched(events))
 
     def end(engine: Engine) -> None:
-        steps[0] += engine.state.epoch > 1
+        watch["steps"] += engine.state.epoch > first
         if engine.state.iteration % engine.state.epoch_length == 0:
             stack.close()
 
@@ -63,15 +62,31 @@ def train(**ids: Any) -> dict[str, Any]:
     workflow.finalize()
     return {
         "epoch": trainer.state.epoch,
-        "steps": steps[0],
+        "steps": watch["steps"],
         "waits": [each for each in events if each[0] == "wait"],
-        "copies": [each for each in events if each[0] == "copy"],
+        "copied": sum(each[2] for each in events if each[0] == "copy"),
         "device": str(next(trainer.network.parameters()).device),
-        "dice": workflow.parser.get_parsed_content("validate#evaluator").state.best_metric,
+        "metrics": parser.get_parsed_content("validate#evaluator").state.metrics,
     }
 
 
-if __name__ == "__main__":
-    out = str(work / "run")
-    found = {"trained": train(output_dir=out, epochs=2)}
+def main() -> None:
+    found = {}
+    for job in json.loads(sys.argv[2]):
+        configs, ids = job["configs"], job["ids"]
+        out = Path(sys.argv[1]) / Path(configs).parent.name
+        ids["output_dir"] = str(out)
+        evaluation = ids | {"output_dir": str(out / "evaluation"), "ckpt_path": str(out)}
+        found[out.name] = {
+            "trained": run(configs, ["train.json"], epochs=2, **ids),
+            # The cache on the host: each batch crosses over.
+            "resumed": run(
+                configs, ["train.json"], epochs=4, resume=True, cache_device="cpu", **ids
+            ),
+            "evaluated": run(configs, ["train.json", "evaluate.json"], **evaluation, figures=False),
+        }
     print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

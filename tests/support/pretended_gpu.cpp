@@ -1,4 +1,4 @@
-// The device "cuda" for PyTorch's CPU build; see __init__.py.
+// The device "cuda" for PyTorch's CPU build; see pretended_gpu.py.
 #include <ATen/ATen.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/detail/CUDAHooksInterface.h>

@@ -24,6 +24,7 @@ def test_a_file_holds_what_was_when_it_was_asked_for(tmp_path):
 
 def test_a_failed_write_ends_the_next_one(tmp_path):
     writer = Writer()
-    writer.write({tmp_path / "none" / "a.pt": {}})
+    (tmp_path / "file").touch()
+    writer.write({tmp_path / "file" / "a.pt": {}})
     with pytest.raises(InputError, match=r"a\.pt: it cannot be written"):
         writer.write({tmp_path / "b.pt": {}})

@@ -4,7 +4,7 @@ PHANTOMS := data/phantoms/fundus
 RUN := demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo label-demo test test-label lint bench clean
+.PHONY: help demo label-demo test test-label lint bench gpu-proof clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -85,7 +85,7 @@ label-demo: $(LABEL_INSTALLED) $(LABEL_SERVES) $(LABEL_SHOWS)  ## serve both mod
 # Keep the folders' order: the first ones have the longest tests, which would otherwise run last and alone.
 test: $(INSTALLED)  ## run the tests
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile \
-	    --no-loadscope-reorder -m "not label"
+	    --no-loadscope-reorder -m "not label and not gpu"
 
 test-label: $(INSTALLED) $(LABEL_INSTALLED)  ## run the tests against a real MONAI Label server
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/label -m label
@@ -96,6 +96,9 @@ lint: $(INSTALLED)  ## check style and format
 
 bench: $(INSTALLED)  ## compare the speed and memory of the networks
 	.venv/bin/python benchmarks/network.py
+
+gpu-proof: $(INSTALLED)  ## prove the GPU path in 8 minutes; see docs/gpu.md
+	PYTHON=.venv/bin/python benchmarks/gpu_proof.sh
 
 clean:  ## remove environments and caches; keep data, runs and MLflow records
 	rm -rf .venv .venv-label build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ __getattr__, __all__ = lazy(
     {
         "as_trained": ["running_settings"],
         "cases": ["find_images", "select_cases"],
+        "device": ["seed_generators", "use_device"],
         "labels": ["check_labels"],
         "members": ["Checkpoint", "with_members"],
         "running": ["running_bundle"],

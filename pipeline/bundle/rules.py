@@ -94,14 +94,15 @@ def are_counts(value: Any) -> bool:
 
 
 def is_device(value: Any) -> bool:
-    """A device that this machine has."""
+    """The CPU, or a GPU that this machine has."""
     import torch  # takes a second to load
 
     try:
         device = torch.device(value)
     except (RuntimeError, TypeError):
         return False
-    return device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()
+    gpu = device.type == "cuda" and (device.index or 0) < torch.cuda.device_count()
+    return gpu or device.type == "cpu"
 
 
 # The command line reads 2024 as a number and a,b as a list.
@@ -144,4 +145,4 @@ ANGLES = Rule(
 )
 PAIR = several(TEXT, "give the outer and the inner one, as [disc, cup], or []", counts=(0, 2))
 LABEL_VALUES = several(whole(0), "give label values, such as [0, 3]", least=0)
-DEVICE = Rule(is_device, "give cpu, or a GPU of this machine, such as cuda:0")
+DEVICE = Rule(is_device, "give cpu, or a CUDA GPU of this machine, such as cuda:0")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from traceback import walk_tb
 from types import FrameType
 from typing import Any
 
@@ -21,9 +22,14 @@ from ..files import read_json
 from .configs import Config
 
 
-def running_config() -> dict[str, Any]:
-    """The merged config of the bundle that is being run; empty outside of a run."""
-    workflow = _workflow()
+def running_config(error: BaseException | None = None) -> dict[str, Any]:
+    """The merged config of the bundle that is being run, or was; empty outside of a run.
+
+    Args:
+        error: that ended the run.
+    """
+    frames = (frame for frame, _ in walk_tb(error.__traceback__)) if error else _stack()
+    workflow = _workflow(frames)
     return workflow.parser.config if workflow else {}
 
 
@@ -95,9 +101,9 @@ def running_bundle() -> dict[str, Any]:
     return bundle
 
 
-def _workflow() -> ConfigWorkflow | None:
-    """MONAI's workflow that evaluates the expression which led here."""
-    held = (frame.f_locals.get("self") for frame in _stack())
+def _workflow(frames: Iterable[FrameType] | None = None) -> ConfigWorkflow | None:
+    """MONAI's workflow that evaluates the expression which led here, or to the given frames."""
+    held = (frame.f_locals.get("self") for frame in frames or _stack())
     return next((each for each in held if isinstance(each, ConfigWorkflow)), None)
 
 

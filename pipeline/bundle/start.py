@@ -18,6 +18,7 @@ from ..errors import InputError, one_line
 from ..networks.weights import load_fitting_weights, load_weights
 from .as_trained import check_as_trained, check_recorded, find_difference
 from .configs import Config, as_json, is_plain, top_level
+from .device import tell_out_of_memory
 from .listing import ALL
 from .running import changed_ids, overrides, running_config
 from .settings import check_settings
@@ -79,7 +80,7 @@ def check_processes(config: Mapping[str, Any]) -> None:
 
 
 def show_input_errors_as_one_line() -> None:
-    """Print an ``InputError``, wherever in a chain of causes, and Ctrl-C without the traceback."""
+    """Print an ``InputError`` or a full GPU, wherever among the causes, and Ctrl-C in one line."""
     if getattr(sys.excepthook, "prints_input_errors", False):
         return
     previous = sys.excepthook
@@ -93,12 +94,15 @@ def show_input_errors_as_one_line() -> None:
             print("interrupted", file=sys.stderr)
             return
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
+        while cause is not None and not isinstance(cause, InputError | torch.OutOfMemoryError):
             cause = cause.__cause__ or cause.__context__
-        if cause is None:
-            previous(kind, error, traceback)
+        text = str(cause or "")
+        if isinstance(cause, torch.OutOfMemoryError):
+            text = tell_out_of_memory(cause, running_config(error))
+        if text:
+            print(f"error: {text}", file=sys.stderr)
         else:
-            print(f"error: {cause}", file=sys.stderr)
+            previous(kind, error, traceback)
 
     hook.prints_input_errors = True
     sys.excepthook = hook

@@ -5,11 +5,12 @@ from ..lazy import lazy
 __getattr__, __all__ = lazy(
     __name__,
     {
+        "average": ["MovingAverage"],
         "batch": ["AugmentedBatch"],
         "checkpoints": ["Checkpoints"],
         "handlers": ["ClipGradients", "EpochSummary", "PeriodicValidation", "SeedTransforms"],
         "inferer": ["AutocastInferer"],
-        "loss": ["RegionLoss"],
+        "loss": ["LevelLoss", "RegionLoss"],
         "memory": ["cases_that_fit"],
         "metrics": ["RegionDice"],
         "sliding_window": ["SlidingWindow"],

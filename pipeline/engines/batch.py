@@ -26,10 +26,12 @@ class AugmentedBatch(PrepareBatch):
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        batch = {
-            key: as_plain(batchdata[key]).to(device, non_blocking=non_blocking, **kwargs).float()
-            for key in ("image", "label")
-        }
+        batch = {}
+        for key in ("image", "label"):
+            tensor = as_plain(batchdata[key])
+            if tensor.device.type == "cpu" and torch.device(device or "cpu").type == "cuda":
+                tensor, non_blocking = tensor.pin_memory(), True  # nothing waits for the copy
+            batch[key] = tensor.to(device, non_blocking=non_blocking, **kwargs).float()
         if self.augment is not None:
             with torch.no_grad():
                 batch = self.augment(batch)

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from ignite.handlers import EMAHandler
-from monai.handlers import EarlyStopHandler
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LRScheduler
 
 from ..bundle.as_trained import find_difference, shorten
 from ..bundle.trained import BEST, CHECKPOINT, CONFIG, FINAL, record_of
 from ..errors import InputError, one_line
-from ..files import read_json, replacing
+from ..files import read_json
 from ..networks.weights import pack_weights
+from .states import drop_parameters, gather, get_generators, get_state, load_state, set_generators
+from .writer import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +32,10 @@ class Checkpoints:
     Both also hold the settings that decide the model, from the ``config.json`` that ``MlflowRun``
     writes into the folder at the start. ``checkpoint.pt``, written after every epoch, holds all
     that it takes to go on as if nothing had happened: the states of the parts, the random
-    generators, the best metric and the epoch. A kill at any moment leaves the last good files. In a
-    distributed training the first process writes, and every process goes on with its own random
-    generators. This handler has to be the last in the list.
+    generators, the best metric and the epoch. A thread writes the files while the training goes on,
+    and those of the first and of the last epoch at once. A kill at any moment leaves the last good
+    files. In a distributed training the first process writes, and every process goes on with its
+    own random generators. This handler has to be the last in the list.
 
     Args:
         output_dir: folder of these files.
@@ -69,6 +67,7 @@ class Checkpoints:
         self.same = dict(same or {})
         self.resume = resume
         self.checkpoint: dict[str, Any] | None = None
+        self.writer = Writer()
 
     def attach(self, engine: Engine) -> None:
         path = self.folder / CHECKPOINT
@@ -119,6 +118,7 @@ class Checkpoints:
     def restore(self, engine: Engine) -> None:
         checkpoint = self.checkpoint
         try:
+            drop_parameters(checkpoint["state"], self.parts)
             for name, part in self.parts.items():
                 load_state(part, checkpoint["state"][name])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -141,10 +141,10 @@ class Checkpoints:
         generators = gather(get_generators())
         if idist.get_rank() > 0:
             return
+        ending = state.epoch == state.max_epochs or engine.should_terminate
+        names = set(self.final_names() if ending else ())
         if validated.epoch == state.epoch == validated.best_metric_epoch and self.is_measured():
-            write_checkpoint(self.folder / BEST, self.content())
-        if state.epoch == state.max_epochs or engine.should_terminate:
-            self.save_final(engine)
+            names.add(BEST)
         checkpoint = {
             "epoch": state.epoch,
             "state": {name: get_state(part) for name, part in self.parts.items()},
@@ -154,12 +154,19 @@ class Checkpoints:
             "generators": generators,
             "same": self.same,
         }
-        write_checkpoint(self.folder / CHECKPOINT, checkpoint)
+        contents = {**dict.fromkeys(sorted(names), self.content()), CHECKPOINT: checkpoint}
+        # A training that is killed while it has a model and no checkpoint has to start again.
+        self.write(contents, wait=ending or not (self.folder / CHECKPOINT).exists())
 
     def save_final(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
-            for name in [FINAL] if self.is_measured() else [BEST, FINAL]:
-                write_checkpoint(self.folder / name, self.content())
+            self.write(dict.fromkeys(self.final_names(), self.content()), wait=True)
+
+    def final_names(self) -> list[str]:
+        return [FINAL] if self.is_measured() else [BEST, FINAL]
+
+    def write(self, contents: Mapping[str, Any], *, wait: bool) -> None:
+        self.writer.write({self.folder / name: each for name, each in contents.items()}, wait=wait)
 
     def is_measured(self) -> bool:
         """Whether an epoch is the best; the metric is nan if no validation label holds a region."""
@@ -172,76 +179,3 @@ class Checkpoints:
         model = model.module if isinstance(model, DistributedDataParallel) else model
         record = record_of(read_json(config)) if config.is_file() else {}
         return pack_weights(model.state_dict(), record)
-
-
-def write_checkpoint(path: Path, content: Any) -> None:
-    """``torch.save``, by which ``path`` is the old file or the new one at any moment.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    try:
-        with replacing(path, sync=True, alone=True) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)  # a path would hide the cause of a failed write
-    except (OSError, RuntimeError) as error:  # torch raises this on a full disk
-        raise InputError(
-            f"{path}: it cannot be written ({one_line(error)}); make room, and go on with "
-            "--resume True."
-        ) from error
-
-
-def get_state(part: Any) -> Any:
-    """Get the state of a part of the training; that of EMA says how far its warm-up is."""
-    if isinstance(part, EMAHandler):
-        schedule = getattr(part, "momentum_scheduler", None)  # exists once it is attached
-        return {
-            "model": part.ema_model.state_dict(),
-            "iterations": schedule.event_index if schedule else 0,
-        }
-    if isinstance(part, EarlyStopHandler):
-        return part._handler.state_dict()
-    return part.state_dict()
-
-
-def load_state(part: Any, state: Any) -> None:
-    """Reverse ``get_state``."""
-    if isinstance(part, EMAHandler):
-        part.ema_model.load_state_dict(state["model"])
-        if state["iterations"]:
-            part.momentum_scheduler.event_index = state["iterations"]
-    elif isinstance(part, EarlyStopHandler):
-        part._handler.load_state_dict(state)
-    elif isinstance(part, LRScheduler):
-        # Its length is that of this training, which may have more epochs.
-        own = ("t_total", "warmup_steps")
-        part.load_state_dict({k: v for k, v in state.items() if k not in own})
-    else:
-        part.load_state_dict(state)
-
-
-def get_generators() -> dict[str, Any]:
-    """Get the states of this process's random generators."""
-    kind, keys, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": (kind, keys.tolist(), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
-    }
-
-
-def set_generators(states: Mapping[str, Any]) -> None:
-    """Reverse ``get_generators``."""
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
-
-
-def gather(value: Any) -> list[Any]:
-    """Collect a value from every process, in the order of their ranks."""
-    values = [value] * idist.get_world_size()
-    if idist.get_world_size() > 1:
-        torch.distributed.all_gather_object(values, value)
-    return values

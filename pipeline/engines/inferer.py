@@ -23,9 +23,10 @@ class AutocastInferer(Inferer):
 
     MONAI's engines use autocast on CUDA only; this works on CPU and CUDA, in training and
     evaluation, with bfloat16, which needs no gradient scaler. Losses and metrics stay in float32.
-    A device that only emulates bfloat16, slower than float32, runs in float32. So does a training
-    of small volumes on a CPU where it has to, see `has_thin_convolution`; a line says so. A
-    MetaTensor is unwrapped first, since the network runs faster without.
+    A device that only emulates bfloat16, slower than float32, runs in float32. So do volumes on a
+    GPU whose cuDNN fails at them, see `has_right_volumes`, and a training of small volumes on a CPU
+    where it has to, see `has_thin_convolution`; a line says so. A MetaTensor is unwrapped first,
+    since the network runs faster without.
 
     Args:
         amp: False runs in float32.
@@ -53,6 +54,7 @@ class AutocastInferer(Inferer):
     ) -> Any:
         inputs = as_plain(inputs)
         amp = self.amp and has_bfloat16(inputs.device.type) and not self._is_thin(inputs, network)
+        amp = amp and (inputs.ndim < 5 or inputs.device.type != "cuda" or has_right_volumes())
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=amp):
             out = mirrored(
                 lambda images: self.inferer(images, network, *args, **kwargs),
@@ -111,6 +113,24 @@ def has_thin_convolution(network: nn.Module, inputs: torch.Tensor) -> bool:
 def has_bfloat16(device_type: str) -> bool:
     """Whether the device computes in bfloat16 itself (AVX512-BF16 or AMX; Ampere or later)."""
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        capable = torch.cuda.is_bf16_supported(including_emulation=False)
+        if not capable:
+            logger.warning("this GPU does not compute in bfloat16: float32 is used")
+        return capable
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+@functools.cache
+def has_right_volumes() -> bool:
+    """Whether cuDNN convolves volumes in bfloat16 rightly, and faster than in float32.
+
+    Versions 9.8 to 9.10 give wrong values (github.com/pytorch/pytorch/issues/163539), and those
+    before 9.15 are avoided by PyTorch, whose own kernels are slow (issue 166643).
+    """
+    version = torch.backends.cudnn.version() or 0
+    right = not 90800 <= version < 91500
+    if not right:
+        text = f"{version // 10000}.{version // 100 % 100}"
+        logger.warning(f"cuDNN {text} fails at bfloat16 volumes: float32 is used; 9.15 is faster")
+    return right

@@ -1,10 +1,12 @@
-"""The loss of regions, in which ignored voxels do not count."""
+"""The loss of regions, in which ignored voxels do not count, and that of several outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from monai.losses import DeepSupervisionLoss
 from torch import nn
 
 from ..transforms.regions import Regions
@@ -48,3 +50,23 @@ class RegionLoss(nn.Module):
             logits = torch.where(ignored, -_SURE, logits)
             truth = torch.where(ignored, 0.0, truth[:, : self.count])
         return self.loss(logits, truth)
+
+
+class LevelLoss(nn.Module):
+    """Compute a loss; MONAI's ``DeepSupervisionLoss`` without its wait for the GPU in each step.
+
+    Args:
+        loss: takes the network's output and the truth.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: torch.Tensor | list[torch.Tensor], truth: torch.Tensor) -> Any:
+        """Sum the weighted losses of ``outputs``, a list of (B, R, *spatial), or compute one."""
+        if not (isinstance(self.loss, DeepSupervisionLoss) and isinstance(outputs, list)):
+            return self.loss(outputs, truth)
+        weights = self.loss.get_weights(len(outputs))
+        pairs = zip(weights, outputs, strict=True)
+        return sum(weight * self.loss.get_loss(each.float(), truth) for weight, each in pairs)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from monai.networks.layers.factories import Conv, Norm, Pool
+from monai.networks.layers.factories import Conv, Pool
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
+from .folding import drop_biases, take_biases
+from .gates import GridAttentionGate, SkipGates, conv_block, conv_norm_relu
 from .padding import crop_to, pad_to_multiple, total_stride
 
 
@@ -34,6 +36,8 @@ class AttentionUnet(nn.Module):
         gating_conv: a 1x1 convolution, BN and ReLU on the bottleneck before it gates.
         gate_bias: of psi when training begins, so that a gate starts at sigmoid of it and not near
             0.5; None for the convolution's own draw. The network computes the same function.
+        conv_bias: a bias in the convolutions before batch norms, which is needless, as in the
+            authors' code. Weights with it load without it, and compute the same.
         deep_supervision: one head per decoder level, fused into the logits. In training the
             output is then the list ``[logits, head 1/2, head 1/4, ...]``, each auxiliary head on
             its own coarse grid; in evaluation the logits alone.
@@ -54,6 +58,7 @@ class AttentionUnet(nn.Module):
         gate_transform: bool = False,
         gating_conv: bool = False,
         gate_bias: float | None = None,
+        conv_bias: bool = False,
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()
@@ -100,6 +105,12 @@ class AttentionUnet(nn.Module):
         for part in self.modules() if gate_bias is not None else ():
             if isinstance(part, GridAttentionGate):
                 nn.init.constant_(part.psi.bias, gate_bias)
+        if not conv_bias:
+            drop_biases(self)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
+        take_biases(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @classmethod
     def oktay2018(
@@ -121,6 +132,7 @@ class AttentionUnet(nn.Module):
             gates=gates[variant],
             gate_transform=True,
             gating_conv=True,
+            conv_bias=True,
             deep_supervision=True,
         )
 
@@ -203,96 +215,3 @@ class DecoderLevel(nn.Module):
     def forward(self, skip: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         grown = F.interpolate(coarse, size=skip.shape[2:], mode=self.mode)
         return self.conv(torch.cat([skip, grown.to(skip.dtype)], dim=1))
-
-
-class GridAttentionGate(nn.Module):
-    """One additive gate (equations 1 and 2): ``alpha = sigmoid(psi(relu(theta x + phi g)))``.
-
-    Alpha lives on the gating signal's grid and is interpolated linearly to the skip's.
-
-    Args:
-        dims: 2 or 3.
-        skip_channels: channels of the skip, and of the space in which the two are added.
-        gating_channels: channels of the gating signal.
-        stride: factor between the two grids; also the kernel of theta.
-        transform: a 1x1 convolution and BN on ``alpha * x``.
-    """
-
-    def __init__(
-        self,
-        dims: int,
-        skip_channels: int,
-        gating_channels: int,
-        stride: Sequence[int],
-        *,
-        transform: bool = False,
-    ) -> None:
-        super().__init__()
-        conv = Conv[Conv.CONV, dims]
-        self.mode = "bilinear" if dims == 2 else "trilinear"
-        self.theta = conv(skip_channels, skip_channels, stride, stride=stride, bias=False)
-        self.phi = conv(gating_channels, skip_channels, 1)
-        self.psi = conv(skip_channels, 1, 1)
-        self.transform = (
-            nn.Sequential(conv(skip_channels, skip_channels, 1), Norm["batch", dims](skip_channels))
-            if transform
-            else nn.Identity()
-        )
-
-    def forward(self, x: torch.Tensor, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gate ``x`` (B, C, H, W[, D]); returns it and alpha (B, 1, h, w[, d]) on the grid of g."""
-        alpha = torch.sigmoid(self.psi(F.relu(self.theta(x) + self.phi(g))))
-        grown = F.interpolate(alpha, size=x.shape[2:], mode=self.mode)
-        return self.transform(grown.to(x.dtype) * x), alpha
-
-
-class SkipGates(nn.Module):
-    """The gates of one skip; several are merged by a 1x1 convolution, BN and ReLU."""
-
-    def __init__(
-        self,
-        dims: int,
-        skip_channels: int,
-        gating_channels: int,
-        stride: Sequence[int],
-        gates: int,
-        *,
-        transform: bool,
-    ) -> None:
-        super().__init__()
-        self.gates = nn.ModuleList(
-            GridAttentionGate(dims, skip_channels, gating_channels, stride, transform=transform)
-            for _ in range(gates)
-        )
-        self.merge = (
-            conv_norm_relu(dims, gates * skip_channels, skip_channels)
-            if transform or gates > 1
-            else nn.Identity()
-        )
-
-    def forward(self, x: torch.Tensor, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        gated: list[torch.Tensor] = []
-        alphas: list[torch.Tensor] = []
-        for gate in self.gates:
-            out, alpha = gate(x, g)
-            gated.append(out)
-            alphas.append(alpha)
-        # One gate is not concatenated: that would copy the whole skip.
-        out = gated[0] if len(gated) == 1 else torch.cat(gated, dim=1)
-        return self.merge(out), torch.cat(alphas, dim=1)
-
-
-def conv_norm_relu(dims: int, inside: int, outside: int, kernel: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        Conv[Conv.CONV, dims](inside, outside, kernel, padding=kernel // 2),
-        Norm["batch", dims](outside),
-        nn.ReLU(inplace=True),
-    )
-
-
-def conv_block(dims: int, inside: int, outside: int) -> nn.Sequential:
-    """Conv3-BN-ReLU twice."""
-    return nn.Sequential(
-        *conv_norm_relu(dims, inside, outside, kernel=3),
-        *conv_norm_relu(dims, outside, outside, kernel=3),
-    )

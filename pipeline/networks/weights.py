@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError, one_line
+from .folding import take_biases
 
 CONFIG = "config"  # in the metadata that PyTorch keeps with a state dictionary
 State = dict[str, torch.Tensor]
@@ -170,6 +171,7 @@ def load_fitting_weights(
     own = network.state_dict()
     state, _ = read_weights(path, option=option, fix=fix)
     check_dimensions(network, state, path, option=option)
+    take_biases(network, state)
     shapes = {name: tensor.shape for name, tensor in state.items()}
     notes = []
     first = next((name for name, tensor in own.items() if tensor.dim() > 2), "")

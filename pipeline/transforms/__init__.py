@@ -15,6 +15,7 @@ __getattr__, __all__ = lazy(
         "largest": ["KeepPartsd"],
         "mark": ["LabelToRegionsd", "MarkRegionsd", "RegionsToLabeld"],
         "nifti_writer": ["NiftiWriter"],
+        "patches": ["PlainPatches"],
         "quality": ["QualityFeaturesd"],
         "radial": ["RandRadialBatchd"],
         "read": ["ReadImaged"],

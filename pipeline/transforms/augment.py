@@ -2,8 +2,8 @@
 
 MONAI's random transforms work case by case. Here one kernel serves the batch, so that on a GPU
 augmentation costs less than the network. Every transform takes and returns a dictionary of tensors
-(B, C, *spatial). The draws come from torch's CPU generator, so they are reproducible, can be
-saved, and never wait for the device.
+(B, C, *spatial). The draws come from torch's CPU generator, so they are reproducible and can be
+saved. Those of a transform go to the device in one copy, for which nothing waits.
 """
 
 from __future__ import annotations
@@ -20,6 +20,15 @@ Batch = dict[str, torch.Tensor]
 def uniform(low: float, high: float, *size: int) -> torch.Tensor:
     """Draw from [low, high) on the CPU."""
     return torch.empty(size).uniform_(low, high)
+
+
+def send(device: torch.device, *tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Copy float32 tensors from the host to a device at once; a GPU is not waited for."""
+    if device.type == "cpu":
+        return list(tensors)
+    flat = torch.cat([each.flatten() for each in tensors]).pin_memory()
+    parts = flat.to(device, non_blocking=True).split([each.numel() for each in tensors])
+    return [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]
 
 
 def pixel_centres(length: int, device: torch.device) -> torch.Tensor:
@@ -86,8 +95,10 @@ class RandAffineBatchd:
         image, label = (batch[key] for key in self.keys)
         size = image.shape[2:]
         patch = [min(pair) for pair in zip(self.patch_size or size, size, strict=True)]
-        linear = self.matrices(len(image), size, patch).to(image.device)
-        theta = torch.cat([linear, self.centres(label, size, patch, linear)[..., None]], dim=2)
+        linear = self.matrices(len(image), size, patch)
+        linear, *draws = send(image.device, linear, *self.draw_places(len(image), size, patch))
+        centres = self.centres(label, linear, *draws)
+        theta = torch.cat([linear, centres[..., None]], dim=2)
         grid = F.affine_grid(theta, [len(image), 1, *patch], align_corners=False)
         return resample(batch, self.keys, grid)
 
@@ -109,27 +120,41 @@ class RandAffineBatchd:
         to_patch = torch.tensor(patch[::-1])[None]
         return pixels.view(count, 2, 2) * to_patch / to_image
 
+    def draw_places(
+        self, count: int, size: Sequence[int], patch: Sequence[int]
+    ) -> tuple[torch.Tensor, ...]:
+        """Draw what ``centres`` takes besides the label."""
+        reach = torch.tensor([p / s for p, s in zip(patch, size, strict=True)]).flip(0)
+        anywhere = uniform(-1, 1, count, 2)
+        offset = uniform(-0.6, 0.6, count, 2, 1)
+        focused = (torch.rand(count) < self.focus).float()
+        shift = uniform(-2 * self.shift, 2 * self.shift, count, 2)
+        return reach, anywhere, offset, focused, shift
+
     def centres(
-        self, label: torch.Tensor, size: Sequence[int], patch: Sequence[int], linear: torch.Tensor
+        self,
+        label: torch.Tensor,
+        linear: torch.Tensor,
+        reach: torch.Tensor,
+        anywhere: torch.Tensor,
+        offset: torch.Tensor,
+        focused: torch.Tensor,
+        shift: torch.Tensor,
     ) -> torch.Tensor:
-        """Draw the middle of each patch in the image (count, 2), likewise in [-1, 1]."""
-        count, device = len(label), label.device
-        reach = torch.tensor([p / s for p, s in zip(patch, size, strict=True)]).flip(0).to(device)
+        """Place the middle of each patch in the image (count, 2), likewise in [-1, 1]."""
         room = 1 - reach
-        anywhere = uniform(-1, 1, count, 2).to(device) * room
         marked = label[:, : self.regions].amax(dim=1)
         mass = marked.sum(dim=(1, 2))
         middle = [
-            (marked.sum(dim=other) * pixel_centres(length, device)).sum(dim=1)
-            for other, length in ((1, size[1]), (2, size[0]))
+            (marked.sum(dim=other) * pixel_centres(length, label.device)).sum(dim=1)
+            for other, length in ((1, label.shape[3]), (2, label.shape[2]))
         ]
         on_label = torch.stack(middle, dim=1) / mass.clamp(min=1)[:, None]
         # In the patch's own coordinates, so that no rotation or zoom moves the label out of it.
-        offset = linear @ uniform(-0.6, 0.6, count, 2, 1).to(device)
-        around = torch.clamp(on_label + offset[..., 0], -room, room)
-        focused = (torch.rand(count) < self.focus).to(device) & (mass > 0)
-        centre = torch.where(focused[:, None], around, anywhere)
-        return centre + uniform(-2 * self.shift, 2 * self.shift, count, 2).to(device) * reach
+        around = torch.clamp(on_label + (linear @ offset)[..., 0], -room, room)
+        focused = (focused > 0) & (mass > 0)
+        centre = torch.where(focused[:, None], around, anywhere * room)
+        return centre + shift * reach
 
 
 class RandIntensityBatchd:
@@ -194,12 +219,13 @@ class RandColourBatchd(RandIntensityBatchd):
         on = self.draw_cases(*one)
         contrast = on * uniform(-self.contrast, self.contrast, *one)
         balance = on * uniform(-self.balance, self.balance, count, channels, *space)
-        gain = ((1 + contrast) * (1 + balance)).to(x.device)
-        offset = (on * uniform(-self.brightness, self.brightness, *one)).to(x.device)
+        gain = (1 + contrast) * (1 + balance)
+        offset = on * uniform(-self.brightness, self.brightness, *one)
         power = torch.exp(on * uniform(-1, 1, *one) * math.log(self.gamma))
-        spread = (on * uniform(0, self.noise, *one)).to(x.device)
+        spread = on * uniform(0, self.noise, *one)
+        gain, offset, power, spread = send(x.device, gain, offset, power, spread)
         mean = x.flatten(2).mean(dim=2).view(count, channels, *space)
-        x = ((x - mean) * gain + mean + offset).clamp(0, 1) ** power.to(x.device)
+        x = ((x - mean) * gain + mean + offset).clamp(0, 1) ** power
         return x + spread * torch.randn_like(x)
 
 
@@ -220,7 +246,8 @@ class RandIlluminationBatchd(RandIntensityBatchd):
     def change(self, x: torch.Tensor) -> torch.Tensor:
         on = self.draw_cases(len(x), 1, 1, 1)
         field = on * uniform(-self.strength, self.strength, len(x), 1, 4, 4)
-        smooth = F.interpolate(field.to(x.device), size=x.shape[2:], mode="bicubic")
+        (field,) = send(x.device, field)
+        smooth = F.interpolate(field, size=x.shape[2:], mode="bicubic")
         return x * torch.exp(smooth)
 
 
@@ -243,18 +270,25 @@ class RandBlurBatchd(RandIntensityBatchd):
         which = self.draw_cases(len(x)).nonzero().flatten()
         if not len(which):
             return x
-        blurred, where = x.clone(), which.to(x.device)
-        blurred[where] = self.blur(x[where], uniform(*self.sigma, len(which)))
+        kernels = self.draw_kernels(len(which))
+        kernels, which = send(x.device, kernels, which.float())
+        blurred, where = x.clone(), which.long()
+        blurred[where] = self.blur(x[where], kernels)
         return blurred
 
-    def blur(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """Filter each image with its own sigma (B,)."""
-        count, channels = x.shape[:2]
+    def draw_kernels(self, count: int) -> torch.Tensor:
+        """Draw a Gaussian for each image (count, length)."""
+        sigma = uniform(*self.sigma, count)
         reach = math.ceil(3 * self.sigma[1])
         steps = torch.arange(-reach, reach + 1, dtype=torch.float32)
-        kernel = torch.exp(-0.5 * (steps / sigma[:, None]) ** 2)
-        kernel = (kernel / kernel.sum(dim=1, keepdim=True)).to(x.device, x.dtype)
-        kernel = kernel.repeat_interleave(channels, dim=0)[:, None]  # one filter per plane
+        kernels = torch.exp(-0.5 * (steps / sigma[:, None]) ** 2)
+        return kernels / kernels.sum(dim=1, keepdim=True)
+
+    def blur(self, x: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+        """Filter each image with its own kernel (B, length)."""
+        count, channels = x.shape[:2]
+        reach = kernels.shape[1] // 2
+        kernel = kernels.to(x.dtype).repeat_interleave(channels, dim=0)[:, None]  # one per plane
         dims = x.ndim - 2
         conv = F.conv2d if dims == 2 else F.conv3d
         planes = x.reshape(1, count * channels, *x.shape[2:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .augment import Batch, pixel_centres, resample, uniform
+from .augment import Batch, pixel_centres, resample, send, uniform
 
 
 class RandRadialBatchd:
@@ -36,7 +36,8 @@ class RandRadialBatchd:
         count = len(label)
         amount = (torch.rand(count) < self.prob).float() * uniform(*self.amount, count)
         offset, radius, centre = self.polar(label[:, :1])
-        stretch = 1 + amount.to(label.device)[:, None, None, None] * (1 - radius).clamp(min=0)
+        (amount,) = send(label.device, amount[:, None, None, None])
+        stretch = 1 + amount * (1 - radius).clamp(min=0)
         grid = (centre + offset * stretch).permute(0, 2, 3, 1)
         return resample(batch, self.keys, grid)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from .augment import Batch, resample, uniform
+from .augment import Batch, resample, send, uniform
 
 
 class RandAffineVolumeBatchd:
@@ -70,9 +70,12 @@ class RandAffineVolumeBatchd:
         theta = torch.cat([linear, (2 * shift / size)[..., None]], dim=2)
         theta = torch.cat([theta[:, :, :3].flip(1, 2), theta[:, :, 3:].flip(1)], dim=2)
         shape = [count, 1, *(int(length) for length in patch)]
-        grid = F.affine_grid(theta.to(image.device), shape, align_corners=False)
-        if self.warp:
-            grid = grid + self.displacements(on, size, shape[2:]).to(image.device)
+        knots = [self.draw_knots(on, size)] if self.warp else []
+        theta, *knots = send(image.device, theta, *knots)
+        grid = F.affine_grid(theta, shape, align_corners=False)
+        for each in knots:
+            smooth = F.interpolate(each, size=shape[2:], mode="trilinear", align_corners=True)
+            grid = grid + smooth.flip(1).permute(0, 2, 3, 4, 1)
         return resample(batch, self.keys, grid)
 
     def matrices(self, on: torch.Tensor) -> torch.Tensor:
@@ -88,15 +91,11 @@ class RandAffineVolumeBatchd:
         voxels = turn * self.spacing / self.spacing[:, None]
         return voxels * (flips / torch.exp(zoom[:, None] + uneven))[:, None]
 
-    def displacements(
-        self, on: torch.Tensor, size: torch.Tensor, patch: Sequence[int]
-    ) -> torch.Tensor:
-        """Draw what a smooth warp adds to a grid, (B, *patch, 3) in grid_sample's coordinates."""
+    def draw_knots(self, on: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+        """Draw the control points of a smooth warp, (B, 3, 5, 5, 5) in grid_sample's units."""
         knots = on[:, None, None, None, None] * torch.randn(len(on), 3, 5, 5, 5)
         reach = self.warp / self.spacing * 2 / size  # one standard deviation along each axis
-        knots = knots * reach[:, None, None, None]
-        smooth = F.interpolate(knots, size=list(patch), mode="trilinear", align_corners=True)
-        return smooth.flip(1).permute(0, 2, 3, 4, 1)
+        return knots * reach[:, None, None, None]
 
 
 def make_rotations(angles: torch.Tensor, axis: int) -> torch.Tensor:

@@ -75,19 +75,19 @@ def test_metadata_follows_the_official_schema(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("bundle", "overlays", "parameters"),
     [
-        (FUNDUS, [], 2_095_061),
-        (FUNDUS, ["networks/unet.json"], 1_965_586),
+        (FUNDUS, [], 2_093_589),
+        (FUNDUS, ["networks/unet.json"], 1_964_114),
         (FUNDUS, ["networks/unet_plus_plus.json"], 2_283_026),
         (FUNDUS, ["networks/monai_attention_unet.json"], 1_987_722),
-        (FUNDUS, ["article.json"], 33_456_965),
-        (FUNDUS, ["article.json", "networks/unet.json"], 31_390_786),
+        (FUNDUS, ["article.json"], 33_451_077),
+        (FUNDUS, ["article.json", "networks/unet.json"], 31_384_898),
         (FUNDUS, ["article.json", "networks/unet_plus_plus.json"], 36_451_394),
-        (PANCREAS, [], 6_102_700),
-        (PANCREAS, ["tumour.json"], 6_102_957),
-        (PANCREAS, ["networks/unet.json"], 5_887_209),
+        (PANCREAS, [], 6_101_228),
+        (PANCREAS, ["tumour.json"], 6_101_485),
+        (PANCREAS, ["networks/unet.json"], 5_885_737),
         (PANCREAS, ["networks/unet_plus_plus.json"], 6_598_657),
         (PANCREAS, ["networks/monai_attention_unet.json"], 5_909_113),
-        (PANCREAS, ["article.json"], 6_472_527),
+        (PANCREAS, ["article.json"], 6_470_127),
     ],
 )
 def test_networks_of_the_overlays(bundle, overlays, parameters):
@@ -109,6 +109,7 @@ def test_each_process_takes_its_own_gpu_before_it_meets_the_others(bundle, first
     calls = []
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append(str(device)))
     monkeypatch.setattr(torch.distributed, "init_process_group", calls.append)
     configs = BUNDLES / bundle / "configs"

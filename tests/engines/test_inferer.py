@@ -104,3 +104,15 @@ def test_mirrored_probabilities_are_the_mean_over_the_flips_of_the_training(flip
     torch.testing.assert_close(found.sigmoid(), mean)
     plain = AutocastInferer(amp=False, flip=flip)(image, network)
     assert torch.equal(plain, network(image))
+
+
+@pytest.mark.parametrize(
+    ("version", "right"),
+    [(None, True), (90701, True), (91002, False), (91400, False), (91500, True)],
+)
+def test_volumes_stay_in_float32_where_cudnn_fails_at_bfloat16(version, right, monkeypatch, caplog):
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: version)
+    inferer.has_right_volumes.cache_clear()
+    assert inferer.has_right_volumes() is right
+    assert len(caplog.records) == (not right)
+    inferer.has_right_volumes.cache_clear()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.losses import DeepSupervisionLoss, DiceFocalLoss
 
-from pipeline.engines.loss import RegionLoss
+from pipeline.engines.loss import LevelLoss, RegionLoss
 from pipeline.transforms.regions import Regions
 
 EXCLUSIVE = {"a": [1], "b": [2], "c": [3]}
@@ -93,6 +93,8 @@ def test_each_level_of_deep_supervision_ignores_its_own_voxels():
     total = DeepSupervisionLoss(loss)(levels, truth)
     small = torch.nn.functional.interpolate(truth, (3, 3), mode="nearest-exact")
     torch.testing.assert_close(total, loss(logits, truth) + 0.5 * loss(levels[1], small))
+    assert torch.equal(LevelLoss(DeepSupervisionLoss(loss))(levels, truth), total)
+    assert torch.equal(LevelLoss(loss)(logits, truth), loss(logits, truth))
     total.backward()
     assert not levels[1].grad[..., 2].any()
     assert levels[1].grad[..., 0].any()

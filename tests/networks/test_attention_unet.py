@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.losses import DeepSupervisionLoss, DiceCELoss
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.networks.attention_unet import AttentionUnet
@@ -241,3 +242,17 @@ def test_gates_may_start_open_with_the_same_weights_otherwise():
     changed = [name for name in plain if not torch.equal(plain[name], opened[name])]
     assert changed == [name for name in plain if name.endswith("psi.bias")] != []
     assert {opened[name].item() for name in changed} == {3.0}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_with_biases_before_batch_norms_compute_the_same_without(case):
+    before, now = make(conv_bias=True, **CASES[case]), make(**CASES[case])
+    state = before.state_dict()
+    now.load_state_dict(state)
+    assert len(now.state_dict()) < len(state) == len(before.state_dict())
+    x = torch.randn(2, 2, *SIZES[2])
+    for training in (False, True):
+        pair = [net.train(training)(x) for net in (now, before)]
+        torch.testing.assert_close(*pair, atol=1e-5, rtol=1e-5)
+    members = nn.ModuleList([now])  # as those of an ensemble
+    members.load_state_dict({f"0.{name}": value for name, value in state.items()})

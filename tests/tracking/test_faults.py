@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from stored_runs import artifacts, find_runs, is_whole, steps
 
 from pipeline.cli import main
-from pipeline.engines.checkpoints import write_checkpoint
+from pipeline.engines.writer import write_checkpoint
 from pipeline.tracking.tidy import mark_dead_runs
 
 

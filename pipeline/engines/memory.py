@@ -38,6 +38,16 @@ def free_memory(device: str | torch.device = "cpu") -> int:
     return max(0, min(amounts))
 
 
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory was short; MONAI wraps such an error, and cuDNN has its own."""
+    words = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words):
+            return True
+        error = error.__cause__
+    return False
+
+
 def read_group_limits(
     root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
 ) -> Iterator[int]:

@@ -28,7 +28,8 @@ def test_the_scale_is_that_of_the_mask_that_is_trusted_most(tmp_path, monkeypatc
     path = str(photograph(tmp_path / "1.png", size=(61, 40)))
     usual = Predictor(model.config, model.weights)
     assert usual.scales == [1.0]  # nothing would tell which one is better
-    answers = {scale: usual._answer(usual.prepare(path, scale=scale), scale) for scale in (1.0, 2, 4, 0.5)}
+    items = {scale: usual.prepare(path, scale=scale) for scale in (1.0, 2, 4, 0.5)}
+    answers = {scale: usual._answer(item, scale) for scale, item in items.items()}
     chosen = set()
     for answer in answers.values():
         assert answer.mask.shape == (40, 61)

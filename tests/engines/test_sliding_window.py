@@ -169,13 +169,14 @@ def test_a_full_device_gets_fewer_windows_at_a_time(monkeypatch, caplog):
         infer(image, Counting(most=8))
 
 
-@pytest.mark.parametrize(("voxels", "batch", "roi"), [(8, 8, 32), (7, 4, 32), (0.5, 1, 16)])
+@pytest.mark.parametrize(("voxels", "batch", "roi"), [(8, 8, 64), (7, 4, 64), (0.5, 1, 32)])
 def test_a_batch_of_windows_stays_below_what_a_gpu_can_index(voxels, batch, roi, monkeypatch):
     """Its largest tensor is the skip (4 channels) with what comes from below (8)."""
-    network, image = deepcopy(NETWORKS[3]).to("meta"), torch.empty(1, 1, 64, 64, 64, device="meta")
+    network = deepcopy(NETWORKS[3]).to("meta")
+    image = torch.empty(1, 1, 128, 128, 128, device="meta")
     monkeypatch.setattr(sliding_window, "free_memory", lambda _: 1e12)
-    monkeypatch.setattr(sliding_window, "_VALUES", 12 * voxels * 32**3)
-    tiling = SlidingWindow(roi_size=32)._choose_tiling(image, network, network)
+    monkeypatch.setattr(sliding_window, "_VALUES", 12 * voxels * 64**3)
+    tiling = SlidingWindow(roi_size=64)._choose_tiling(image, network, network)
     assert tiling == sliding_window.Tiling((roi,) * 3, batch, image.device)
 
 

@@ -56,9 +56,7 @@ def run(folder: Path, weights: Path, output: Path, device: str, ahead: bool) -> 
 
 def main(
     count: Annotated[int, typer.Option(min=2, help="CTs.")] = 6,
-    size: Annotated[
-        int, typer.Option(min=64, help="Their columns and rows; slices are half.")
-    ] = 256,
+    size: Annotated[int, typer.Option(min=64, help="Columns and rows; slices are half.")] = 256,
     repeats: Annotated[int, typer.Option(min=1)] = 3,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:

@@ -1,6 +1,6 @@
-"""Train, evaluate and predict on a pretended GPU, with volumes put together on the CPU.
+"""Evaluate and predict on a pretended GPU, with volumes put together on the CPU.
 
-Run as ``python gpu_predict.py BUNDLE DATASET WORK 'IDS AS JSON'``. Prints one line of JSON.
+Run as ``python gpu_predict.py WORK JOBS``, JSON. Prints nothing; `test_gpu.py` reads the files.
 """
 
 from __future__ import annotations
@@ -14,34 +14,28 @@ import pretended_gpu  # noqa: F401
 import torch
 from monai.bundle import ConfigWorkflow
 
+from pipeline.engines.metrics import RegionDice
 from pipeline.engines.sliding_window import SlidingWindow
 from pipeline.prediction.predict import predict
 
-bundle, dataset, work = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-given = {**json.loads(sys.argv[4]), "dataset_dir": str(dataset), "log_to_mlflow": False}
 choose = SlidingWindow._choose_tiling
 SlidingWindow._choose_tiling = lambda *args: replace(choose(*args), device=torch.device("cpu"))
-
-
-def run(*names: str, **ids: object) -> ConfigWorkflow:
-    files = [str(bundle / "configs" / name) for name in names]
-    workflow = ConfigWorkflow(files, workflow_type="train", logging_file=False, **given, **ids)
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
-    return workflow
-
-
-if __name__ == "__main__":
-    folder = str(work / "run")
-    trained = run("train.json", device="cuda:0", output_dir=folder, epochs=1, val_interval=1)
-    validator = trained.parser.get_parsed_content("validate#evaluator")
-    ids = {"ckpt_path": f"{folder}/model.pt", "section": "validation"}
+# What a validation measures then.
+dice = RegionDice({"a": [1]})
+dice.update((torch.ones(1, 1, 4, 4, 4), torch.ones(1, 1, 4, 4, 4, device="cuda")))
+assert dice.compute()["dice"] == 1
+for job in json.loads(sys.argv[2]):
+    bundle, run = Path(job["bundle"]), job["run"]
+    files = [str(bundle / "configs" / name) for name in ("train.json", "evaluate.json")]
     for device in ("cuda:0", "cpu"):
-        own = {"device": device, "output_dir": str(work / f"evaluation-{device}")}
-        run("train.json", "evaluate.json", **own, **ids)
-        masks = {"output": work / f"masks-{device}", "checkpoint": Path(folder)}
-        predict([dataset / "images"], bundle=bundle, overrides=[f"device={device}"], **masks)
-    pred = validator.state.output["pred"]
-    found = {"dice": validator.state.metrics["dice"], "pred": str(pred.device)}
-    print(json.dumps(found))
+        out = Path(sys.argv[1]) / device / bundle.name
+        settings = {"amp": False, "dataset_dir": job["data"], "log_to_mlflow": False}
+        places = {"device": device, "ckpt_path": run, "output_dir": str(out / "evaluation")}
+        workflow = ConfigWorkflow(
+            files, "train", logging_file=False, **settings, **places, **job["ids"]
+        )
+        workflow.initialize()
+        workflow.run()
+        ids = [f"device={device.partition(':')[0]}", "amp=false"]  # as MONAI Label says it
+        images = [Path(job["data"], "images")]
+        predict(images, bundle=bundle, checkpoint=Path(run), overrides=ids, output=out / "masks")

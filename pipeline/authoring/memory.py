@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Bytes that a training step keeps per voxel of a batch and per channel of the network's finest
-#: level, in float32. Measured as the growth of the process, widths 16 to 256: 3D at 96 voxels and
-#: batch 2, 2D at 512 px and batch 5. bfloat16 takes less.
-BYTES = {2: 118, 3: 84}
 #: Bytes that the loss keeps per voxel of a batch and per region, in float32. Measured with 12
 #: regions and 2 patches of 64 x 64 x 64 voxels.
 LOSS_BYTES = 73
@@ -28,9 +24,11 @@ class Device:
 
     def voxels(self, width: int, dims: int, regions: int) -> int | None:
         """How many voxels a step may hold, over the whole batch; None for a CPU."""
+        from ..engines.memory import STEP_BYTES
+
         if self.gigabytes is None:
             return None
-        each = BYTES[dims] * width + LOSS_BYTES * regions
+        each = STEP_BYTES[dims] * width + LOSS_BYTES * regions
         return int(_SHARE * self.gigabytes * 1e9 / each)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -100,6 +101,7 @@ class Predictor:
             for step in self.preprocessing.transforms
             if isinstance(step, ResizePictured | Resized)
         ]
+        self._scaling = Lock()  # of the resizers, which threads share
         if calibration and self.resizers:
             self.scales += content.get("scales") or []
         self.network = self._build("network")
@@ -128,23 +130,23 @@ class Predictor:
         Returns:
             The mask, on the grid of the image.
         """
-        best = self._segment(path, read, self.scales[0])
-        if len(self.scales) > 1 and self.calibration.estimate(best.features)["check"]:
-            highest = self.calibration.trust(best.features) + _MARGIN
-            for scale in self.scales[1:]:
-                answer = self._segment(path, read, scale)
-                trust = self.calibration.trust(answer.features)
-                if trust > highest:
-                    best, highest = answer, trust
-        return best
+        return self.answer(path, self.prepare(path, read), read)
 
-    def _segment(
-        self, path: str | Sequence[str], read: Callable[[], Given] | None, scale: float
-    ) -> Answer:
-        """Segment an image that is made smaller by ``scale`` than the preprocessing makes it.
+    def prepare(
+        self,
+        path: str | Sequence[str],
+        read: Callable[[], Given] | None = None,
+        scale: float = 1.0,
+    ) -> dict[str, Any]:
+        """Read and preprocess an image, see `segment`; a thread may do so beside the network.
 
         What surrounds a smaller image goes on in the colours of its edge. A black surround would
         be the edge of the camera's field, where networks have learned to find nothing.
+
+        Args:
+            path: of the image.
+            read: see `segment`.
+            scale: how much smaller the image is made than the preprocessing makes it.
         """
         preprocessing = copy(self.preprocessing)
         preprocessing.transforms = list(preprocessing.transforms)
@@ -154,14 +156,34 @@ class Predictor:
             elif isinstance(step, SpatialPadd) and scale > 1:
                 preprocessing.transforms[index] = padding = copy(step)
                 padding.mode = ("edge",) * len(step.keys)
-        sizes = [each.spatial_size for each in self.resizers]
-        for each, size in zip(self.resizers, sizes, strict=True):
-            each.spatial_size = round(size / scale)
-        try:
-            item = preprocessing({"image": path})
-        finally:
+        with self._scaling:
+            sizes = [each.spatial_size for each in self.resizers]
             for each, size in zip(self.resizers, sizes, strict=True):
-                each.spatial_size = size
+                each.spatial_size = round(size / scale)
+            try:
+                return preprocessing({"image": path})
+            finally:
+                for each, size in zip(self.resizers, sizes, strict=True):
+                    each.spatial_size = size
+
+    def answer(
+        self,
+        path: str | Sequence[str],
+        item: dict[str, Any],
+        read: Callable[[], Given] | None = None,
+    ) -> Answer:
+        """Segment an image, see `segment`, that is prepared."""
+        best = self._answer(item, self.scales[0])
+        if len(self.scales) > 1 and self.calibration.estimate(best.features)["check"]:
+            highest = self.calibration.trust(best.features) + _MARGIN
+            for scale in self.scales[1:]:
+                answer = self._answer(self.prepare(path, read, scale), scale)
+                trust = self.calibration.trust(answer.features)
+                if trust > highest:
+                    best, highest = answer, trust
+        return best
+
+    def _answer(self, item: dict[str, Any], scale: float) -> Answer:
         with torch.no_grad():
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
         item = self.postprocessing(item)

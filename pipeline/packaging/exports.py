@@ -135,14 +135,16 @@ def run_onnx(content: bytes, image: torch.Tensor) -> torch.Tensor:
 
 
 def export_torchscript(network: torch.nn.Module) -> bytes:
-    """Export to TorchScript, for images of any size and number."""
+    """Export to TorchScript, for images of any size and number, on any device.
+
+    It is not frozen: that would make the weights constants, which ``.to("cuda")`` does not move.
+    """
     import torch
 
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        frozen = torch.jit.freeze(torch.jit.script(network), optimize_numerics=False)
-        torch.jit.save(frozen, stream)
+        torch.jit.save(torch.jit.script(network), stream)
     # The notes for a debugger name files of this machine.
     out = io.BytesIO()
     with zipfile.ZipFile(stream) as old, zipfile.ZipFile(out, "w") as new:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..bundle.channels import NIFTI
 from ..datasets.dicom.series import as_nifti, read_series
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from nibabel import Nifti1Image
 
-    from ..bundle.predictor import Predictor
+    from ..bundle.predictor import Answer, Predictor
     from ..transforms.regions import Regions
 
 
@@ -52,17 +53,27 @@ def _ending(model: Model) -> str:
     return ".nii.gz" if model.volumes else ".png"
 
 
-def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -> dict[str, Any]:
-    """Segment a case and write its mask on the grid of the image.
+class PreparedCase(NamedTuple):
+    """A case that is read, checked and preprocessed.
 
-    A series that a DICOM SEG cannot refer to gets a NIfTI and a note.
+    ``paths`` is what the predictor calls the image, ``item`` what it made of it, ``shape`` and
+    ``affine`` its grid, and ``shown`` what `draw_volume` or `draw_picture` needs. ``read`` gives
+    a picture again, for other scales.
+    """
 
-    Returns:
-        What a report says of the case.
+    paths: str | list[str]
+    item: dict[str, Any]
+    shape: tuple[int, ...]
+    affine: np.ndarray | None
+    shown: Any
+    read: Callable[[], Any] | None
+
+
+def prepare(case: InputCase, model: Model, predictor: Predictor) -> PreparedCase:
+    """Read, check and preprocess a case.
 
     Raises:
         InputError: the image cannot be used.
-        OutputError: the mask cannot be written.
         Exception: the parts of a bundle may raise anything.
     """
     if case.problem:
@@ -79,24 +90,57 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
         pictures = _read_pictures(case, model)
         shape, shown, read = pictures[0].shape[:2], pictures[0], cycle(pictures).__next__
     paths = [str(each) for each in case.files or (series.folder for series in case.series)]
-    answer = predictor.segment(paths if len(paths) > 1 else paths[0], read)
-    mask = answer.mask
-    if mask.shape != shape:
+    paths = paths if len(paths) > 1 else paths[0]
+    item = predictor.prepare(paths, read)
+    return PreparedCase(paths, item, shape, affine, shown, None if model.volumes else read)
+
+
+def segment(case: InputCase, prepared: PreparedCase, predictor: Predictor) -> Answer:
+    """Run the network on a prepared case.
+
+    Raises:
+        InputError: the mask is not on the grid of the image.
+        Exception: the parts of a bundle may raise anything.
+    """
+    answer = predictor.answer(prepared.paths, prepared.item, prepared.read)
+    if answer.mask.shape != prepared.shape:
         raise InputError(
-            f"{case}: its mask is {mask.shape} and the image {shape}: the bundle's postprocessing "
-            "has to restore the grid of the image"
+            f"{case}: its mask is {answer.mask.shape} and the image {prepared.shape}: the bundle's "
+            "postprocessing has to restore the grid of the image"
         )
-    measured = _measure(mask, affine, model, predictor.regions)
+    return answer
+
+
+def write(
+    case: InputCase,
+    prepared: PreparedCase,
+    answer: Answer,
+    model: Model,
+    regions: Regions,
+    folder: Path,
+) -> dict[str, Any]:
+    """Measure the mask of a case, and write it on the grid of the image.
+
+    A series that a DICOM SEG cannot refer to gets a NIfTI and a note.
+
+    Returns:
+        What a report says of the case.
+
+    Raises:
+        OutputError: the mask cannot be written.
+    """
+    mask, affine = answer.mask, prepared.affine
+    measured = _measure(mask, affine, model, regions)
     measured |= {"features": answer.features, "scale": answer.scale}
     measured |= estimate_quality(measured, model)
-    written = _write(mask, affine, case, model, predictor.regions, folder)
+    written = _write(mask, affine, case, model, regions, folder)
     names = probability_names(case, model)
     for name, chances in zip(names, answer.probabilities, strict=True):
         with writing(folder / name), _whole(folder / name) as temporary:
             _write_array(temporary, chances, affine, case, slope=1 / 255)
     written["outputs"] += names
     draw = draw_volume if model.volumes else draw_picture
-    view = write_view(partial(draw, folder, case.name, shown, mask, predictor.regions))
+    view = write_view(partial(draw, folder, case.name, prepared.shown, mask, regions))
     return measured | written | view
 
 

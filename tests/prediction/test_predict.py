@@ -212,7 +212,7 @@ def test_a_mask_that_is_still_right_outlives_a_failure(eye, tmp_path, monkeypatc
     predict(*options)
     mask = (output / "1_seg.png").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.prediction.predict.segment", fails)
+        patch.setattr("pipeline.prediction.runner.segment", fails)
         predict(*options, "--overwrite", code=1)
         assert (output / "1_seg.png").read_bytes() == mask
         predict(*options, code=1)  # tried again, and not taken for somebody else's

@@ -85,7 +85,7 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
             "has to restore the grid of the image"
         )
     measured = _measure(mask, affine, model, predictor.regions)
-    measured |= {"features": answer.features, "scale": answer.scale}
+    measured |= {name: getattr(answer, name) for name in ("features", "scale", "runtime")}
     measured |= estimate_quality(measured, model)
     written = _write(mask, affine, case, model, predictor.regions, folder)
     names = probability_names(case, model)

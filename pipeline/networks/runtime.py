@@ -83,7 +83,11 @@ class OpenvinoNetwork(nn.Module):
             "ENABLE_CPU_PINNING": False,  # several processes would share the first cores
         }
         # What is compiled depends on all of these.
-        texts = (openvino.__version__, torch.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"))
+        texts = (
+            openvino.__version__,
+            torch.__version__,
+            core.get_property("CPU", "FULL_DEVICE_NAME"),
+        )
         digest = hashlib.sha256(repr((texts, tuple(images.shape), self.network)).encode())
         for name, tensor in self.network.state_dict().items():
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())

@@ -38,7 +38,7 @@ def test_its_answers_are_those_of_pytorch_and_the_compiled_network_is_kept(monke
         seen = []
         folded.register_forward_hook(lambda *call, seen=seen: seen.append(call[2]))
         image = torch.randn(1, 1, *size)
-        images = (image, image / 2, image[..., :4])
+        images = (image, image / 2, *([image[..., :4]] if len(size) == 3 else []))
         for trace in (OpenvinoNetwork._trace, fail):
             with monkeypatch.context() as patch:
                 patch.setattr(OpenvinoNetwork, "_trace", trace)
@@ -49,7 +49,7 @@ def test_its_answers_are_those_of_pytorch_and_the_compiled_network_is_kept(monke
             for found, each in zip(answers, images, strict=True):
                 torch.testing.assert_close(found, folded(each), atol=1e-5, rtol=0)
             seen.clear()
-    assert len(list(cache_folder().iterdir())) == 4
+    assert len(list(cache_folder().iterdir())) == 3
 
 
 @torch.no_grad()

@@ -61,6 +61,7 @@ IDS: Mapping[str, Id] = {
     "bundle_root": Id(role=PLACE, in_predict="give --bundle"),
     "output_dir": Id(PATH, role=PLACE, in_plan="give --output", in_predict="give --output"),
     "device": Id(rules.DEVICE, role=PLACE),
+    "runtime": Id(rules.RUNTIME, role=PLACE),
     "cache_device": Id(rules.DEVICE, role=PLACE),
     "cache_share": Id(number(0, 1, above=True), role=PLACE),
     "dataset_dir": Id(PATH, role=DATA, in_predict="give the images as INPUT"),

@@ -40,12 +40,14 @@ class Answer(NamedTuple):
     volume. ``features`` are those of `quality_features`, if the bundle's postprocessing measures
     them. ``probabilities`` has an array for each region, in the shape of the mask, uint8 in 1/255,
     if they were asked for. ``scale`` is how much smaller the image was made than in the training.
+    ``runtime`` is what computed the network, ``"torch"`` or ``"openvino"``.
     """
 
     mask: np.ndarray
     features: dict[str, float]
     probabilities: list[np.ndarray]
     scale: float
+    runtime: str
 
 
 class Predictor:
@@ -192,7 +194,8 @@ class Predictor:
         chances = () if chances is None else np.asarray(chances.cpu())
         if mask.ndim == 2:  # MONAI reads photographs as (W, H)
             mask, chances = np.ascontiguousarray(mask.T), [each.T for each in chances]
-        return Answer(mask, item.get(QUALITY, {}), list(chances), scale)
+        runtime = getattr(self.inferer, "ran", "torch")
+        return Answer(mask, item.get(QUALITY, {}), list(chances), scale, runtime)
 
     def _build(self, name: str) -> Any:
         try:

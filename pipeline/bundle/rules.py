@@ -133,6 +133,8 @@ CHANNELS = several(whole(1), "give two or more, such as [16, 32, 64, 128, 256]",
 SPACING = several(number(0, above=True), "give three in mm, such as [1.5, 1.5, 2]", counts=(3,))
 SCALES = several(number(0, above=True), "give factors, such as [2, 4, 0.5]", least=0)
 NAMES = several(TEXT, "give one name for each channel of an image, such as ['T1', 'T2']")
+RUNTIMES = ("auto", "torch", "openvino")
+RUNTIME = Rule(RUNTIMES.__contains__, f"give one of {', '.join(RUNTIMES)}")
 MODALITY = Rule(MODALITIES.__contains__, f"give one of {', '.join(MODALITIES)}")
 COMPONENTS = Rule(are_counts, "give how many parts to keep by region: {'liver': 1}, or {}")
 FLIP = Rule(

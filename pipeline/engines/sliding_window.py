@@ -15,6 +15,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..networks.folding import fold_batch_norms
+from ..networks.runtime import OpenvinoNetwork
 from .batch import as_plain
 from .memory import free_memory, is_out_of_memory
 from .mirror import mirrored
@@ -109,7 +110,7 @@ class SlidingWindow(Inferer):
         if evaluating and not torch.is_grad_enabled():
             network = fold_batch_norms(network)
 
-        def predict(windows: torch.Tensor) -> torch.Tensor:
+        def predict(windows: torch.Tensor, network: Callable[..., Any] = network) -> torch.Tensor:
             def run(images: torch.Tensor) -> torch.Tensor:
                 return network(images, *args, **kwargs)
 
@@ -243,10 +244,11 @@ def measure_memory(
 
     size = [min(_PROBE, n) for n in roi_size]
     window = inputs.new_zeros(1, inputs.shape[1], *size)
+    network = network.network if isinstance(network, OpenvinoNetwork) else network
     modules = list(network.modules()) if isinstance(network, nn.Module) else []
     hooks = [module.register_forward_hook(look) for module in modules]
     try:
-        out = predict(window)
+        out = predict(window, network)
     finally:
         for hook in hooks:
             hook.remove()

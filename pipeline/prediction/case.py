@@ -131,7 +131,7 @@ def write(
     """
     mask, affine = answer.mask, prepared.affine
     measured = _measure(mask, affine, model, regions)
-    measured |= {"features": answer.features, "scale": answer.scale}
+    measured |= {name: getattr(answer, name) for name in ("features", "scale", "runtime")}
     measured |= estimate_quality(measured, model)
     written = _write(mask, affine, case, model, regions, folder)
     names = probability_names(case, model)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import nibabel
@@ -29,18 +30,22 @@ from pipeline.prediction.case import _measure
 from pipeline.transforms.regions import Regions
 
 
-def test_photographs_get_the_masks_of_the_bundle_and_their_ratio(eye, tmp_path):
+def test_photographs_get_the_masks_of_the_bundle_and_their_ratio(eye, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    runtime = "openvino" if find_spec("openvino") else "torch"
     photograph(tmp_path / "im/œil de l'été 1.png")
     photograph(tmp_path / "im/b.c.tif", size=(31, 70), seed=1)
     with Image.open(tmp_path / "im/b.c.tif") as picture:
         write_picture(tmp_path / "im/d.dcm", np.asarray(picture))
     output = tmp_path / "out put"
-    predict(tmp_path / "im", "--bundle", EYE, "--checkpoint", eye, "--output", output)
+    options = ("--bundle", EYE, "--checkpoint", eye, "--runtime", runtime)
+    predict(tmp_path / "im", *options, "--output", output)
     known = masks_of_the_bundle(EYE, eye, tmp_path / "im", tmp_path / "bundle")
     cases = report(output)["cases"]
     assert [case["name"] for case in cases] == ["b.c", "d", "œil de l'été 1"]
     assert cases[1]["area_px"] == cases[0]["area_px"]
     for case in cases:
+        assert case["runtime"] == runtime
         assert case["outputs"] == [f"{case['name']}_seg.png"]
         mask = np.asarray(Image.open(output / case["outputs"][0]))
         assert np.array_equal(mask, np.asarray(Image.open(known / case["outputs"][0])))

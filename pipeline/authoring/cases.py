@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from ..errors import ADVICE, InputError
 from ..transforms.read import ReadImaged
@@ -108,8 +109,6 @@ def measure_case(
 
 def measure_region(inside: np.ndarray, spacing: Sequence[float]) -> RegionFacts:
     """Measure a region (*spatial) that is not empty, on voxels of ``spacing``."""
-    from scipy import ndimage
-
     box = _box(inside)
     cut = inside[tuple(slice(*ends) for ends in box)]
     parts = ndimage.label(cut, np.ones((3,) * cut.ndim))[1]

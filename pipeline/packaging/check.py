@@ -15,6 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from ..bundle.configs import Config, texts
 from ..bundle.predictor import Predictor
 from ..bundle.trained import without_ensemble
@@ -191,7 +193,6 @@ def compute_reference(
     config: Mapping[str, Any], weights: Path, image: str | list[str], work: Path
 ) -> dict[str, str]:
     """Write the mask and logits that the repository computes; returns their paths."""
-    import numpy as np
     import torch
 
     paths = {"mask": str(work / "mask.npy"), "logits": str(work / "logits.pt")}

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..bundle.configs import Config
 from ..transforms.regions import Regions
 
@@ -16,8 +18,6 @@ def draw_phantom(config: Mapping[str, Any], work: Path) -> dict[str, Any]:
     Returns:
         the paths of ``image``, several where a picture has a file for each channel, and ``label``.
     """
-    import numpy as np
-
     flat = len(Config(config).built("roi_size")) == 2
     # Older packages say neither channels nor label values.
     channels = config.get("channel_names") or [""] * Config(config).built("network_def#in_channels")

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .headers import SliceFile
 from .screening import Incidental, find_shared, read_numbers, refuse_other_images
 
 if TYPE_CHECKING:
-    import numpy as np
     from pydicom import Dataset
 
 _LEAST_DRIFT, _DRIFT = 0.25, 0.00175  # mm, and mm per mm: 0.1 degrees, as by rounding
@@ -43,8 +44,6 @@ def arrange(
         ValueError: these slices are not a volume, or those of a CT are not in Hounsfield units;
             the message says what to do.
     """
-    import numpy as np
-
     headers = [item.header for item in slices]
     refuse_other_images(headers, modality)
     shape = find_shared(headers, "size", lambda h: f"{h.Columns} x {h.Rows} px")
@@ -97,7 +96,6 @@ def arrange(
 
 def _near(first: np.ndarray, name: str) -> Any:
     """Make a function that reads an element, as ``first`` where only the last digits differ."""
-    import numpy as np
 
     def value_of(header: Dataset) -> tuple[float, ...]:
         own = read_numbers(header, name, len(first))
@@ -111,8 +109,6 @@ def _without_copies(
     slices: Sequence[SliceFile], order: np.ndarray, heights: np.ndarray
 ) -> list[int]:
     """Drop slices at the height of the one before, if they are the same image."""
-    import numpy as np
-
     kept: list[int] = []
     for index in order:
         if not kept or heights[index] - heights[kept[-1]] > _SAME_PLACE:
@@ -152,8 +148,6 @@ def _name(item: SliceFile) -> str:
 
 def _refuse_gaps(slices: Sequence[SliceFile], heights: np.ndarray) -> None:
     """Refuse slices at uneven distances, which an affine cannot describe."""
-    import numpy as np
-
     even = np.linspace(heights[0], heights[-1], len(heights))
     steps = np.diff(heights)
     step = float(np.sort(steps)[(len(steps) - 1) // 2])

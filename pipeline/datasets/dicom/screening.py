@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...transforms.modality import find_modality
 from .headers import PAGE, image_types
 
 if TYPE_CHECKING:
-    import numpy as np
     from pydicom import Dataset
 
 #: What all files of a series share, if they have it.
@@ -118,8 +119,6 @@ def find_shared(headers: Sequence[Dataset], name: str, value_of: Any) -> Any:
 
 def read_numbers(header: Dataset, name: str, count: int) -> np.ndarray:
     """Read the numbers of an element."""
-    import numpy as np
-
     value = header[name].value
     try:
         numbers = np.array(value, dtype=float).ravel()

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ...errors import InputError, one_line
 from ...files import some
 from ..label_values import Held, LabelValues, Span
 from .series import Series
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SEG = "SEG"  # the modality of a segmentation in DICOM
 _SAME = 1e-3  # mm, and cosine: headers are rounded
@@ -116,8 +114,6 @@ class Combinations:
 
     def to_numbers(self, segments: Mapping[str, np.ndarray]) -> np.ndarray:
         """Number the voxels of one case, int32 ``(X, Y, Z)``, by their combination."""
-        import numpy as np
-
         shape = next(iter(segments.values())).shape
         numbers = np.zeros(shape, np.int32)
         here = [frozenset[str]()]  # the combination of each number, in this case
@@ -154,8 +150,6 @@ _TAGS = ["SOPInstanceUID", "Rows", "Columns", "ImageOrientationPatient", "PixelS
 
 def _refuse_other_grid(seg, header, uids: Sequence[str]) -> None:  # types of pydicom
     """Refuse a segmentation whose frames do not lie on the slices of the series."""
-    import numpy as np
-
     strange = {str(uid) for _, _, uid in seg.get_source_image_uids()} - set(uids)
     if strange:
         raise ValueError(f"it refers to {len(strange)} images that are not in the series")

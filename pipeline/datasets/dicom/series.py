@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...files import some
 from ...transforms.modality import find_modality
 from ...transforms.volume_checks import hu_problem
@@ -15,7 +17,6 @@ from .grouping import read_folder, split
 from .pixels import read_planes
 
 if TYPE_CHECKING:
-    import numpy as np
     from nibabel import Nifti1Image
 
 _AIR = -1024  # HU, the least that 12 bits hold
@@ -125,8 +126,6 @@ def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
         ValueError: the series has a problem, a file cannot be decoded, also for want of SimpleITK,
             or the values of a CT are not Hounsfield units.
     """
-    import numpy as np
-
     if series.problem is not None or series.affine is None:
         raise ValueError(f"{series}: {series.problem}")
     ct = find_modality(series.code) == "CT"

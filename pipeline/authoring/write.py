@@ -13,7 +13,7 @@ from ..files import read_json
 from ..folders import new_folder
 from . import texts
 from .choices import Choice
-from .layout import file_text, set_ids
+from .layout import file_text
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 NEAREST = {2: "fundus_disc_cup_segmentation", 3: "pancreas_ct_segmentation"}
@@ -50,13 +50,13 @@ def write_bundle(
     ids = {each.id: each.value for each in choices} | place(output, datalist, shipped)
     files: dict[str, str] = {}
     for name in _CONFIGS:
-        path = shipped / "configs" / name
         mine = ids
         if name == "inference.json":  # which takes a folder of images, not one with a datalist
             mine = ids | {"dataset_dir": str(image_folder(datalist))}
         if name == "evaluate.json":
             mine = {key: ids[key] for key in ("threshold", "components")}
-        files[f"configs/{name}"] = set_ids(path.read_text(encoding="utf-8"), mine, source=str(path))
+        content = read_json(shipped / "configs" / name)
+        files[f"configs/{name}"] = file_text({key: mine.get(key, content[key]) for key in content})
     for path in [*(shipped / name for name in _COPIED), *overlays(shipped)]:
         files[path.relative_to(shipped).as_posix()] = path.read_text(encoding="utf-8")
     metadata = read_json(shipped / "configs/metadata.json")

@@ -13,6 +13,7 @@ from ..bundle.channels import PICTURES
 from ..bundle.listing import entry_faults, files_of, read_datalist
 from ..datasets.progress import show_progress
 from ..errors import InputError
+from ..transforms.regions import Regions
 from .cases import CaseFacts, RegionFacts, measure_case
 
 MOST = 200  # cases that are measured
@@ -73,8 +74,6 @@ def describe(datalist: Path, regions: Mapping[str, Sequence[int]] | None = None)
     """
     content = read_datalist(datalist, needs_labels=True)
     if regions is not None:
-        from ..transforms.regions import Regions
-
         known = sorted(map(int, content["labels"]))
         if strange := sorted(set(Regions(regions).known) - set(known)):
             raise InputError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 #: Bytes that a training step keeps per voxel of a batch and per channel of the network's finest
 #: level, in float32. Measured as the growth of the process, widths 16 to 256: 3D at 96 voxels and
 #: batch 2, 2D at 512 px and batch 5. bfloat16 takes less.
@@ -38,7 +40,6 @@ def find_device(memory: float | None) -> Device:
     """The GPU whose memory is given, else this machine's, else its CPU."""
     if memory is not None:
         return Device(memory, f"--memory {memory:g}")
-    import torch
 
     if torch.cuda.is_available():
         gigabytes = torch.cuda.mem_get_info()[1] / 1e9

@@ -17,7 +17,7 @@ import torch
 from ..errors import InputError, one_line
 from ..networks.weights import load_fitting_weights, load_weights
 from .as_trained import check_as_trained, check_recorded, find_difference
-from .configs import Config, as_json, is_plain, top_level
+from .configs import Config, as_json, first_cause, is_plain, top_level
 from .listing import ALL
 from .running import changed_ids, overrides, running_config
 from .settings import check_settings
@@ -92,13 +92,10 @@ def show_input_errors_as_one_line() -> None:
         if issubclass(kind, KeyboardInterrupt):
             print("interrupted", file=sys.stderr)
             return
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
-            previous(kind, error, traceback)
-        else:
+        if isinstance(cause := first_cause(error), InputError):
             print(f"error: {cause}", file=sys.stderr)
+        else:
+            previous(kind, error, traceback)
 
     hook.prints_input_errors = True
     sys.excepthook = hook

@@ -21,10 +21,12 @@ from ..bundle.listing import (
     file_fault,
     files_of,
     find_leaks,
+    is_value,
     read_datalist,
 )
 from ..errors import ADVICE, InputError, UnfitFile, one_line
 from ..files import some
+from ..transforms import ReadImaged, ReadSharesd, SameGridd
 from ..transforms.content import COPY_AGAIN
 from ..transforms.picture import read_mask, read_picture
 from ..transforms.volume_checks import value_problems
@@ -103,8 +105,8 @@ def check_datalist(
     ]
     for split, number, case in show_progress(cases, "Checking"):
         faults = list(entry_faults(case, channels=datalist.get("channel_names") or ()))
-        if not faults and split == "training":
-            faults = list(_check_fold(case))
+        if not faults and split == "training" and not is_value(case.get("fold")):
+            faults = [(f'"fold" is {case.get("fold")!r}', 'give "fold" as a number, 0 to 4')]
         if faults:
             note(f"{split}[{number}]", *faults)
             continue
@@ -157,30 +159,20 @@ def _names(case: Mapping[str, Any]) -> list[str]:
     return [name for key in FILES for name in files_of(case[key])]
 
 
-def _check_fold(case: Mapping[str, Any]) -> Iterator[Fault]:
-    fold = case.get("fold")
-    if not isinstance(fold, int) or isinstance(fold, bool) or fold < 0:
-        yield f'"fold" is {fold!r}', 'give "fold" as a number, 0 to 4'
-
-
 def _check_headers(
     folder: Path, case: Mapping[str, Any], datalist: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the files of a case that are missing or unfit, each with a problem and a fix."""
-    faults = {name: file_fault(folder, name) for name in _names(case)}
-    gone = [(name, *fault) for name, fault in faults.items() if fault]
-    yield from gone
-    missing = {name for name, *_ in gone}
-    images = [folder / name for name in files_of(case["image"])]
-    if missing:
+    named = {folder / name: name for name in _names(case)}
+    if gone := [(name, *fault) for name in named.values() if (fault := file_fault(folder, name))]:
+        yield from gone
         return
     faults = find_faults(
-        images,
+        [folder / name for name in files_of(case["image"])],
         folder / case["label"],
         modality=datalist.get("modality", "CT"),
         channels=datalist.get("channel_names") or (),
     )
-    named = {folder / name: name for name in _names(case)}
     yield from ((named[path], problem, fix) for path, problem, fix in faults)
 
 
@@ -188,8 +180,6 @@ def _check_shares(
     folder: Path, case: Mapping[str, Any], datalist: Mapping[str, Any]
 ) -> Iterator[Fault]:
     """Read the soft label of a case as a training does, and yield what is wrong with it."""
-    from ..transforms import ReadImaged, ReadSharesd, SameGridd  # loads MONAI
-
     if gone := [name for name in case[SOFT].values() if file_fault(folder, name)]:
         yield f'"{SOFT}": missing file {some(gone)}', f"put it below {folder}"
         return

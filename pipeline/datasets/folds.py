@@ -39,7 +39,6 @@ def divide(
     testing: float = 0,
     folds: int | None = None,
     holds: Mapping[str, Iterable[str]] | None = None,
-    seed: int = 0,
 ) -> dict[str, int | None]:
     """Keep patients for testing and assign the others to folds.
 
@@ -48,7 +47,6 @@ def divide(
         testing: share of the cases below 1, or about how many of them; 0 for none.
         folds: their number; by default five, or one for each patient where there are fewer.
         holds: see `assign_folds`.
-        seed: of both draws.
 
     Returns:
         ``{patient: fold}``; None is the test split.
@@ -62,7 +60,7 @@ def divide(
             f"--testing {testing:g}: give a share from 0 to 1, or fewer than all {len(patients)} "
             "cases."
         )
-    dealt = _deal(patients, [1 - share, share], seed=seed, holds=holds or {}) if share else {}
+    dealt = _deal(patients, [1 - share, share], seed=0, holds=holds or {}) if share else {}
     trained = [patient for patient in patients if not dealt.get(patient)]
     count = len(set(trained))
     if folds is not None and not 2 <= folds <= count:
@@ -71,7 +69,7 @@ def divide(
             "are not in the test split."
         )
     number = folds or min(FOLDS, count)
-    assigned = assign_folds(trained, seed=seed, folds=number, holds=holds)
+    assigned = assign_folds(trained, folds=number, holds=holds)
     return {patient: assigned.get(patient) for patient in dict.fromkeys(patients)}
 
 

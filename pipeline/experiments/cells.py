@@ -166,11 +166,9 @@ def check_unchanged(folder: Path, settings: dict[str, Any]) -> None:
     if not (folder / SETTINGS).exists():
         return
     earlier = read_json(folder / SETTINGS, "delete its folder.")
-    # Today fewer ids may decide the numbers than when the cell was begun.
-    earlier["ids"] = select_deciding(earlier.get("ids", {}))
     for part, after in as_json(settings).items():
         before = earlier.get(part)
-        if before == after or part not in earlier:
+        if before == after:
             continue
         if isinstance(before, dict) and isinstance(after, dict):
             part = next(k for k in {**after, **before} if before.get(k) != after.get(k))

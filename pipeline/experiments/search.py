@@ -14,11 +14,10 @@ from ..errors import InputError
 from ..files import write_json
 from .cells import SETTINGS, Cell, check_ids, check_unchanged, make_cells
 from .jobs import Cluster, Job, Resources, run_all
-from .parent_run import ParentRun
 from .plan import Plan, Search, read_plan
-from .progress import Board, measure_progress, read_history
+from .progress import Board, measure_progress, read_history, show_failure
 from .run import check_configs
-from .session import open_session, show_failure
+from .session import ParentRun, open_session
 from .study import find_best, open_study, read_values, sample_values
 from .work import Work, training_step
 

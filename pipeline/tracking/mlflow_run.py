@@ -32,10 +32,9 @@ from .provenance import (
     git_tags,
     process_tags,
 )
-from .record import RunRecord
+from .record import RunRecord, StepLosses, clean_name, now
 from .store import store_uri, without_password, without_passwords
 from .system_metrics import watch_system
-from .values import StepLosses, clean_name, keep_finite, now
 
 logger = logging.getLogger(__name__)
 
@@ -237,8 +236,7 @@ class MlflowRun:
             event = dataset_event(context, dataset.data, self.datalist)
             if event not in self.record.earlier:
                 self.record.journal.append(event)
-        costs = [[name, value, now(), 0] for name, value in keep_finite(self.cost)]
-        self.record.write_metrics(costs)
+        self.record.write_values(self.cost, step=0)
         self.record.write_json(CONFIG, self.kept_config())
         self.record.write_json("environment.json", describe_environment())
         self.record.write_bundle(self.bundle.get("files", []))
@@ -261,8 +259,7 @@ class MlflowRun:
             if state.best_metric_epoch == epoch and math.isfinite(state.best_metric):
                 values |= {f"best/{name}": value for name, value in state.metrics.items()}
                 values["best/epoch"] = epoch
-        metrics = [[name, value, now(), epoch] for name, value in keep_finite(values)]
-        self.record.write_metrics(metrics)
+        self.record.write_values(values, step=epoch)
 
     def on_sigterm(self, number: int, frame: Any) -> None:
         raise SystemExit(128 + number)  # so that the run ends in order

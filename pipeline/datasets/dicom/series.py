@@ -74,34 +74,6 @@ def find_series(
     return sorted(found, key=lambda s: (str(s.folder), s.number.zfill(9), s.uid))
 
 
-def select_series(
-    folder: str | Path, *, name: str | None = None, modality: str | None = "CT"
-) -> Series:
-    """Select the only series of a modality below a folder, or the only one of that ``name``.
-
-    Raises:
-        FileNotFoundError: there is no DICOM file, or no series of that number, description or UID.
-        ValueError: the series is not a volume, or there are several.
-    """
-    found = find_series(folder, modality=modality, name=name)
-    wanted = [series for series in found if series.is_wanted]
-    if not wanted and name:
-        raise FileNotFoundError(no_series(name, found, folder))
-    if not wanted:
-        raise ValueError("; ".join(f"{series}: {series.problem}" for series in found[:3]))
-    # A broken series counts beside a valid one, since it may be the one that was meant.
-    if len(wanted) > 1:
-        listing = "; ".join(f"{s}{f': {s.problem}' if s.problem else ''}" for s in wanted[:5])
-        kind = f"{modality} series" if modality else "series"
-        raise ValueError(
-            f"{len(wanted)} {kind} below {folder}: choose one by number, description or UID: "
-            f"{listing}"
-        )
-    if wanted[0].problem:
-        raise ValueError(f"{wanted[0]}: {wanted[0].problem}")
-    return wanted[0]
-
-
 def no_series(name: str, found: Sequence[Series], folder: str | Path) -> str:
     """Say that no series has a name, and which there are."""
     if named := [f"{each}: {each.problem}" for each in found if each.has_name(name)]:

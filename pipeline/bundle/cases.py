@@ -133,7 +133,6 @@ def find_images(
     folder: str,
     *,
     spatial_dims: int = 2,
-    suffixes: Sequence[str] = (),
     channel_names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """List the images of a folder by name, as ``[{"image": path}, ...]``.
@@ -144,7 +143,6 @@ def find_images(
     Args:
         folder: where the images are; folders inside it are not searched.
         spatial_dims: 2 for pictures, 3 for volumes.
-        suffixes: how their names end; by default as those of all pictures or volumes.
         channel_names: of the channels of an image.
 
     Raises:
@@ -153,7 +151,7 @@ def find_images(
     """
     if not Path(folder).is_dir():
         raise InputError(f"dataset_dir {folder}: there is no such folder; give --dataset_dir.")
-    kinds = tuple(suffixes) or (VOLUMES if spatial_dims == 3 else PICTURES)
+    kinds = VOLUMES if spatial_dims == 3 else PICTURES
     every = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
     paths = [path for path in every if path.name.lower().endswith(kinds) and path.exists()]
     parts = {part for path in paths for part in list_files(path)}

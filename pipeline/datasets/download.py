@@ -13,7 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
 from ..files import sha256
+from ..lazy import load_optional
 from .archives import extract
 
 CARDS = Path(__file__).parents[2] / "data"
@@ -136,18 +139,11 @@ def download(url: str, target: Path, *, known: bool) -> None:
         ConnectionError: the server cannot be reached, refuses, or breaks off.
         ModuleNotFoundError: pypdl is not installed.
     """
-    try:
-        from pypdl import Pypdl
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "downloads need pypdl: pip install 'attention-unet-pipeline[data]'"
-        ) from error
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
+    pypdl = load_optional("pypdl", need="downloads need", extra="data")
     reasons: list[str] = []
     logger = logging.Logger("download")  # our own, since pypdl's writes to the terminal
     logger.addFilter(partial(_keep_reason, reasons))
-    loader = Pypdl(logger=logger)
+    loader = pypdl.Pypdl(logger=logger)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     ) as progress:

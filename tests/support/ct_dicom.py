@@ -16,7 +16,8 @@ _DAY, _TIME = "20200101", "120000"
 
 def select_series(folder: Path, **options: str | None) -> Series:
     """The only series that is wanted; the problem of one that is not a volume is an error."""
-    wanted = [each for each in find_series(folder, **options) if each.is_wanted]
+    found = find_series(folder, **options)
+    wanted = [each for each in found if each.is_wanted] or found
     if faults := [f"{each}: {each.problem}" for each in wanted if each.problem]:
         raise ValueError("; ".join(faults))
     (series,) = wanted

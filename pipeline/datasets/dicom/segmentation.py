@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import InputError, one_line
 from ...files import some
+from ...lazy import load_optional
 from ..label_values import Held, LabelValues, Span
 from .series import Series
 
@@ -52,14 +53,7 @@ def import_highdicom() -> ModuleType:
     Raises:
         ModuleNotFoundError: it is not installed; says how to.
     """
-    try:
-        import highdicom
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "DICOM SEG needs highdicom: pip install 'attention-unet-pipeline[data]'",
-            name="highdicom",
-        ) from error
-    return highdicom
+    return load_optional("highdicom", need="DICOM SEG needs", extra="data")
 
 
 def read_segments(paths: Sequence[Path], series: Series) -> dict[str, np.ndarray]:

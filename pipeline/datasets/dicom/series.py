@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...files import some
+from ...lazy import load_optional
 from ...transforms.modality import find_modality
 from ...transforms.volume_checks import hu_problem
 from .description import Series, describe, tell_torn
@@ -47,12 +48,7 @@ def find_series(
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: give the folder of a DICOM series")
-    try:
-        import pydicom  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "DICOM needs pydicom: pip install 'attention-unet-pipeline[data]'", name="pydicom"
-        ) from error
+    load_optional("pydicom", need="DICOM needs", extra="data")
     groups, torn, indices = read_folder(folder)
     if not (groups or torn or indices):
         raise FileNotFoundError(f"no DICOM file below {folder}: give the folder of a series")

@@ -20,8 +20,8 @@ from .listing import (
     DRAW,
     FILES,
     SOFT,
+    check_entries,
     description_faults,
-    entry_faults,
     file_fault,
     files_of,
     find_leaks,
@@ -70,9 +70,7 @@ def select_cases(
     for problem, fix in description_faults(read, running_config()):
         raise InputError(f"datalist {datalist}: {problem}; {fix}.")
     channels = read.get("channel_names") or ()
-    for case in cases:
-        for problem, fix in entry_faults(case, channels=channels):
-            raise InputError(f"datalist {datalist}: the case {case}: {problem}; {fix}.")
+    check_entries(cases, channels=channels, source=f"datalist {datalist}")
     for patient, where in find_leaks(read).items():
         raise InputError(
             f"datalist {datalist}: patient {patient} is in {' and '.join(where)}; keep each in one."

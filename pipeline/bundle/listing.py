@@ -158,6 +158,17 @@ def entry_faults(case: Any, *, channels: Sequence[str] = ()) -> Iterator[Fault]:
         yield f'"patient" is {case["patient"]!r}', 'give "patient" as a text'
 
 
+def check_entries(cases: Sequence[Any], *, channels: Sequence[str], source: str) -> None:
+    """Refuse cases with a fault by themselves, see `entry_faults`.
+
+    Raises:
+        InputError: names the first one; it begins with ``source``, the datalist.
+    """
+    for case in cases:
+        for problem, fix in entry_faults(case, channels=channels):
+            raise InputError(f"{source}: the case {case}: {problem}; {fix}.")
+
+
 def file_fault(folder: Path, name: str) -> Fault | None:
     """Why a dataset's folder has no file of a name; None if it has."""
     if (folder / name).is_file():

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.case_files import find_faults
-from ..bundle.channels import VOLUMES
+from ..bundle.case_files import explain_failure, find_faults
+from ..bundle.channels import is_volume
 from ..bundle.listing import (
     FILES,
     SOFT,
@@ -24,10 +24,9 @@ from ..bundle.listing import (
     is_value,
     read_datalist,
 )
-from ..errors import ADVICE, InputError, UnfitFile, one_line
+from ..errors import ADVICE, InputError
 from ..files import some
 from ..transforms import ReadImaged, ReadSharesd, SameGridd
-from ..transforms.content import COPY_AGAIN
 from ..transforms.picture import read_mask, read_picture
 from ..transforms.volume_checks import value_problems
 from ..transforms.volume_file import read_volume
@@ -119,7 +118,7 @@ def check_datalist(
             if fault and name not in unfit:
                 note(name, fault)
             if pixels is not None:
-                if name.lower().endswith(VOLUMES):
+                if is_volume(name):
                     note(name, *value_problems(pixels, ct=datalist.get("modality", "CT") == "CT"))
                 digest = _digest(pixels)
                 if first := seen.get(digest):
@@ -183,7 +182,7 @@ def _check_shares(
     if gone := [name for name in case[SOFT].values() if file_fault(folder, name)]:
         yield f'"{SOFT}": missing file {some(gone)}', f"put it below {folder}"
         return
-    dims = 3 if case["label"].lower().endswith(VOLUMES) else 2
+    dims = 3 if is_volume(case["label"]) else 2
     own = {0, datalist.get("ignore_label")}
     named = {name: [int(v)] for v, name in datalist["labels"].items() if int(v) not in own}
     data: Any = {
@@ -208,13 +207,11 @@ def _read(
     if not path.is_file():  # which is told already, and a pipe would wait forever
         return None, None
     try:
-        if path.name.lower().endswith(VOLUMES):
+        if is_volume(path):
             return read_volume(path, channels=channels, is_label=is_label).voxels, None
         return (read_mask if is_label else read_picture)(path), None
-    except UnfitFile as error:
-        return None, error.args
-    except Exception as error:  # readers raise about anything on a broken file
-        return None, (f"cannot be read: {one_line(error, None)}", COPY_AGAIN)
+    except Exception as error:
+        return None, explain_failure(error)
 
 
 def _digest(image: np.ndarray) -> str:

@@ -12,9 +12,9 @@ from PIL import Image
 from pipeline.authoring.cases import measure_case, measure_region
 from pipeline.authoring.choices import choose
 from pipeline.authoring.fingerprint import take_fingerprint
-from pipeline.authoring.layout import file_text
 from pipeline.authoring.memory import Device
 from pipeline.authoring.new import make_bundle
+from pipeline.authoring.write import file_text
 from pipeline.bundle.configs import Config
 from pipeline.errors import InputError
 from pipeline.experiments.plan import read_plan

@@ -23,23 +23,21 @@ _SAME_PLACE = 1e-3  # mm
 _FEW = 3  # places at most, of two or more images each, that watch for a bolus
 
 
-def arrange(
-    slices: Sequence[SliceFile], *, modality: str | None = "CT"
-) -> tuple[list[SliceFile], np.ndarray]:
+def arrange(slices: Sequence[SliceFile], *, modality: str) -> tuple[list[SliceFile], np.ndarray]:
     """Put the slices of one series in order and locate them.
 
     Copies of a slice are dropped where their pixels are the same.
 
     Args:
         slices: of the series.
-        modality: that they have to be of, one of ``MODALITIES``; None for any of these.
+        modality: of these, see `refuse_other_modality`.
 
     Returns:
         The slices along their axis, and the ``(4, 4)`` affine, mm, RAS as in NIfTI, of an array
         ``(columns, rows, slices)``.
 
     Raises:
-        OtherImages: these are not slices of the modality.
+        OtherImages: these are not slices.
         Incidental: these do not look like a volume, but like images beside one.
         ValueError: these slices are not a volume, or those of a CT are not in Hounsfield units;
             the message says what to do.

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 STEPS_A_BATCH = 50  # steps whose losses are read from the device together
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class MlflowRun:
     """Ignite handler that records its engine's run in MLflow.
 

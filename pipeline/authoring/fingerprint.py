@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..bundle.channels import is_volume
-from ..bundle.listing import check_entries, files_of, read_datalist
+from ..bundle.listing import check_cases, files_of, read_datalist
 from ..datasets.progress import show_progress
 from ..errors import InputError
 from ..transforms.regions import Regions
@@ -94,7 +94,7 @@ def describe(datalist: Path, regions: Mapping[str, Sequence[int]] | None = None)
                 "the datalist with `python -m pipeline data prepare`."
             )
     channels, source = content["channel_names"], f"datalist {datalist}"
-    check_entries(content["training"], channels=channels, source=source)
+    check_cases(content["training"], channels=channels, source=source)
     return content
 
 

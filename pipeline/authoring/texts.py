@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..bundle.formats import make_formats, name_values
+from ..bundle.formats import make_formats, name_mask_values
 from ..errors import times
 from ..transforms.regions import Regions
 from .choices import Choice
@@ -30,7 +30,7 @@ def make_metadata(
         modality=ids["modality"],
         channels=channels,
         regions=len(regions),
-        labels=name_values(regions, found["labels"]),
+        labels=name_mask_values(regions, found["labels"]),
     )
     # Here the names of the network's channels; a package has those of a mask's values.
     formats["outputs"]["pred"]["channel_def"] = {

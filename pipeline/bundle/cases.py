@@ -20,7 +20,7 @@ from .listing import (
     DRAW,
     FILES,
     SOFT,
-    check_entries,
+    check_cases,
     description_faults,
     file_fault,
     files_of,
@@ -70,7 +70,7 @@ def select_cases(
     for problem, fix in description_faults(read, running_config()):
         raise InputError(f"datalist {datalist}: {problem}; {fix}.")
     channels = read.get("channel_names") or ()
-    check_entries(cases, channels=channels, source=f"datalist {datalist}")
+    check_cases(cases, channels=channels, source=f"datalist {datalist}")
     for patient, where in find_leaks(read).items():
         raise InputError(
             f"datalist {datalist}: patient {patient} is in {' and '.join(where)}; keep each in one."

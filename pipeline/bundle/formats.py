@@ -11,7 +11,7 @@ from .channels import is_colour
 _FORMATS = {"CT": "hounsfield"}  # of a modality, as MONAI names them; "magnitude" for others
 
 
-def name_values(regions: Regions, parts: Mapping[str, str]) -> dict[str, str]:
+def name_mask_values(regions: Regions, parts: Mapping[str, str]) -> dict[str, str]:
     """Name the values of an index mask, as ``{"0": "background", ...}``.
 
     Args:
@@ -44,7 +44,7 @@ def make_formats(
         modality: of the images; None for what the bundle says.
         channels: names of the channels of an image.
         regions: how many channels the network's output has.
-        labels: see `name_values`. MONAI Label takes the labels of its masks from here.
+        labels: see `name_mask_values`. MONAI Label takes the labels of its masks from here.
     """
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
     kind = "RGB" if is_colour(channels) else _FORMATS.get(modality, "magnitude")

@@ -158,7 +158,7 @@ def entry_faults(case: Any, *, channels: Sequence[str] = ()) -> Iterator[Fault]:
         yield f'"patient" is {case["patient"]!r}', 'give "patient" as a text'
 
 
-def check_entries(cases: Sequence[Any], *, channels: Sequence[str], source: str) -> None:
+def check_cases(cases: Sequence[Any], *, channels: Sequence[str], source: str) -> None:
     """Refuse cases with a fault by themselves, see `entry_faults`.
 
     Raises:

@@ -44,7 +44,7 @@ def read_state(root: Path) -> dict:
     """The weights, as MONAI Label reads them."""
     import torch
 
-    return torch.load(root / "models/model.pt", map_location="cpu", weights_only=True)["model"]
+    return torch.load(root / "models/model.pt", map_location="cpu", weights_only=True)
 
 
 def check_in_out(root: Path, given: dict) -> str:

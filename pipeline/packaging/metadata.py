@@ -8,7 +8,7 @@ from importlib import metadata as installed
 from typing import Any
 
 from ..bundle.configs import Config
-from ..bundle.formats import make_formats, name_values
+from ..bundle.formats import make_formats, name_mask_values
 from ..bundle.lineage import TRAINED_ON, read_lineage
 from ..errors import InputError
 from ..evaluation.metrics import unit_of
@@ -88,7 +88,7 @@ def describe_image(training: Config) -> str:
 
 
 def name_labels(formats: Mapping[str, Any], regions: Regions) -> dict[str, str]:
-    """Name the values of an index mask, see `name_values`.
+    """Name the values of an index mask, see `name_mask_values`.
 
     Args:
         formats: ``network_data_format`` of the bundle, whose ``post_processed_outputs`` may name
@@ -100,7 +100,7 @@ def name_labels(formats: Mapping[str, Any], regions: Regions) -> dict[str, str]:
     named = outputs.get("pred", {}).get("channel_def", {})
     whole = zip(regions.index_values, regions.names, regions.own, regions.values, strict=True)
     fits = all(named.get(str(n)) == name for n, name, own, values in whole if own == values)
-    return name_values(regions, named if fits else {})
+    return name_mask_values(regions, named if fits else {})
 
 
 def collect_metrics(source: Trained) -> dict[str, float]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
+from ..engines.memory import STEP_BYTES
+
 #: Bytes that the loss keeps per voxel of a batch and per region, in float32. Measured with 12
 #: regions and 2 patches of 64 x 64 x 64 voxels.
 LOSS_BYTES = 73
@@ -24,8 +28,6 @@ class Device:
 
     def voxels(self, width: int, dims: int, regions: int) -> int | None:
         """How many voxels a step may hold, over the whole batch; None for a CPU."""
-        from ..engines.memory import STEP_BYTES
-
         if self.gigabytes is None:
             return None
         each = STEP_BYTES[dims] * width + LOSS_BYTES * regions
@@ -36,8 +38,6 @@ def find_device(memory: float | None) -> Device:
     """The GPU whose memory is given, else this machine's, else its CPU."""
     if memory is not None:
         return Device(memory, f"--memory {memory:g}")
-    import torch
-
     if torch.cuda.is_available():
         gigabytes = torch.cuda.mem_get_info()[1] / 1e9
         return Device(gigabytes, f"the GPU of this machine has {gigabytes:.0f} GB")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..transforms.modality import MODALITIES
-from .listing import ALL
+from .listing import ALL, is_text
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,6 @@ class Rule:
 def of_type(kind: Any, fix: str) -> Rule:
     """A value of a type."""
     return Rule(lambda value: isinstance(value, kind), fix)
-
-
-def is_text(value: Any) -> bool:
-    """A text that is not empty."""
-    return isinstance(value, str) and value != ""
 
 
 def whole(least: int, most: float = math.inf) -> Rule:

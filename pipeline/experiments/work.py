@@ -14,7 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+from fire.parser import DefaultParseValue
+
 from ..bundle.trained import CHECKPOINTS, FINAL, SUMMARY
+from ..tracking.store import without_password
 
 if TYPE_CHECKING:
     from .cells import Cell  # would import MONAI, which a job itself does not need
@@ -101,7 +105,6 @@ class Work:
             Stopped: on SIGTERM, once the running command has ended.
         """
         signal.signal(signal.SIGTERM, raise_stopped)
-        from filelock import FileLock  # comes with torch
 
         if self._node() > 0:  # only the training runs on several machines
             if not self.steps[0].done.exists():
@@ -123,7 +126,6 @@ class Work:
         return DelayedSubmission(replace(self))
 
     def _run(self, step: Step) -> None:
-        from ..tracking.store import without_password
 
         command = [word for part in step.command for word in self._expand(part)]
         with step.log.open("a") as log:
@@ -252,8 +254,6 @@ def format_argument(value: Any) -> str:
 
     MONAI drops an override that is None, so null becomes an expression.
     """
-    from fire.parser import DefaultParseValue
-
     if value is None:
         return "$None"
     return value if isinstance(value, str) and DefaultParseValue(value) == value else repr(value)

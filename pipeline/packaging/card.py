@@ -60,8 +60,7 @@ def make_card(
         "Performance": performance(source),
         "Commands": list_commands(name),
     }
-    if not re.search(r"(?m)^## Weights$", card):  # as in a bundle from before this section
-        card = re.sub(r"(?m)^The repository contains no trained weights(.+\n)+", "", card)
+    if not re.search(r"(?m)^## Weights$", card):
         card = re.sub(r"(?m)^## Network$", "## Weights\n\n## Network", card, count=1)
     parts = re.split(r"(?m)^(#{1,2} .*)$", card)
     text = parts[0]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundle_configs import BUNDLES
-from ct_dicom import write_dicom_series
+from ct_dicom import select_series, write_dicom_series
 from scipy.spatial.transform import Rotation
 
-from pipeline.datasets.dicom.series import read_series, select_series
+from pipeline.datasets.dicom.series import read_series
 from pipeline.errors import InputError
 from pipeline.prediction.dicom_seg import Meaning, write_dicom_seg
 from pipeline.transforms.regions import Regions
@@ -290,9 +290,7 @@ def test_a_series_that_nothing_can_refer_to_is_refused(name, values, message, se
         item.save_as(file, enforce_file_format=False)
     (tmp_path / "seg.dcm").write_text("an earlier one")
     with pytest.raises(InputError, match=message):
-        write_dicom_seg(
-            tmp_path / "seg.dcm", scattered(SHAPE), REGIONS, select_series(series.folder), **MODEL
-        )
+        write_dicom_seg(tmp_path / "seg.dcm", scattered(SHAPE), REGIONS(series.folder), **MODEL)
     assert (tmp_path / "seg.dcm").read_text() == "an earlier one"
     assert len(list(tmp_path.iterdir())) == 2  # nothing half-written stays
 

@@ -141,7 +141,6 @@ def test_a_run_that_is_no_training_is_refused(store, tmp_path, capsys):
     "command",
     [
         ["runs", "tidy"],
-        ["runs", "tidy", "--experiment", "eyes"],
         ["runs", "sync", "."],
         ["runs", "rerun", "0" * 32],
         ["compare", "--experiment", "eyes", "--output", "report"],

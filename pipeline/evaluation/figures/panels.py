@@ -7,6 +7,7 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -126,6 +127,9 @@ def fit_columns(regions: Sequence[str], width: float) -> int:
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 130) -> None:
-    """Write a PNG, so that a reader never sees half a picture."""
-    with replacing(Path(path)) as temporary:
-        figure.savefig(temporary, format="png", dpi=dpi)
+    """Write a PNG, or an SVG, so that a reader never sees half a picture."""
+    form = Path(path).suffix[1:]
+    # The same figure gives the same file.
+    with rc_context({"svg.hashsalt": "figure"}), replacing(Path(path)) as temporary:
+        same = {"Date": None} if form == "svg" else {}
+        figure.savefig(temporary, format=form, dpi=dpi, metadata=same)

@@ -33,6 +33,10 @@ from .view import AXIAL, CORONAL, EDGES, SAGITTAL, Plane, VolumeView
 
 PLANES = {AXIAL: "Axial", CORONAL: "Coronal", SAGITTAL: "Sagittal", None: ""}
 BAR = 20.0  # mm, length of the scale bar
+READING = (
+    "A gate multiplies the features of its level by its map: bright (1) lets a place pass, dark "
+    "(0) shuts it out; a coarser grid is a deeper level."
+)
 
 
 def draw_volumes(cases: Sequence[tuple[str, str, VolumeView]], *, regions: Sequence[str]) -> Figure:

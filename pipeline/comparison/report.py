@@ -32,10 +32,9 @@ class Picture:
     white, which a dark page may turn around.
     """
 
-    title: str
     path: Path
-    notes: list[str] = field(default_factory=list)
-    alt: str = ""
+    notes: list[str]
+    alt: str
     drawn: bool = True
 
     @property
@@ -71,7 +70,7 @@ class Comparison:
         path = self.folder / "figures" / f"{name}.png"
         for each in (path.with_suffix(".svg"), path):
             save_figure(figure, each, dpi=150)
-        return Picture(name.replace("_", " ").capitalize(), path, list(notes), alt, drawn)
+        return Picture(path, list(notes), alt, drawn)
 
     def download(self, run: Run, artifact: str) -> Path | None:
         return download_artifact(self.client, run, artifact, self.scratch)
@@ -113,5 +112,6 @@ def write_report(
         parts += [*([] if section.tables else [f"## {section.title}"]), *section.notes]
         for picture in section.pictures:
             path = picture.path.relative_to(folder).as_posix()
-            parts += [f"![{picture.alt or picture.title}]({path})", *picture.notes]
+            alt = picture.alt.replace("[", "(").replace("]", ")")
+            parts += [f"![{alt}]({path})", *picture.notes]
     (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -84,9 +84,9 @@ def describe_origin(comparison: Comparison, evaluation: Evaluation) -> dict[str,
         "Section": evaluation.tag("section") or "",
         "Folds": evaluation.fold.replace("-", ""),
         "Seeds": evaluation.seed.replace("-", ""),
-        "Cases in training": str(count or ""),
-        "Cases in evaluation": str(len(evaluation.cases)),
-        **{name: params.get(key, "") for key, name in TOLD.items()},
+        "Cases in each training": str(count or ""),
+        "Cases in each evaluation": str(len(evaluation.cases)),
+        **{name: write_size(params.get(key, "")) for key, name in TOLD.items()},
         "Machine": describe_machine(machine),
         "Software": describe_software(machine),
         "Commit": f"{digest[:12]}{changed}" if digest else "",
@@ -94,6 +94,11 @@ def describe_origin(comparison: Comparison, evaluation: Evaluation) -> dict[str,
     roles = (Role.MODEL, Role.ASSEMBLY)
     others = {key for key in params if key not in TOLD and key not in SCATTERED and key[0] != "_"}
     return facts | {as_words(key): params[key] for key in others if row(key).role in roles}
+
+
+def write_size(value: str) -> str:
+    """``[96, 96]`` to ``96 x 96``."""
+    return value.strip("[]").replace(", ", " x ")
 
 
 def describe_machine(machine: Mapping[str, Any]) -> str:

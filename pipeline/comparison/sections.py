@@ -9,7 +9,7 @@ import numpy as np
 
 from ..evaluation.figures.quality import draw_quality
 from ..evaluation.figures.volumes import READING
-from ..evaluation.metrics import as_words, find_metric
+from ..evaluation.metrics import find_metric
 from .agreement import find_measures, make_agreement_table
 from .entries import Table, format_number, label_metric
 from .figures import Curve, draw_box_plots, plot_learning_curves, plot_sizes
@@ -64,7 +64,10 @@ def show_differences(comparison: Comparison) -> Section | None:
     table = make_difference_table(found, units)
     if table is None:
         return None
-    notes = ["A line is the interval; a filled point has p < 0.05."]
+    notes = [
+        "A line is the interval; a filled point has p < 0.05. An axis on which lower is better "
+        "runs from right to left, so that the right side is the better one in all."
+    ]
     figure = draw_forest(found, table.records, units)
     alt = f"Differences to {found.baseline} with their intervals. {describe_rows(table)}"
     picture = comparison.save("differences", figure, notes, alt)
@@ -186,16 +189,14 @@ def show_attention(comparison: Comparison) -> Section | None:
         shutil.copyfile(path, target)
         note = f"{network}: the case with the median Dice in its first evaluation."
         alt = f"The picture that {network} saw, and the map of its gates at each level beside it."
-        section.pictures.append(Picture(f"Attention of {network}", target, [note], alt, False))
+        section.pictures.append(Picture(target, [note], alt, drawn=False))
     return section if section.pictures else None
 
 
 def describe_rows(table: Table) -> str:
-    """What a figure of a table shows: its rows as a sentence."""
-    heads = [as_words(head) for head in table.head[1:]]
-    rows = (
-        f"{row[0]}: "
-        + ", ".join(f"{head} {each}" for head, each in zip(heads, row[1:], strict=True))
-        for row in table.rows
-    )
+    """What a figure of a table shows: its values as a sentence."""
+    rows = []
+    for first, *entries in table.rows:
+        said = (f"{head} {each.main}" for head, each in zip(table.head[1:], entries, strict=True))
+        rows.append(f"{first}: {', '.join(said)}")
     return "; ".join(rows) + "."

@@ -62,8 +62,8 @@ def make_metric_table(found: CaseTables, units: Mapping[str, str]) -> Table:
     ]
     if len(found.cases) < FEW:
         notes.append(
-            f"The interval of what is pooled is a bootstrap also here, with {len(found.cases)} "
-            "cases, and too narrow."
+            f"Of {len(found.cases)} cases an interval may reach beyond what a metric can be; that "
+            "of what is pooled is a bootstrap also here, and too narrow."
         )
     if found.ranked != found.metrics:
         notes.append(
@@ -170,11 +170,15 @@ def make_size_table(found: CaseTables) -> Table | None:
     notes = [
         f"Size is that of the expert's mask. Smallest third: {limits} "
         f"({' or '.join(map(str, cases))} cases with the structure). rho is Spearman's rank "
-        "correlation of the size with Dice, and with the difference to "
-        f"{found.baseline}: if the latter is negative, a network gains more on small structures. "
-        "p is Wilcoxon's with Holm's correction for the tests of this table.",
-        *sentences,
+        "correlation of the size with Dice."
     ]
+    if found.others:
+        notes += [
+            f"The last column is rho of the size with the difference to {found.baseline}: if it is "
+            "negative, a network gains more on small structures. p is Wilcoxon's with Holm's "
+            "correction for the tests of this table.",
+            *sentences,
+        ]
     head = [
         "Structure, network",
         "rho, Dice",
@@ -182,7 +186,9 @@ def make_size_table(found: CaseTables) -> Table | None:
         f"Difference to {found.baseline}, smallest third",
         "rho, difference",
     ]
-    return Table("small_structures", "Small structures", head, rows, records, notes)
+    shown = len(head) if found.others else 3
+    rows = [row[:shown] for row in rows]
+    return Table("small_structures", "Small structures", head[:shown], rows, records, notes)
 
 
 def make_missed_table(found: CaseTables, evaluations: Sequence[Evaluation]) -> Table | None:

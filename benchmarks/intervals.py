@@ -18,7 +18,7 @@ MEAN = 0.9
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--counts", type=int, nargs="+", default=[4, 6, 8, 10, 15, 30])
     given = parser.parse_args()
     warnings.simplefilter("ignore", DegenerateDataWarning)

@@ -68,8 +68,9 @@ class Comparison:
     ) -> Picture:
         """Save a figure as PNG, which the page shows, and as SVG."""
         path = self.folder / "figures" / f"{name}.png"
-        for each in (path.with_suffix(".svg"), path):
+        for each in (path, path.with_suffix(".svg")):
             save_figure(figure, each, dpi=150)
+            figure.set_layout_engine("none")  # it is laid out, which takes as long as drawing
         return Picture(path, list(notes), alt, drawn)
 
     def download(self, run: Run, artifact: str) -> Path | None:

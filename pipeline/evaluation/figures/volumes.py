@@ -135,7 +135,7 @@ def draw_attention(
     if any(plane.truth.any() for plane in planes):
         axes[-1, 0].set_xlabel("dashed: expert", loc="left", fontsize=9.5, color=INK)
     bar = figure.colorbar(shown, ax=axes[:, 1:], fraction=0.03, pad=0.015, ticks=(0, 0.5, 1))
-    bar.set_label("attention", color=INK)
+    bar.set_label("attention: 0 shut out, 1 let pass", color=INK)
     return figure
 
 

@@ -108,7 +108,7 @@ def read_evaluations(
             next((r.data.params[key] for r in both if key in r.data.params and key != by), "-")
             for key in ("fold", "seed")
         )
-        title = next((r.data.tags[TITLE] for r in both if TITLE in r.data.tags), "")
+        title = next((r.data.tags[TITLE] for r in both[::-1] if TITLE in r.data.tags), "")
         title = title if by == NETWORK else ""
         if members := run.data.tags.get(MEMBERS):
             group, fold, seed = f"{group}-ensemble{members}", "-", "-"

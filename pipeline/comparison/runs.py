@@ -159,7 +159,7 @@ def make_run_table(evaluations: Sequence[Evaluation]) -> Table:
     ]
     rows = [[Entry(str(value or "-")) for value in record.values()] for record in records]
     head = ["Network", "Fold", "Seed", "Cases", "Evaluation run", "Training run"]
-    return Table("runs", "Runs", head, rows, records)
+    return Table("runs", "Runs", head, rows, records, texts=len(head))
 
 
 def read_metric(evaluation: Evaluation, metric: str) -> float | None:

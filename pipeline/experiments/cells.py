@@ -27,6 +27,7 @@ class Cell:
     Args:
         name: unique in the plan; names the cell's folder and its MLflow run.
         network: the name that ``compare`` groups runs by.
+        title: the name that it gives to them.
         bundle: the bundle's folder.
         configs: ``train.json`` and the overlays after it.
         ids: overrides.
@@ -35,10 +36,17 @@ class Cell:
 
     name: str
     network: str
+    title: str
     bundle: Path
     configs: tuple[Path, ...]
     ids: Ids
     evaluate: Evaluate
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Which network it is, for its MLflow runs."""
+        title = {"pipeline.title": self.title} if self.title else {}
+        return {"pipeline.network": self.network, **title}
 
     @cached_property
     def config(self) -> Config:
@@ -108,6 +116,7 @@ def make_cells(plan: Plan) -> list[Cell]:
             Cell(
                 name=each,
                 network=name,
+                title=", ".join(filter(None, (change.title, change.title and variant))),
                 bundle=bundle,
                 configs=configs,
                 ids={**ids, "fold": fold, "seed": seed},

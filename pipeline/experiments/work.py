@@ -202,7 +202,7 @@ def training_step(cell: Cell, folder: Path, *, tags: Mapping[str, str], processe
         "run_name": cell.name,
         "output_dir": str(folder / "training"),
         "resume": True,
-        "tags": {**tags, "pipeline.network": cell.network},
+        "tags": {**tags, **cell.tags},
     }
     command = make_bundle_command(configs, ids, distributed=processes > 1)
     # FINAL is written after the last epoch, also where the training stopped early.
@@ -227,7 +227,7 @@ def evaluation_step(
         "ckpt_path": files if members else files[0],
         "run_name": f"{cell.name}, {cell.evaluate.section}",
         "output_dir": str(folder / "evaluation"),
-        "tags": {**tags, "pipeline.network": cell.network},
+        "tags": {**tags, **cell.tags},
     }
     # The figures and MLflow's record come after the summary.
     done, result = folder / "evaluation.done", folder / "evaluation" / SUMMARY

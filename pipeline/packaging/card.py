@@ -193,7 +193,7 @@ def performance(source: Trained) -> str:
         ]
         text += [
             f"### {section.capitalize()}, {summary['n_cases']} cases\n",
-            "On the images' own grid; mean over cases with its 95 % bootstrap interval. A number "
+            "On the images' own grid; mean over cases with its 95 % interval. A number "
             "without a unit is a share or a ratio.\n",
             "| metric | mean | interval | unit | cases |\n|---|---|---|---|---|\n"
             + "\n".join(rows)

@@ -37,7 +37,8 @@ def read(tmp_path):
 
 
 def test_a_cell_for_each_network_variant_fold_and_seed(read):
-    networks = {"attention_unet": {}, "unet": {"overlays": ["networks/unet.json"]}}
+    unet = {"title": "U-Net", "overlays": ["networks/unet.json"]}
+    networks = {"attention_unet": {}, "unet": unet}
     variants = {"slow": {"lr": 0.001}, "fast": {"lr": 0.01}}
     overrides = {"lr": 0.5, "epochs": 7}
     plan = read(
@@ -52,6 +53,10 @@ def test_a_cell_for_each_network_variant_fold_and_seed(read):
             (1, 3),
         )
     )
+    assert found[0].tags == {"pipeline.network": "attention_unet-slow"}
+    assert found[-1].tags == {"pipeline.network": "unet-fast", "pipeline.title": "U-Net, fast"}
+    with pytest.raises(InputError, match="'unet'"):
+        read(networks={"unet": {}, "other": {"title": "unet"}})
     for cell in found:
         assert cell.ids["lr"] == variants[cell.network.rsplit("-")[-1]]["lr"]
         assert cell.config.get("epochs") == 7

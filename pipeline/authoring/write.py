@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..bundle.configs import Config
 from ..bundle.settings import check_settings
-from ..errors import InputError
+from ..errors import InputError, suggestion
 from ..files import read_json
-from ..folders import new_folder
+from ..folders import BUNDLES, new_folder
 from . import texts
 from .choices import Choice
 from .layout import file_text, set_ids
 
-BUNDLES = Path(__file__).parents[2] / "bundles"
 NEAREST = {2: "fundus_disc_cup_segmentation", 3: "pancreas_ct_segmentation"}
 _CONFIGS = ("train.json", "inference.json", "evaluate.json")
 _COPIED = ("LICENSE", "configs/logging.conf")
@@ -44,7 +44,7 @@ def write_bundle(
 
     Raises:
         FileExistsError: ``output`` has content and ``overwrite`` is off.
-        InputError: the project's own bundles are absent, or a chosen value is impossible.
+        InputError: a chosen value is impossible.
     """
     shipped = nearest(found)
     ids = {each.id: each.value for each in choices} | place(output, datalist, shipped)
@@ -76,16 +76,30 @@ def write_bundle(
             check_settings(Config.read(stage / "configs" / name).content)
 
 
-def nearest(found: Mapping[str, Any]) -> Path:
-    """The bundle that ships for images of as many dimensions.
+def copy_bundle(name: str, output: Path, *, overwrite: bool = False) -> None:
+    """Copy a bundle that ships, to be run and changed where no clone of the project is.
+
+    Args:
+        name: its folder's.
+        output: folder to make.
+        overwrite: replace what was made in ``output`` before.
 
     Raises:
-        InputError: it is not there, as where only the Python package is installed.
+        FileExistsError: ``output`` has content and ``overwrite`` is off.
+        InputError: no bundle of this name ships.
     """
-    folder = BUNDLES / NEAREST[found["spatial_dims"]]
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; run this in a clone of the project.")
-    return folder
+    if name not in NEAREST.values():
+        raise InputError(f"{name}: no such bundle ships; {suggestion(name, NEAREST.values())}")
+    with new_folder(output, sources=[BUNDLES / name], overwrite=overwrite) as stage:
+        shutil.copytree(BUNDLES / name, stage, dirs_exist_ok=True)
+        for plan in (stage / "plans").glob("*.json"):  # they name the configs by their place
+            text = plan.read_text(encoding="utf-8")
+            plan.write_text(text.replace(f"bundles/{name}", output.as_posix()), encoding="utf-8")
+
+
+def nearest(found: Mapping[str, Any]) -> Path:
+    """The bundle that ships for images of as many dimensions."""
+    return BUNDLES / NEAREST[found["spatial_dims"]]
 
 
 def place(output: Path, datalist: Path, shipped: Path) -> dict[str, Any]:

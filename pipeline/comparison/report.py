@@ -37,12 +37,16 @@ class Picture:
 
 @dataclass
 class Section:
-    """A heading with a table, pictures, or only notes."""
+    """A heading with a table, pictures, commands, or only notes.
+
+    ``commands`` are what each is for, and the command.
+    """
 
     title: str
     table: Table | None = None
     pictures: list[Picture] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    commands: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -83,6 +87,7 @@ def write_report(
         if table:
             write_rows(folder / "tables" / f"{table.name}.csv", table.records)
         parts += [table.to_markdown() if table else f"## {section.title}", *section.notes]
+        parts += [f"{what}\n\n```bash\n{command}\n```" for what, command in section.commands]
         for picture in section.pictures:
             path = picture.path.relative_to(folder).as_posix()
             parts += [f"![{picture.title}]({path})", *picture.notes]

@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from ..folders import CARDS
 from .archives import extract
 
-CARDS = Path(__file__).parents[2] / "data"
 RETRIES = 2  # within one run; each resumes where the last one stopped
 
 

@@ -64,7 +64,7 @@ def copy(
     ] = False,
 ) -> None:
     """Copy the bundle NAME that ships with the project, to run or to change it."""
-    from .write import copy_bundle
+    from .copy import copy_bundle
 
     output = output or Path("bundles") / name
     copy_bundle(name, output, overwrite=overwrite)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..bundle.configs import Config
 from ..bundle.settings import check_settings
-from ..errors import InputError, suggestion
 from ..files import read_json
 from ..folders import BUNDLES, new_folder
 from . import texts
@@ -74,27 +72,6 @@ def write_bundle(
             (stage / name).write_text(text, encoding="utf-8")
         for name in _CONFIGS[:2]:
             check_settings(Config.read(stage / "configs" / name).content)
-
-
-def copy_bundle(name: str, output: Path, *, overwrite: bool = False) -> None:
-    """Copy a bundle that ships, to be run and changed where no clone of the project is.
-
-    Args:
-        name: its folder's.
-        output: folder to make.
-        overwrite: replace what was made in ``output`` before.
-
-    Raises:
-        FileExistsError: ``output`` has content and ``overwrite`` is off.
-        InputError: no bundle of this name ships.
-    """
-    if name not in NEAREST.values():
-        raise InputError(f"{name}: no such bundle ships; {suggestion(name, NEAREST.values())}")
-    with new_folder(output, sources=[BUNDLES / name], overwrite=overwrite) as stage:
-        shutil.copytree(BUNDLES / name, stage, dirs_exist_ok=True)
-        for plan in (stage / "plans").glob("*.json"):  # they name the configs by their place
-            text = plan.read_text(encoding="utf-8")
-            plan.write_text(text.replace(f"bundles/{name}", output.as_posix()), encoding="utf-8")
 
 
 def nearest(found: Mapping[str, Any]) -> Path:

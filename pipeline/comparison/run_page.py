@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..bundle.trained import BEST, BUNDLE, CONFIG, HISTORY, SUMMARY
 from ..errors import InputError
 from ..evaluation.figures.panels import save_figure
-from ..evaluation.metrics import as_words
+from ..evaluation.metrics import as_words, find_metric
 from ..files import read_json
 from ..folders import new_folder
 from .figures import style_axes
@@ -65,10 +65,12 @@ def make_page(run: Path, *, overwrite: bool = False) -> Path:
 
 def show_evaluation(folder: Path, summary: Mapping[str, Any], stage: Path) -> list[Section]:
     """The numbers and the pictures of an evaluation, which are copied into ``stage``."""
-    name = as_words(folder.name.replace("-", " ")).capitalize()
+    name = as_words(folder.name.replace("-", ", ")).capitalize()
     heads = ["Metric", "Mean", "95 % of the mean", "SD", "Median", "Cases"]
     rows = []
     for metric, column in summary["metrics"].items():
+        if find_metric(metric).kind == "value":  # neither good nor bad
+            continue
         mean, low, high, *others = (
             format_number(column[key]) for key in ("mean", "ci_low", "ci_high", "std", "median")
         )
@@ -79,7 +81,7 @@ def show_evaluation(folder: Path, summary: Mapping[str, Any], stage: Path) -> li
     where = f"Every case is a row of {folder / 'cases.csv'}."
     table = Table(folder.name, title, heads, rows, records, [where])
     pictures = []
-    for path in sorted((folder / "figures").glob("*.png")):
+    for path in sorted((folder / "figures").glob("*.png"), reverse=True):  # the cases first
         target = stage / "figures" / f"{folder.name}-{path.name}"
         shutil.copyfile(path, target)
         pictures.append(Picture(as_words(path.stem).capitalize(), target))

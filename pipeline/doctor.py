@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 from collections.abc import Iterator
 from importlib import metadata
@@ -12,6 +13,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .errors import one_line
 
@@ -27,7 +29,7 @@ def doctor() -> None:
     table, broken = Table("what", "found", "to do"), False
     for needed, row in check():
         broken |= needed and bool(row[2])
-        table.add_row(*row, style="red" if needed and row[2] else None)
+        table.add_row(*map(Text, row), style="red" if needed and row[2] else None)
     Console().print(table)
     if broken:
         raise typer.Exit(1)
@@ -38,14 +40,16 @@ def check() -> Iterator[tuple[bool, Row]]:
     try:
         about = metadata.metadata(PROJECT)
     except metadata.PackageNotFoundError:
-        yield True, (PROJECT, "not installed", install(""))
+        clone = str(Path(__file__).parents[1])
+        yield True, (PROJECT, "not installed", install("-e", clone))
         return
     yield False, (PROJECT, about["Version"], "")
     yield True, check_python(about["Requires-Python"])
     for extra in ("", *(about.get_all("Provides-Extra") or ())):
-        missing = sorted(set(find_missing(extra)))
+        missing = dict(find_missing(extra))
         what = f"extra {extra}" if extra else "required packages"
-        yield not extra, (what, ", ".join(missing) or "complete", install(extra) if missing else "")
+        fix = install(*sorted(missing)) if missing else ""
+        yield not extra, (what, ", ".join(sorted(missing.values())) or "complete", fix)
     yield True, check_torch()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     yield False, ("memory", f"{memory:.0f} GB, {os.cpu_count()} CPU cores", "")
@@ -62,8 +66,8 @@ def check_python(wanted: str) -> Row:
     return "Python", version, "" if fits else f"make an environment with Python {wanted}"
 
 
-def find_missing(extra: str) -> Iterator[str]:
-    """Yield each requirement of an extra that is absent, or whose version does not do."""
+def find_missing(extra: str) -> Iterator[tuple[str, str]]:
+    """Yield each requirement of an extra that is not fulfilled, and why."""
     from packaging.requirements import Requirement
 
     for each in map(Requirement, metadata.requires(PROJECT) or ()):
@@ -73,33 +77,29 @@ def find_missing(extra: str) -> Iterator[str]:
             for inner in each.extras:
                 yield from find_missing(inner)
             continue
+        wanted = f"{each.name}{each.specifier}"
         try:
             version = metadata.version(each.name)
         except metadata.PackageNotFoundError:
-            yield f"{each.name} is missing"
+            yield wanted, f"{each.name} is missing"
         else:
             if not each.specifier.contains(version, prereleases=True):
-                yield f"{each.name} {version} is not {each.specifier}"
+                yield wanted, f"{each.name} {version} is not {each.specifier}"
 
 
-def install(extra: str) -> str:
-    """The command that installs what an extra needs."""
-    clone = Path(__file__).parents[1]
-    what = PROJECT
-    if (clone / "pyproject.toml").is_file():
-        what = f"-c {clone / 'constraints.txt'} -e {clone}"
-    return f"pip install {what}[{extra}]" if extra else f"pip install {what}"
+def install(*requirements: str) -> str:
+    """The command that installs packages."""
+    return shlex.join(("pip", "install", *requirements))
 
 
 def check_torch() -> Row:
     """The device that a training takes by default."""
-    fix = install("")
     try:
         import torch
 
         from .engines.inferer import has_bfloat16
     except Exception as error:  # a broken installation raises about anything
-        return "torch", one_line(error), fix
+        return "torch", one_line(error), install("--force-reinstall", "torch")
     kind, name = "cpu", f"CPU, {torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
@@ -127,7 +127,11 @@ def check_store() -> Row:
             return what, f"{found}: the first training makes it", ""
         connect(uri)
     except ModuleNotFoundError:
-        return what, "MLflow is not installed: trainings are not recorded", install("tracking")
+        return (
+            what,
+            "not installed; without it give --log_to_mlflow False",
+            install("mlflow>=3.17,<4"),
+        )
     except ValueError as error:
         return what, str(error), "set MLFLOW_TRACKING_URI, or give --tracking_uri"
     return what, found, ""

@@ -9,37 +9,46 @@ RUN := demo-$(shell date +%Y%m%d-%H%M%S)
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
+# `make demo UV=uv` installs with uv instead of pip.
+UV :=
+make_venv = $(if $(UV),$(UV) venv --quiet --allow-existing --python $(PYTHON) $(1),$(PYTHON) -m venv $(1))
+install = $(if $(UV),$(UV) pip install --python $(1)/bin/python,$(1)/bin/python -m pip install) --quiet
+
 # Everything runs in the project's own environment, which is rebuilt when its requirements change.
 INSTALLED := .venv/.installed
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.version_info < (3, 11) and sys.exit( \
 	    'error: $(PYTHON) is Python ' + sys.version.split()[0] + \
 	    '; give Python 3.11 or later: make PYTHON=/path/to/python3.11')"
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(call make_venv,.venv)
+	$(call install,.venv) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 $(PHANTOMS)/datalist.json: | $(INSTALLED)
 	.venv/bin/python -m pipeline data phantom $(PHANTOMS) --count 120
 
+# MONAI warns of every config that it may run code; these are the project's own.
+RUN_BUNDLE := .venv/bin/python -W 'ignore:parsing config_file' -m monai.bundle run
+DEMO_PAGE := runs/$(RUN)/report/report.html
+
 demo: $(PHANTOMS)/datalist.json $(INSTALLED)  ## draw phantoms, train on them and show the result (minutes)
-	.venv/bin/python -m pipeline data check $(PHANTOMS)/datalist.json
-	.venv/bin/python -m monai.bundle run \
+	$(RUN_BUNDLE) \
 	    --config_file "['$(CONFIGS)/train.json','$(CONFIGS)/demo.json']" --run_name $(RUN)
-	.venv/bin/python -m monai.bundle run \
+	$(RUN_BUNDLE) \
 	    --config_file "['$(CONFIGS)/train.json','$(CONFIGS)/demo.json','$(CONFIGS)/evaluate.json']" \
 	    --ckpt_path runs/$(RUN)/model.pt --section testing
-	@echo "Pictures:        runs/$(RUN)/evaluation-testing/figures/"
-	@echo "Every case:      runs/$(RUN)/evaluation-testing/cases.csv"
-	@echo "Compare in MLflow: .venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
+	@.venv/bin/python -m pipeline report runs/$(RUN) >/dev/null
+	@echo "What happened, and what comes next: $(DEMO_PAGE)"
+	@[ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] || \
+	    .venv/bin/python -m webbrowser "file://$(CURDIR)/$(DEMO_PAGE)" >/dev/null 2>&1 || true
 
 # MONAI Label needs older versions than training, so it has its own environment.
 LABEL_INSTALLED := .venv-label/.installed
 $(LABEL_INSTALLED): label-requirements.txt
 	@$(PYTHON) -c "import sys; (3, 11) <= sys.version_info < (3, 13) or sys.exit( \
 	    'error: MONAI Label needs Python 3.11 or 3.12, and $(PYTHON) is ' + sys.version.split()[0])"
-	$(PYTHON) -m venv .venv-label
-	.venv-label/bin/python -m pip install --quiet -r label-requirements.txt
+	$(call make_venv,.venv-label)
+	$(call install,.venv-label) -r label-requirements.txt
 	.venv-label/bin/python pipeline/packaging/label_torchvision.py
 	@touch $@
 
@@ -58,11 +67,11 @@ $(CT_PHANTOMS)/datalist.json: | $(INSTALLED)
 	.venv/bin/python -m pipeline data phantom $(CT_PHANTOMS) --kind ct --count 30
 
 $(LABEL_DEMO)/fundus/model.pt: | $(INSTALLED) $(PHANTOMS)/datalist.json
-	.venv/bin/python -m monai.bundle run \
+	$(RUN_BUNDLE) \
 	    --config_file "['$(CONFIGS)/train.json','$(CONFIGS)/demo.json']" --output_dir $(@D)
 
 $(LABEL_DEMO)/ct/model.pt: | $(INSTALLED) $(CT_PHANTOMS)/datalist.json
-	.venv/bin/python -m monai.bundle run \
+	$(RUN_BUNDLE) \
 	    --config_file "['$(CT_CONFIGS)/train.json','$(CT_CONFIGS)/demo.json']" \
 	    --dataset_dir $(CT_PHANTOMS) --output_dir $(@D)
 

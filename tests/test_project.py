@@ -2,10 +2,13 @@
 
 import ast
 import json
+import os
 import pkgutil
 import re
+import subprocess
 import sys
 import tomllib
+import zipfile
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -14,12 +17,14 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from pipeline import __version__
 from pipeline.bundle.ids import IDS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONFIGS = sorted((ROOT / "bundles").glob("*/configs"))
 FUNDUS = ROOT / "bundles/fundus_disc_cup_segmentation/configs"  # what docs/train.md is about
+BUNDLE = FUNDUS.parent.name
 PANCREAS = ROOT / "bundles/pancreas_ct_segmentation/configs"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bundles/*/docs/*.md")])
 
@@ -27,6 +32,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bundles
 LAYERS = [
     ["__main__"],
     ["cli"],
+    ["doctor"],
     ["authoring", "comparison", "experiments", "packaging", "prediction"],
     ["evaluation", "tracking"],
     ["datasets", "engines"],
@@ -35,7 +41,7 @@ LAYERS = [
     ["folders", "walk"],
     ["files"],
     ["errors", "lazy"],
-    ["__init__"],
+    ["__init__", "__version__"],  # which is in it
 ]
 # These travel inside a packaged bundle, under another name, to where little else is installed.
 TRAVELLERS = ("bundle", "engines", "tracking", "networks", "transforms", "files", "errors", "lazy")
@@ -119,6 +125,47 @@ def test_the_exact_versions_are_within_the_declared_ones():
         name = canonicalize_name(requirement.name)
         if name != PROJECT["project"]["name"]:
             assert requirement.specifier.contains(pins[name]), f"{requirement}, not {pins[name]}"
+
+
+def test_a_release_has_one_version():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+    git = ["git", "-C", str(ROOT), "tag", "--points-at", "HEAD"]
+    tags = subprocess.run(git, capture_output=True, text=True).stdout.split()
+    assert all(tag == f"v{__version__}" for tag in tags if tag.startswith("v"))
+    assert callable(pkgutil.resolve_name(PROJECT["project"]["scripts"][PROJECT["project"]["name"]]))
+
+
+def test_a_wheel_works_without_a_clone(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:  # all Python: to unpack it is to install it
+        archive.extractall(tmp_path / "there")
+    copy = [sys.executable, "-m", "pipeline", "bundle", "copy", BUNDLE, "--output", "mine"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "there")}
+    subprocess.run(copy, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    shipped = ROOT / "bundles" / BUNDLE
+    files = {path.relative_to(shipped) for path in shipped.rglob("*") if path.is_file()}
+    assert files == {
+        path.relative_to(tmp_path / "mine")
+        for path in (tmp_path / "mine").rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    assert json.loads((tmp_path / "mine/plans/networks.json").read_text())["bundle"] == "mine"
+    cards = tmp_path / "there/pipeline/shipped/data"
+    assert {path.parent.name for path in cards.glob("*/card.json")} == {
+        path.parent.name for path in (ROOT / "data").glob("*/card.json")
+    }
+
+
+def test_images_of_docker_hold_both_environments():
+    text = (ROOT / "Dockerfile").read_text()
+    python = PROJECT["project"]["requires-python"].removeprefix(">=")
+    assert f"FROM python:{python}-slim AS training" in text
+    assert "-c constraints.txt" in text
+    assert "-r label-requirements.txt" in text
+    extras = re.search(r"'\.\[(.*?)\]'", text)[1].split(",")
+    assert set(extras) <= PROJECT["project"]["optional-dependencies"].keys()
 
 
 def test_conda_installs_the_same():

@@ -9,13 +9,11 @@ from typing import Any
 
 from ..bundle.configs import Config
 from ..bundle.settings import check_settings
-from ..errors import InputError
 from ..files import read_json
-from ..folders import new_folder
+from ..folders import BUNDLES, new_folder
 from . import texts
 from .choices import Choice
 
-BUNDLES = Path(__file__).parents[2] / "bundles"
 NEAREST = {2: "fundus_disc_cup_segmentation", 3: "pancreas_ct_segmentation"}
 _CONFIGS = ("train.json", "inference.json", "evaluate.json")
 _COPIED = ("LICENSE", "configs/logging.conf")
@@ -45,7 +43,7 @@ def write_bundle(
 
     Raises:
         FileExistsError: ``output`` has content and ``overwrite`` is off.
-        InputError: the project's own bundles are absent, or a chosen value is impossible.
+        InputError: a chosen value is impossible.
     """
     shipped = nearest(found)
     ids = {each.id: each.value for each in choices} | place(output, datalist, shipped)
@@ -78,15 +76,8 @@ def write_bundle(
 
 
 def nearest(found: Mapping[str, Any]) -> Path:
-    """The bundle that ships for images of as many dimensions.
-
-    Raises:
-        InputError: it is not there, as where only the Python package is installed.
-    """
-    folder = BUNDLES / NEAREST[found["spatial_dims"]]
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; run this in a clone of the project.")
-    return folder
+    """The bundle that ships for images of as many dimensions."""
+    return BUNDLES / NEAREST[found["spatial_dims"]]
 
 
 def place(output: Path, datalist: Path, shipped: Path) -> dict[str, Any]:

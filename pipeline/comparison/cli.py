@@ -1,4 +1,4 @@
-"""``python -m pipeline compare``."""
+"""``python -m pipeline compare`` and ``report``."""
 
 from __future__ import annotations
 
@@ -82,3 +82,15 @@ def compare(
         if target := parent or find_parent(evaluations):
             attach_report(client, target, stage)
     typer.echo(output / "report.html")
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a training, such as runs/NAME.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the page that was made before.")
+    ] = False,
+) -> None:
+    """Show a training on one HTML page: numbers, pictures, curves, and what comes next."""
+    from .run_page import make_page
+
+    typer.echo(make_page(run, overwrite=overwrite))

@@ -45,12 +45,16 @@ class Picture:
 
 @dataclass
 class Section:
-    """A heading with tables, pictures, or only notes."""
+    """A heading with tables, pictures, commands, or only notes.
+
+    ``commands`` are what each is for, and the command.
+    """
 
     title: str
     tables: list[Table] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    commands: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -111,6 +115,7 @@ def write_report(
     for section in sections:
         parts += map(to_markdown, section.tables)
         parts += [*([] if section.tables else [f"## {section.title}"]), *section.notes]
+        parts += [f"{what}\n\n```bash\n{command}\n```" for what, command in section.commands]
         for picture in section.pictures:
             path = picture.path.relative_to(folder).as_posix()
             alt = picture.alt.replace("[", "(").replace("]", ")")

@@ -67,7 +67,8 @@ def write_tables(
     with pd.ExcelWriter(folder / "tables.xlsx", **engine) as book:
         for name, rows in records.items():
             write_rows(folder / f"{name}.csv", rows)
-            pd.DataFrame(rows).to_excel(book, sheet_name=name, index=False)
+            sheet = name[:31]  # Excel's limit
+            pd.DataFrame(rows).to_excel(book, sheet_name=sheet, index=False)
 
 
 def _markdown(entry: Entry) -> str:

@@ -16,10 +16,10 @@ from urllib.request import getproxies, proxy_bypass
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from ..files import sha256
+from ..folders import CARDS
 from ..lazy import load_optional
 from .archives import extract
 
-CARDS = Path(__file__).parents[2] / "data"
 RETRIES = 2  # within one run; each resumes where the last one stopped
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..bundle.listing import SOFT, read_datalist
+from ..folders import CARDS
 from ..transforms.picture import read_grid, read_mask, read_picture
 from .datalist import pair_files, select_part, write_dataset
 
@@ -24,7 +25,7 @@ ExpertRule = Literal["majority", "union", "all", "soft"]
 _LEAST = {"majority": 2.5 / 4 * 255, "union": 0, "all": 3.5 / 4 * 255, "soft": 2.5 / 4 * 255}
 
 #: The official split and our five folds over its training part.
-OFFICIAL_DATALIST = Path(__file__).parents[2] / "data" / "drishti_gs" / "datalist.json"
+OFFICIAL_DATALIST = CARDS / "drishti_gs" / "datalist.json"
 
 _FILE_NAME = re.compile(
     r"drishtiGS_(?P<number>\d+)(?P<map>_ODsegSoftmap|_cupsegSoftmap)?"

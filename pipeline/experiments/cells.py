@@ -105,9 +105,9 @@ def make_cells(plan: Plan) -> list[Cell]:
     named = name_networks(content)
     if twice := next((name for name in named if named.count(name) > 1), None):
         raise InputError(f"plan {plan.name}: two networks have the name {twice}; rename one.")
-    changes = itertools.product(plan.networks.values(), (plan.variants or {"": {}}).values())
+    changes = itertools.product(plan.networks.values(), (plan.variants or {"": {}}).items())
     trainings = list_trainings(content).items()
-    for (change, more), (name, names) in zip(changes, trainings, strict=True):
+    for (change, (variant, more)), (name, names) in zip(changes, trainings, strict=True):
         overlays = ["train.json", *plan.configs, *change.overlays]
         configs = tuple(find_overlay(overlay, bundle / "configs") for overlay in overlays)
         ids = {"experiment_name": plan.name} | plan.overrides | change.overrides | more

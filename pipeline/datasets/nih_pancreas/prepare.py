@@ -15,6 +15,7 @@ import numpy as np
 
 from ...bundle.listing import read_datalist
 from ...files import some
+from ...folders import CARDS
 from ..datalist import pair_files, select_part, write_dataset
 from ..dicom import series as dicom
 from ..download import fetch_archive
@@ -22,7 +23,7 @@ from .idc import download_series, list_series, new_client
 from .labels import match_label
 
 #: Our split of the 80 cases, 60 to 20 as the article's 61 to 21 of 82, and five folds of the 60.
-DATALIST = Path(__file__).parents[3] / "data" / "nih_pancreas" / "datalist.json"
+DATALIST = CARDS / "nih_pancreas" / "datalist.json"
 COLLECTION = "pancreas_ct"
 WITHDRAWN = ("PANCREAS_0025", "PANCREAS_0070")
 

@@ -108,6 +108,8 @@ docs/tutorials/%.md: docs/tutorials/%.ipynb | $(INSTALLED) $(DOCS_INSTALLED)
 TUTORIALS := $(patsubst %.ipynb,%.md,$(wildcard docs/tutorials/*.ipynb))
 docs: $(TUTORIALS) $(DOCS_INSTALLED)  ## run the tutorials and build the site in site/; a broken link is an error
 	.venv-docs/bin/zensical build --clean --strict
+	# A link to a notebook leads to its page.
+	perl -pi -e 's/\.ipynb"/.html"/g' $$(grep -rl --include='*.html' '\.ipynb"' site)
 
 bench: $(INSTALLED)  ## compare the speed and memory of the networks
 	.venv/bin/python benchmarks/network.py

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def commands_page() -> str:
         if children:
             return
         context = command.make_context(words, [], resilient_parsing=True)
-        usage = " ".join(command.collect_usage_pieces(context))
+        usage = re.sub(r"{(.*?)}", r"\1", " ".join(command.collect_usage_pieces(context)))
+        usage = usage.replace("......", "...")
         records = [each.get_help_record(context) for each in command.get_params(context)]
         rows = [(f"`{r[0]}`", r[1]) for r in records if r and r[0] != "--help"]
         parts.extend([f"## {words.removeprefix('python -m pipeline ')}", command.help])

@@ -103,7 +103,7 @@ $(DOCS_INSTALLED): docs-requirements.txt
 
 docs/tutorials/%.md: docs/tutorials/%.ipynb | $(INSTALLED) $(DOCS_INSTALLED)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv-docs/bin/jupyter nbconvert --log-level ERROR \
-	    --to markdown --execute --coalesce-streams $<
+	    --to markdown --execute --CoalesceStreamsPreprocessor.enabled=True $<
 
 TUTORIALS := $(patsubst %.ipynb,%.md,$(wildcard docs/tutorials/*.ipynb))
 docs: $(TUTORIALS) $(DOCS_INSTALLED)  ## run the tutorials and build the site in site/; a broken link is an error

@@ -4,7 +4,7 @@ PHANTOMS := data/phantoms/fundus
 RUN := demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo label-demo test test-label lint bench gpu-proof clean
+.PHONY: help demo label-demo test test-label lint docs bench gpu-proof clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -103,6 +103,23 @@ lint: $(INSTALLED)  ## check style and format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
+# The site, and the tutorials that it shows, which run when they have changed.
+DOCS_INSTALLED := .venv-docs/.installed
+$(DOCS_INSTALLED): docs-requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet -r docs-requirements.txt
+	@touch $@
+
+docs/tutorials/%.md: docs/tutorials/%.ipynb | $(INSTALLED) $(DOCS_INSTALLED)
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv-docs/bin/jupyter nbconvert --log-level ERROR \
+	    --to markdown --execute --CoalesceStreamsPreprocessor.enabled=True $<
+
+TUTORIALS := $(patsubst %.ipynb,%.md,$(wildcard docs/tutorials/*.ipynb))
+docs: $(TUTORIALS) $(DOCS_INSTALLED)  ## run the tutorials and build the site in site/; a broken link is an error
+	.venv-docs/bin/zensical build --clean --strict
+	# A link to a notebook leads to its page.
+	perl -pi -e 's/\.ipynb"/.html"/g' $$(grep -rl --include='*.html' '\.ipynb"' site)
+
 bench: $(INSTALLED)  ## compare the speed and memory of the networks
 	.venv/bin/python benchmarks/network.py
 
@@ -110,4 +127,4 @@ gpu-proof: $(INSTALLED)  ## prove the GPU path in 8 minutes; see docs/gpu.md
 	PYTHON=.venv/bin/python benchmarks/gpu_proof.sh
 
 clean:  ## remove environments and caches; keep data, runs and MLflow records
-	rm -rf .venv .venv-label build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-label .venv-docs site build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

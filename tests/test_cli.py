@@ -67,6 +67,10 @@ def test_the_version_is_told(capsys):
     [
         (["data", "check", "nowhere.json"], "no datalist at nowhere.json"),
         (["data", "prepare", "drishti-gs", "nowhere"], "no folder nowhere"),
+        (["data", "prepare", "msd", "nowhere", "--output", "out"], "nowhere"),
+        (["data", "prepare", "nnunet", "nowhere", "--output", "out"], "nowhere"),
+        (["data", "prepare", "nih-pancreas", "nowhere"], "nowhere"),
+        (["package", "restore", "moon"], "moon"),
         (["data", "phantom", "out", "--count", "3"], "count is 3"),
         (["data", "fetch", "drishti-gs"], "asks for a registration"),
         (["data", "fetch", "moon"], "no dataset card moon"),

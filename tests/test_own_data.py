@@ -19,15 +19,10 @@ TINY = {
     "log_to_mlflow": False,
     "device": "cpu",
 }
+# Pictures go this way in docs/tutorials/own_images.ipynb.
 # Kind: how its folders are written, the options of `data prepare folder`, ids of a tiny training,
 # and the regions with the values that a mask holds.
 KINDS = {
-    "disc_alone": (
-        own_data.write_discs,
-        ["--values", "255=disc"],
-        {"roi_size": [64, 64], "patch_size": [48, 48], "strides": [2, 2]},
-        {"disc": [1]},
-    ),
     "organs": (
         own_data.write_organs,
         ["--modality", "CT", "--region", "pancreas=pancreas,tumour"]

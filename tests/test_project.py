@@ -26,7 +26,7 @@ CONFIGS = sorted((ROOT / "bundles").glob("*/configs"))
 FUNDUS = ROOT / "bundles/fundus_disc_cup_segmentation/configs"  # what docs/train.md is about
 BUNDLE = FUNDUS.parent.name
 PANCREAS = ROOT / "bundles/pancreas_ct_segmentation/configs"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bundles/*/docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bundles/*/docs/*.md")])
 
 # From the top down: a part imports itself and what is in a lower row.
 LAYERS = [
@@ -219,34 +219,14 @@ def test_evaluation_and_inference_make_a_mask_by_the_same_steps(configs):
         assert evaluate[name] == infer[name] or not is_plain(evaluate[name]), name
 
 
-def options_of(bundle):
-    """What a user sets; the bundle's place is the working folder."""
-    train = json.loads((ROOT / "bundles" / bundle / "configs/train.json").read_text())
-    plain = {name: json.dumps(value) for name, value in train.items() if is_plain(value)}
+@pytest.mark.parametrize("configs", CONFIGS, ids=name_of)
+def test_the_reference_has_every_id_that_a_user_sets(configs):
+    train = json.loads((configs / "train.json").read_text())
+    meanings = json.loads((ROOT / "docs/reference/meanings.json").read_text())
+    plain = {name for name, value in train.items() if is_plain(value)}
     # A null without a rule waits for an overlay.
-    waiting = {name for name, value in plain.items() if value == "null" and not IDS[name].rule}
-    return {k: v for k, v in plain.items() if k not in {"bundle_root", *waiting}}, train.keys()
-
-
-def options_on(page):
-    section = (ROOT / page).read_text()
-    return dict(re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", section, re.M))
-
-
-def test_the_page_on_training_lists_every_option_with_its_default():
-    plain, names = options_of("fundus_disc_cup_segmentation")
-    listed = options_on("docs/train.md")
-    assert {name: listed.get(name) for name in plain} == plain
-    assert listed.keys() <= names
-
-
-def test_the_page_on_the_pancreas_lists_what_differs():
-    fundus, _ = options_of("fundus_disc_cup_segmentation")
-    plain, names = options_of("pancreas_ct_segmentation")
-    listed = options_on("docs/pancreas.md")
-    assert listed == {k: v for k, v in plain.items() if fundus.get(k) != v}
-    # A measure of disc and cup, and the augmentation of photographs.
-    assert fundus.keys() - names == {"vertical_cdr", "focus", "radial_prob"}
+    waiting = {name for name in plain if train[name] is None and not IDS[name].rule}
+    assert plain - waiting <= meanings.keys()
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,9 @@ def check(words, page):
         return None if "resume" in str(files) or "resume" in given else given.get("output_dir")
     if words[:3] == ["python", "-m", "monai.bundle"]:
         return check_bundle_verb(words[3], words[4:])
-    if words[0] == "python" and words[1].endswith(".py"):
-        code = (ROOT / words[1]).read_text()
+    words = words[1:] if words[0].startswith("PYTHON=") else words
+    if words[0].endswith(".sh") or words[0] == "python" and words[1].endswith(".py"):
+        code = (ROOT / words[words[0] == "python"]).read_text()
         options = [word for word in words if word.startswith("--")]
         assert all(each in code or each[2:].replace("-", "_") in code for each in options), words
     elif words[0] == "make":
@@ -143,7 +144,7 @@ def check(words, page):
         for extra in re.findall(r"\.\[(.*?)\]", " ".join(words)):
             assert set(extra.split(",")) <= EXTRAS.keys(), extra
     else:
-        assert words[0] in OTHERS or words[:3] == ["python", "-m", "monailabel.main"], words
+        assert words[0] in OTHERS or words[2:3] in (["monailabel.main"], ["pytest"]), words
     return None
 
 

@@ -131,7 +131,7 @@ def check(words, page):
     if words[:3] == ["python", "-m", "monai.bundle"]:
         return check_bundle_verb(words[3], words[4:])
     words = words[1:] if words[0].startswith("PYTHON=") else words
-    if words[0].endswith(".sh") or words[0] == "python" and words[1].endswith(".py"):
+    if words[0].endswith(".sh") or (words[0] == "python" and words[1].endswith(".py")):
         code = (ROOT / words[words[0] == "python"]).read_text()
         options = [word for word in words if word.startswith("--")]
         assert all(each in code or each[2:].replace("-", "_") in code for each in options), words

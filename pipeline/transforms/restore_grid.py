@@ -94,9 +94,8 @@ def restore_grid(
         raise ValueError(f"the logits are {logits.shape[1:]}, their image {image.shape[1:]}.")
     lines = find_file_lines(image)
     logits = logits.as_tensor() if isinstance(logits, MetaTensor) else logits
-    size = [len(line.places) for line in lines[::-1]]
+    size = [len(line.places) for line in lines]
     mask = torch.zeros((len(logits), *size), dtype=torch.uint8, device=logits.device)
-    mask = mask.permute(0, *range(len(size), 0, -1))  # in memory as in a file: the last axis first
     chances = torch.zeros_like(mask) if keep else None
     if not keep:
         lines = near_marks(lines, (logits > level).any(dim=0))

@@ -290,7 +290,9 @@ def test_a_series_that_nothing_can_refer_to_is_refused(name, values, message, se
         item.save_as(file, enforce_file_format=False)
     (tmp_path / "seg.dcm").write_text("an earlier one")
     with pytest.raises(InputError, match=message):
-        write_dicom_seg(tmp_path / "seg.dcm", scattered(SHAPE), REGIONS(series.folder), **MODEL)
+        write_dicom_seg(
+            tmp_path / "seg.dcm", scattered(SHAPE), REGIONS, select_series(series.folder), **MODEL
+        )
     assert (tmp_path / "seg.dcm").read_text() == "an earlier one"
     assert len(list(tmp_path.iterdir())) == 2  # nothing half-written stays
 

@@ -160,6 +160,7 @@ class Checkpoints:
         if idist.get_rank() == 0:
             for name in [FINAL] if self.is_measured() else [BEST, FINAL]:
                 write_checkpoint(self.folder / name, self.content())
+            logger.info(f"weights and history in {self.folder}")
 
     def is_measured(self) -> bool:
         """Whether an epoch is the best; the metric is nan if no validation label holds a region."""

@@ -77,7 +77,8 @@ def show_evaluation(folder: Path, summary: Mapping[str, Any], stage: Path) -> li
         keys = ("mean", "ci_low", "ci_high", "std", "median")
         digits = find_digits([column], keys)
         mean, low, high, *others = (format_number(column[key], digits) for key in keys)
-        texts = [label_metric(metric, summary["units"]), mean, f"{low} to {high}", *others]
+        interval = "" if column["ci_low"] is None else f"{low} to {high}"
+        texts = [label_metric(metric, summary["units"]), mean, interval, *others]
         rows.append([Entry(text) for text in (*texts, str(column["n"]))])
     title = f"{name}: {summary['n_cases']} cases"
     records = [{"metric": key, **column} for key, column in summary["metrics"].items()]
@@ -100,12 +101,14 @@ def plot_curves(history: Sequence[Mapping[str, str]]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3), layout="constrained", facecolor="white")
-    for axes, column in zip(figure.subplots(1, 2), ("loss", "dice"), strict=True):
+    wanted = (("loss", "training loss"), ("dice", "validation Dice"))
+    for axes, (column, name) in zip(figure.subplots(1, 2), wanted, strict=True):
         found = [(int(row["epoch"]), float(row[column])) for row in history if row.get(column)]
-        axes.plot(*zip(*found, strict=True), marker="o" if len(found) < 30 else None, markersize=3)
-        axes.set(
-            xlabel="epoch", ylabel=f"{'validation' if column == 'dice' else 'training'} {column}"
-        )
+        if found:  # without a validation case there is no Dice
+            marker = "o" if len(found) < 30 else None
+            axes.plot(*zip(*found, strict=True), marker=marker, markersize=3)
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         style_axes(axes)
     return figure
 

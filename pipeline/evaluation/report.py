@@ -176,6 +176,7 @@ class CaseReport:
                 roi_size=self.roi_size,
                 window=self.window,
             )
+        log.info("every case in %s", self.output_dir)
 
     def _measure(self, item: Mapping[str, Any]) -> MeasuredCase:
         prediction, truth = item[CommonKeys.PRED], item[CommonKeys.LABEL]

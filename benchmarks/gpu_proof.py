@@ -77,7 +77,9 @@ def photographs(out: Path, quick: bool) -> None:
             command(FUNDUS, folder, dataset_dir=data, fold="all", epochs=epochs, **ids), check=True
         )
         seconds = [float(row["seconds"]) for row in history(folder)[2:]]
-        show("photographs", patch=ids["patch_size"], count=count, epoch_s=statistics.median(seconds))
+        show(
+            "photographs", patch=ids["patch_size"], count=count, epoch_s=statistics.median(seconds)
+        )
 
 
 def step(patch: list[int], quick: bool, *, compiled: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from monai.transforms import LoadImaged, Resized
+from monai.transforms import LoadImaged, Resized, SpatialPadd
 
 from ..errors import InputError, one_line
 from ..networks.weights import load_weights
@@ -136,15 +136,19 @@ class Predictor:
     def _segment(
         self, path: str | Sequence[str], read: Callable[[], Volume] | None, scale: float
     ) -> Answer:
-        """Segment an image that is made smaller by ``scale`` than the preprocessing makes it."""
+        """Segment an image that is made smaller by ``scale`` than the preprocessing makes it.
+
+        What surrounds a smaller image goes on in the colours of its edge. A black surround would
+        be the edge of the camera's field, where networks have learned to find nothing.
+        """
         preprocessing = copy(self.preprocessing)
-        if read is not None:
-            preprocessing.transforms = [
-                partial(step, reader=VolumeReader(given=read))
-                if isinstance(step, LoadImaged)
-                else step
-                for step in self.preprocessing.transforms
-            ]
+        preprocessing.transforms = list(preprocessing.transforms)
+        for index, step in enumerate(preprocessing.transforms):
+            if isinstance(step, LoadImaged) and read is not None:
+                preprocessing.transforms[index] = partial(step, reader=VolumeReader(given=read))
+            elif isinstance(step, SpatialPadd) and scale > 1:
+                preprocessing.transforms[index] = padding = copy(step)
+                padding.mode = ("edge",) * len(step.keys)
         sizes = [each.spatial_size for each in self.resizers]
         for each, size in zip(self.resizers, sizes, strict=True):
             each.spatial_size = round(size / scale)

@@ -28,7 +28,11 @@ def test_the_scale_is_that_of_the_mask_that_is_trusted_most(tmp_path, monkeypatc
     path = str(photograph(tmp_path / "1.png", size=(61, 40)))
     usual = Predictor(model.config, model.weights)
     assert usual.scales == [1.0]  # nothing would tell which one is better
+    seen = []
+    usual.network.register_forward_pre_hook(lambda _, given: seen.append(given[0][0, :, :, 0]))
     answers = {scale: usual._segment(path, None, scale) for scale in (1.0, 2, 4, 0.5)}
+    assert not seen[0].any()  # black above the usual size, the edge's colours above a smaller one
+    assert all(each.any(dim=0)[8:-8].all() for each in seen[1:3])
     chosen = set()
     for answer in answers.values():
         assert answer.mask.shape == (40, 61)

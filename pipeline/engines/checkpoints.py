@@ -116,7 +116,7 @@ class Checkpoints:
         return checkpoint
 
     def restore(self, engine: Engine) -> None:
-        checkpoint = self.checkpoint
+        checkpoint, name = self.checkpoint, "optimizer"
         try:
             drop_parameters(checkpoint["state"], self.parts)
             for name, part in self.parts.items():

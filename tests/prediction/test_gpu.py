@@ -39,7 +39,6 @@ def test_a_gpu_that_cannot_hold_a_volume_gives_what_a_cpu_gives(eye, pancreas, t
     for bundle in (EYE, PANCREAS):
         gpu, cpu = (tmp_path / device / bundle.name for device in ("cuda:0", "cpu"))
         masks = sorted(path.relative_to(gpu) for path in gpu.glob("masks/*_seg.*"))
-        assert len(masks) == 10
+        assert len(masks) == 3
         for path in (*masks, Path("evaluation/cases.csv")):
             assert (gpu / path).read_bytes() == (cpu / path).read_bytes()
-        assert list((gpu / "evaluation/figures").glob("*attention*"))

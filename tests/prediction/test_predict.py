@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -26,6 +27,7 @@ from small_cases import (
 )
 
 from pipeline.datasets.dicom.series import write_nifti
+from pipeline.prediction import runner
 from pipeline.prediction.case import _measure
 from pipeline.transforms.regions import Regions
 
@@ -225,6 +227,41 @@ def test_a_mask_that_is_still_right_outlives_a_failure(eye, tmp_path, monkeypatc
     predict(*options)
     assert statuses(output) == {"1": "done"}
     assert (output / "1_seg.png").read_bytes() == mask
+
+
+def test_the_next_image_is_read_beside_the_network(eye, tmp_path, monkeypatch, capsys):
+    events = {f"{number}": threading.Event() for number in range(4)}
+    open_now, most = set(), []
+    prepare, segment, write = runner.prepare, runner.segment, runner.write
+
+    def read(case, *more):
+        open_now.add(case.name)
+        most.append(len(open_now))
+        events[case.name].set()
+        return prepare(case, *more)
+
+    def run(case, *more):
+        following = events.get(f"{int(case.name) + 1}")
+        assert following is None or following.wait(60)
+        if case.name == "1":
+            open_now.remove("1")
+            raise ArithmeticError("odd")
+        return segment(case, *more)
+
+    def keep(case, *more):
+        measured = write(case, *more)
+        open_now.remove(case.name)
+        return measured
+
+    for name, function in (("prepare", read), ("segment", run), ("write", keep)):
+        monkeypatch.setattr(runner, name, function)
+    for name in events:
+        photograph(tmp_path / f"in/{name}.png")
+    options = ("--bundle", EYE, "--checkpoint", eye, "--output", tmp_path / "out")
+    predict(tmp_path / "in", *options, code=1)
+    said = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[:4]]
+    assert said == [["done", "0"], ["failed", "1"], ["done", "2"], ["done", "3"]]
+    assert max(most) in (2, 3)
 
 
 def test_what_is_done_is_kept_and_what_is_not_is_done(eye, tmp_path):

@@ -238,9 +238,9 @@ def measure_memory(
         nonlocal largest, values
         outputs = out if isinstance(out, list | tuple) else [out]
         outputs = [each for each in outputs if isinstance(each, torch.Tensor)]
-        largest = max(largest, *(each.nbytes for each in outputs))
+        largest = max([largest, *(each.nbytes for each in outputs)])
         seen = [*outputs, *(each for each in args if isinstance(each, torch.Tensor))]
-        values = max(values, *(each.numel() for each in seen))
+        values = max([values, *(each.numel() for each in seen)])
 
     size = [min(_PROBE, n) for n in roi_size]
     window = inputs.new_zeros(1, inputs.shape[1], *size)

@@ -59,4 +59,6 @@ def read_scores(folder):
     """The Dice and the calibration error of each case."""
     with (folder / "evaluation/cases.csv").open() as file:
         rows = list(csv.DictReader(file))
-    return [float(row[name]) for row in rows for name in row if name[:4] in ("dice", "ece/")]
+    return [
+        float(row[name] or "nan") for row in rows for name in row if name[:4] in ("dice", "ece/")
+    ]

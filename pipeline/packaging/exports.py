@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import tempfile
 import warnings
 import zipfile
@@ -25,6 +26,7 @@ from .archive import BEFORE_ZIP
 from .card import say_rule
 
 ONNX, TORCHSCRIPT = "exports/model.onnx", "exports/model.ts"
+_CONSTANTS = re.compile(rb"(?:  \w+ : Final\[.*\n)+")
 
 
 def export_network(
@@ -137,17 +139,19 @@ def export_torchscript(network: torch.nn.Module) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(network), stream)
-    # The notes for a debugger name files of this machine.
+    # The notes for a debugger name files of this machine, and constants come in any order.
     out = io.BytesIO()
     with zipfile.ZipFile(stream) as old, zipfile.ZipFile(out, "w") as new:
         for entry in old.infolist():
-            if not entry.filename.endswith(".debug_pkl"):
-                new.writestr(zipfile.ZipInfo(entry.filename, BEFORE_ZIP), old.read(entry))
+            content = old.read(entry)
+            if entry.filename.endswith(".py"):
+                content = _CONSTANTS.sub(lambda m: b"".join(sorted(m[0].splitlines(True))), content)
+            if not entry.filename.endswith((".debug_pkl", "serialization_id")):
+                new.writestr(zipfile.ZipInfo(entry.filename, BEFORE_ZIP), content)
     return out.getvalue()
 
 
 def run_torchscript(content: bytes, image: torch.Tensor) -> torch.Tensor:
-
     with torch.no_grad():
         return torch.jit.load(io.BytesIO(content))(image)
 

@@ -176,7 +176,9 @@ def test_a_batch_of_windows_stays_below_what_a_gpu_can_index(voxels, batch, roi,
     image = torch.empty(1, 1, 128, 128, 128, device="meta")
     monkeypatch.setattr(sliding_window, "free_memory", lambda _: 1e12)
     monkeypatch.setattr(sliding_window, "_VALUES", 12 * voxels * 64**3)
-    tiling = SlidingWindow(roi_size=64)._choose_tiling(image, network, network)
+    tiling = SlidingWindow(roi_size=64)._choose_tiling(
+        image, lambda windows, network=network: network(windows), network
+    )
     assert tiling == sliding_window.Tiling((roi,) * 3, batch, image.device)
 
 

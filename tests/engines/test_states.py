@@ -1,5 +1,7 @@
 """The state of a training from before goes on in today's network."""
 
+from copy import deepcopy
+
 import torch
 
 from pipeline.engines.states import drop_parameters, get_state, load_state
@@ -24,7 +26,7 @@ def test_an_optimiser_goes_on_without_the_biases_before_batch_norms():
     before, now = make(conv_bias=True), make()
     for _ in range(3):
         step(before, image)
-    state = {name: get_state(part) for name, part in before.items()}
+    state = deepcopy({name: get_state(part) for name, part in before.items()})
     drop_parameters(state, now)
     for name, part in now.items():
         load_state(part, state[name])

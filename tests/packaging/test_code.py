@@ -10,7 +10,7 @@ from pipeline.packaging.code import FOLDER, collect_modules, rename_project
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parent for path in (ROOT / "bundles").glob("*/configs"))
-NETWORK = ("__init__", "attention_unet", "padding")
+NETWORK = ("__init__", "attention_unet", "folding", "gates", "padding")
 TRAIN = [json.loads((bundle / "configs/train.json").read_text()) for bundle in BUNDLES]
 
 

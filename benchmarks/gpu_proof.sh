@@ -37,12 +37,12 @@ step() {  # NAME SECONDS COMMAND...
 }
 prove() { step "$1" "$2" "$python" benchmarks/gpu_proof.py "$1" "$out" $quick; }
 
-prove machine 30
-step tests 90 "$python" -m pytest -q -p no:cacheprovider -m gpu tests/bundles/test_gpu.py
-prove photographs 75
-prove volumes 60
-prove compiled 90
-prove killed 60
-prove predict 60
-prove dice 90
+prove machine 25
+step tests 80 "$python" -m pytest -q -p no:cacheprovider -m gpu tests/bundles/test_gpu.py
+prove photographs 70
+prove volumes 50
+prove compiled 80
+prove killed 45
+prove predict 50
+prove dice 80
 cat "$results"

@@ -175,17 +175,20 @@ class Predictor:
         read: Callable[[], Given] | None = None,
     ) -> Answer:
         """Segment an image, see `segment`, that is prepared."""
-        best = self._answer(item, self.scales[0])
+        usual = item["image"][0].numel()
+        best = self._answer(item, self.scales[0], usual)
         if len(self.scales) > 1 and self.calibration.estimate(best.features)["check"]:
             highest = self.calibration.trust(best.features) + _MARGIN
             for scale in self.scales[1:]:
-                answer = self._answer(self.prepare(path, read, scale), scale)
+                answer = self._answer(self.prepare(path, read, scale), scale, usual)
                 trust = self.calibration.trust(answer.features)
                 if trust > highest:
                     best, highest = answer, trust
         return best
 
-    def _answer(self, item: dict[str, Any], scale: float) -> Answer:
+    def _answer(self, item: dict[str, Any], scale: float, usual: int) -> Answer:
+        """Segment a prepared image; ``usual`` is the number of pixels of its grid at scale 1."""
+        larger = item["image"][0].numel() / usual
         with torch.no_grad():
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
         item = self.postprocessing(item)
@@ -195,7 +198,11 @@ class Predictor:
         if mask.ndim == 2:  # MONAI reads photographs as (W, H)
             mask, chances = np.ascontiguousarray(mask.T), [each.T for each in chances]
         runtime = getattr(self.inferer, "ran", "torch")
-        return Answer(mask, item.get(QUALITY, {}), list(chances), scale, runtime)
+        features = {  # a region's share is that of the usual grid, as in the calibration
+            name: value * larger if name.startswith("found/") else value
+            for name, value in item.get(QUALITY, {}).items()
+        }
+        return Answer(mask, features, list(chances), scale, runtime)
 
     def _build(self, name: str) -> Any:
         try:

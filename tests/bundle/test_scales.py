@@ -31,7 +31,7 @@ def test_the_scale_is_that_of_the_mask_that_is_trusted_most(tmp_path, monkeypatc
     seen = []
     usual.network.register_forward_pre_hook(lambda _, given: seen.append(given[0][0, :, :, 0]))
     items = {scale: usual.prepare(path, scale=scale) for scale in (1.0, 2, 4, 0.5)}
-    answers = {scale: usual._answer(item, scale) for scale, item in items.items()}
+    answers = {scale: usual._answer(item, scale, 32 * 32) for scale, item in items.items()}
     assert not seen[0].any()  # black above the usual size, the edge's colours above a smaller one
     assert all(each.any(dim=0)[8:-8].all() for each in seen[1:3])
     chosen = set()

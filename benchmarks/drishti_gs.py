@@ -162,9 +162,10 @@ def make_tables(places: dict[str, list[Path]], scored: str) -> list[str]:
     """The tables of metrics and of paired differences, from the runs of each variant."""
     import pandas as pd
 
+    from pipeline.comparison.case_tables import CaseTables
     from pipeline.comparison.evaluations import read_cases
-    from pipeline.comparison.statistics import CaseTables
     from pipeline.comparison.tables import make_difference_table, make_metric_table
+    from pipeline.comparison.writers import to_markdown
 
     tables = {}
     for name, folders in places.items():
@@ -173,7 +174,7 @@ def make_tables(places: dict[str, list[Path]], scored: str) -> list[str]:
     found = CaseTables(tables)
     units = json.loads((folders[0] / scored / "summary.json").read_text())["units"]
     made = make_metric_table(found, units), make_difference_table(found, units)
-    return [table.to_markdown() for table in made if table]
+    return [to_markdown(table) for table in made if table]
 
 
 @app.command()

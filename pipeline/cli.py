@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
+import warnings
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from . import __version__
 from .authoring.cli import app as bundle
-from .comparison.cli import compare
+from .comparison.cli import compare, report
 from .datasets.cli import app as data
+from .doctor import doctor
 from .experiments.cli import app as experiment
 from .packaging.cli import app as package
 from .prediction.cli import predict
@@ -21,7 +25,6 @@ from .tracking.store import without_password
 app = typer.Typer(
     help="Attention U-Net segmentation on MONAI bundles.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(data, name="data")
@@ -31,10 +34,21 @@ app.add_typer(experiment, name="experiment")
 app.add_typer(package, name="package")
 app.command()(predict)
 app.command()(compare)
+app.command()(report)
+app.command()(doctor)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 @app.callback()
-def options(debug: bool = typer.Option(False, help="Show the traceback of an error.")) -> None:
+def options(
+    debug: bool = typer.Option(False, help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", is_eager=True, callback=show_version),
+) -> None:
     """Attention U-Net segmentation on MONAI bundles."""
     global _debug
     _debug = debug
@@ -47,6 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; an error that the user can correct is one red line and exit status 1."""
     # Ends in order, so that nothing half done stays.
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # How a store is made, and what MONAI says of any config: nothing that a user can use.
+    logging.getLogger("mlflow.store").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "parsing config_file")
     try:
         app(arguments)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A new folder of files, which appears whole or not at all."""
+"""A new folder of files, which appears whole or not at all; and the folders that ship."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from pathlib import Path
 
 from .files import some, write_json
 
+_PACKAGE = Path(__file__).parent
+# A wheel holds them inside the package, see pyproject.toml; a clone has them beside it.
+_HOME = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.parent
+BUNDLES, CARDS = _HOME / "bundles", _HOME / "data"
 _STAGE, _MADE = ".part-", ".made.json"  # what `new_folder` keeps in a folder
 _NOT_MADE = "which this command did not make and does not replace: give another folder"
 

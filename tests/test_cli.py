@@ -1,10 +1,12 @@
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 from PIL import Image
 
+from pipeline import __version__, doctor
 from pipeline.cli import main
 
 
@@ -38,14 +40,42 @@ def test_from_phantoms_to_a_report_of_problems(tmp_path, capsys, monkeypatch):
         assert text in out
 
 
+def test_the_doctor_names_what_is_missing_and_the_command(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(doctor, "check_store", lambda: ("MLflow store", "none", ""))
+    assert run("doctor") == 0
+    needs = ["numpy>=1", "absent-a>=2", 'absent-b; extra == "data"', "numpy<1; extra == 'export'"]
+    monkeypatch.setattr(metadata, "requires", lambda name: needs)
+    found = {row[0]: row[1:] for _, row in doctor.check()}
+    assert found["required packages"][0] == "absent-a is missing"
+    assert found["extra data"][0] == "absent-b is missing"
+    assert found["required packages"][1] == "pip install 'absent-a>=2'"
+    assert "is not <1" in found["extra export"][0]
+    assert found["extra tracking"] == ("complete", "")
+    capsys.readouterr()
+    assert run("doctor") == 1
+    assert "absent-a is missing" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["data", "check", "nowhere.json"], "no datalist at nowhere.json"),
         (["data", "prepare", "drishti-gs", "nowhere"], "no folder nowhere"),
+        (["data", "prepare", "msd", "nowhere", "--output", "out"], "nowhere"),
+        (["data", "prepare", "nnunet", "nowhere", "--output", "out"], "nowhere"),
+        (["data", "prepare", "nih-pancreas", "nowhere"], "nowhere"),
+        (["package", "restore", "moon"], "moon"),
         (["data", "phantom", "out", "--count", "3"], "count is 3"),
         (["data", "fetch", "drishti-gs"], "asks for a registration"),
         (["data", "fetch", "moon"], "no dataset card moon"),
+        (["bundle", "copy", "fundus"], "fundus_disc_cup_segmentation"),
+        (["report", "nowhere"], "nowhere: it has no history.csv"),
     ],
 )
 def test_what_the_user_can_put_right_is_one_line(tmp_path, capsys, monkeypatch, arguments, message):

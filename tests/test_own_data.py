@@ -12,22 +12,17 @@ from .support import own_data
 from .support.small_cases import predict, report
 
 TINY = {
-    "epochs": 2,
+    "epochs": 1,
     "warmup_epochs": 0,
     "val_interval": 1,
     "channels": [4, 8, 16],
     "log_to_mlflow": False,
     "device": "cpu",
 }
+# Pictures go this way in docs/tutorials/own_images.ipynb.
 # Kind: how its folders are written, the options of `data prepare folder`, ids of a tiny training,
 # and the regions with the values that a mask holds.
 KINDS = {
-    "disc_alone": (
-        own_data.write_discs,
-        ["--values", "255=disc"],
-        {"roi_size": [64, 64], "patch_size": [48, 48], "strides": [2, 2]},
-        {"disc": [1]},
-    ),
     "organs": (
         own_data.write_organs,
         ["--modality", "CT", "--region", "pancreas=pancreas,tumour"]
@@ -77,7 +72,8 @@ def test_own_data_go_through_every_verb(kind, command, tmp_path, monkeypatch):
     ids = {**TINY, **ids, "output_dir": "runs/one", "logging_file": False}
     bundle_run(config_file=[str(configs / "train.json")], **ids)
     files = [str(configs / name) for name in ("train.json", "evaluate.json")]
-    bundle_run(config_file=files, ckpt_path="runs/one/model.pt", figures=True, **ids | {
+    few = len(regions) < 5  # figures of many organs take as long as all the rest
+    bundle_run(config_file=files, ckpt_path="runs/one/model.pt", figures=few, **ids | {
         "output_dir": "runs/one/evaluation-validation"
     })  # fmt: skip
     with open("runs/one/evaluation-validation/cases.csv", newline="") as file:
@@ -96,4 +92,5 @@ def test_own_data_go_through_every_verb(kind, command, tmp_path, monkeypatch):
     assert set().union(*masks) <= known
 
     command("package", "build", "bundles/own", "--checkpoint", "runs/one", "--output", "own.zip")
-    command("package", "verify", "own.zip")
+    if kind == "two_channels":  # what `build` has checked in each of them
+        command("package", "verify", "own.zip")

@@ -2,10 +2,13 @@
 
 import ast
 import json
+import os
 import pkgutil
 import re
+import subprocess
 import sys
 import tomllib
+import zipfile
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -14,19 +17,22 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from pipeline import __version__
 from pipeline.bundle.ids import IDS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONFIGS = sorted((ROOT / "bundles").glob("*/configs"))
 FUNDUS = ROOT / "bundles/fundus_disc_cup_segmentation/configs"  # what docs/train.md is about
+BUNDLE = FUNDUS.parent.name
 PANCREAS = ROOT / "bundles/pancreas_ct_segmentation/configs"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bundles/*/docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bundles/*/docs/*.md")])
 
 # From the top down: a part imports itself and what is in a lower row.
 LAYERS = [
     ["__main__"],
     ["cli"],
+    ["doctor"],
     ["authoring", "comparison", "experiments", "packaging", "prediction"],
     ["evaluation", "tracking"],
     ["datasets", "engines"],
@@ -35,7 +41,7 @@ LAYERS = [
     ["folders", "walk"],
     ["files"],
     ["errors", "lazy"],
-    ["__init__"],
+    ["__init__", "__version__"],  # which is in it
 ]
 # These travel inside a packaged bundle, under another name, to where little else is installed.
 TRAVELLERS = ("bundle", "engines", "tracking", "networks", "transforms", "files", "errors", "lazy")
@@ -121,6 +127,47 @@ def test_the_exact_versions_are_within_the_declared_ones():
             assert requirement.specifier.contains(pins[name]), f"{requirement}, not {pins[name]}"
 
 
+def test_a_release_has_one_version():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+    git = ["git", "-C", str(ROOT), "tag", "--points-at", "HEAD"]
+    tags = subprocess.run(git, capture_output=True, text=True).stdout.split()
+    assert all(tag == f"v{__version__}" for tag in tags if tag.startswith("v"))
+    assert callable(pkgutil.resolve_name(PROJECT["project"]["scripts"][PROJECT["project"]["name"]]))
+
+
+def test_a_wheel_works_without_a_clone(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:  # all Python: to unpack it is to install it
+        archive.extractall(tmp_path / "there")
+    copy = [sys.executable, "-m", "pipeline", "bundle", "copy", BUNDLE, "--output", "mine"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "there")}
+    subprocess.run(copy, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    shipped = ROOT / "bundles" / BUNDLE
+    files = {path.relative_to(shipped) for path in shipped.rglob("*") if path.is_file()}
+    assert files == {
+        path.relative_to(tmp_path / "mine")
+        for path in (tmp_path / "mine").rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    assert json.loads((tmp_path / "mine/plans/networks.json").read_text())["bundle"] == "mine"
+    cards = tmp_path / "there/pipeline/shipped/data"
+    assert {path.parent.name for path in cards.glob("*/card.json")} == {
+        path.parent.name for path in (ROOT / "data").glob("*/card.json")
+    }
+
+
+def test_images_of_docker_hold_both_environments():
+    text = (ROOT / "Dockerfile").read_text()
+    python = PROJECT["project"]["requires-python"].removeprefix(">=")
+    assert f"FROM python:{python}-slim AS training" in text
+    assert "-c constraints.txt" in text
+    assert "-r label-requirements.txt" in text
+    extras = re.search(r"'\.\[(.*?)\]'", text)[1].split(",")
+    assert set(extras) <= PROJECT["project"]["optional-dependencies"].keys()
+
+
 def test_conda_installs_the_same():
     python, pip, packages = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert (pip, packages) == ("pip", {"pip": ["-c constraints.txt", "-e .[dev]"]})
@@ -168,38 +215,18 @@ def test_evaluation_and_inference_make_a_mask_by_the_same_steps(configs):
     assert infer["postprocessing"]["transforms"] == steps + more
     names = [step["_target_"].split(".")[-1] for step in more]
     assert names == ["RegionsToLabeld", "SaveImaged"]
-    for name in evaluate.keys() & infer.keys():
+    for name in evaluate.keys() & infer.keys() - {"runtime"}:
         assert evaluate[name] == infer[name] or not is_plain(evaluate[name]), name
 
 
-def options_of(bundle):
-    """What a user sets; the bundle's place is the working folder."""
-    train = json.loads((ROOT / "bundles" / bundle / "configs/train.json").read_text())
-    plain = {name: json.dumps(value) for name, value in train.items() if is_plain(value)}
+@pytest.mark.parametrize("configs", CONFIGS, ids=name_of)
+def test_the_reference_has_every_id_that_a_user_sets(configs):
+    train = json.loads((configs / "train.json").read_text())
+    meanings = json.loads((ROOT / "docs/reference/meanings.json").read_text())
+    plain = {name for name, value in train.items() if is_plain(value)}
     # A null without a rule waits for an overlay.
-    waiting = {name for name, value in plain.items() if value == "null" and not IDS[name].rule}
-    return {k: v for k, v in plain.items() if k not in {"bundle_root", *waiting}}, train.keys()
-
-
-def options_on(page):
-    section = (ROOT / page).read_text()
-    return dict(re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", section, re.M))
-
-
-def test_the_page_on_training_lists_every_option_with_its_default():
-    plain, names = options_of("fundus_disc_cup_segmentation")
-    listed = options_on("docs/train.md")
-    assert {name: listed.get(name) for name in plain} == plain
-    assert listed.keys() <= names
-
-
-def test_the_page_on_the_pancreas_lists_what_differs():
-    fundus, _ = options_of("fundus_disc_cup_segmentation")
-    plain, names = options_of("pancreas_ct_segmentation")
-    listed = options_on("docs/pancreas.md")
-    assert listed == {k: v for k, v in plain.items() if fundus.get(k) != v}
-    # A measure of disc and cup, and the augmentation of photographs.
-    assert fundus.keys() - names == {"vertical_cdr", "focus", "radial_prob"}
+    waiting = {name for name in plain if train[name] is None and not IDS[name].rule}
+    assert plain - waiting <= meanings.keys()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from ..errors import ADVICE, InputError
 from ..transforms.read import ReadImaged
@@ -90,14 +91,14 @@ def measure_case(
     body = np.zeros(mask.shape, bool)
     for array in arrays:
         body |= array > threshold if threshold is not None else True
-    kept = [end - start for start, end in _box(body)] or list(mask.shape)
+    kept = find_box(body) or (slice(0, length) for length in mask.shape)
     step = max(1, round((mask.size / 1e6) ** (1 / mask.ndim)))
     thin = np.stack([array[(slice(None, None, step),) * mask.ndim] for array in arrays])
     masks = {name: np.isin(mask, list(values)) for name, values in regions.items()}
     marked = np.logical_or.reduce(list(masks.values()))
     return CaseFacts(
         size=list(mask.shape),
-        cropped=kept,
+        cropped=[part.stop - part.start for part in kept],
         spacing=spacing,
         foreground=np.concatenate([array[marked] for array in arrays]).astype(np.float32),
         minimum=float(min(array.min() for array in arrays)),
@@ -106,12 +107,15 @@ def measure_case(
     )
 
 
+def find_box(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """The part of a bool array that holds all that is true; None if nothing is."""
+    return next(iter(ndimage.find_objects(mask.view(np.uint8))), None)
+
+
 def measure_region(inside: np.ndarray, spacing: Sequence[float]) -> RegionFacts:
     """Measure a region (*spatial) that is not empty, on voxels of ``spacing``."""
-    from scipy import ndimage
-
-    box = _box(inside)
-    cut = inside[tuple(slice(*ends) for ends in box)]
+    box = find_box(inside)
+    cut = inside[box]
     parts = ndimage.label(cut, np.ones((3,) * cut.ndim))[1]
     step = max(1, math.ceil((cut.size / _MANY) ** (1 / cut.ndim)))
     fewer = cut[(slice(None, None, step),) * cut.ndim]
@@ -124,19 +128,8 @@ def measure_region(inside: np.ndarray, spacing: Sequence[float]) -> RegionFacts:
         amount=float(size),
         parts=int(parts),
         thickness=float(4 * depth.mean()),
-        extent=[(end - start) / n for (start, end), n in zip(box, inside.shape, strict=True)],
+        extent=[(p.stop - p.start) / n for p, n in zip(box, inside.shape, strict=True)],
     )
-
-
-def _box(mask: np.ndarray) -> list[tuple[int, int]]:
-    """The first and the last index plus one along each axis; an empty list for an empty mask."""
-    found = []
-    for axis in range(mask.ndim):
-        line = np.flatnonzero(mask.any(axis=tuple(n for n in range(mask.ndim) if n != axis)))
-        if not len(line):
-            return []
-        found.append((int(line[0]), int(line[-1]) + 1))
-    return found
 
 
 def _read(files: Sequence[Path], spatial_dims: int, **image: Any) -> tuple[np.ndarray, list[float]]:

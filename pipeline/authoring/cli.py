@@ -1,4 +1,4 @@
-"""``python -m pipeline bundle``: make a bundle for a dataset of one's own."""
+"""``python -m pipeline bundle``: make a bundle for a dataset, or copy one that ships."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Make a bundle for a dataset of your own.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make a bundle for a dataset of your own, or copy one that ships.", no_args_is_help=True
+)
 
 
 @app.callback()
 def group() -> None:
-    """Make a bundle for a dataset of your own."""
+    """Make a bundle for a dataset of your own, or copy one that ships."""
 
 
 @app.command()
@@ -49,3 +51,21 @@ def new(
         dry_run=dry_run,
         overwrite=overwrite,
     )
+
+
+@app.command()
+def copy(
+    name: Annotated[str, typer.Argument(help="Such as fundus_disc_cup_segmentation.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to make (default: bundles/NAME).")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what was made there before.")
+    ] = False,
+) -> None:
+    """Copy the bundle NAME that ships with the project, to run or to change it."""
+    from .copy import copy_bundle
+
+    output = output or Path("bundles") / name
+    copy_bundle(name, output, overwrite=overwrite)
+    typer.echo(output)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.channels import PICTURES
-from ..bundle.listing import entry_faults, files_of, read_datalist
+from ..bundle.channels import is_volume
+from ..bundle.listing import check_cases, files_of, read_datalist
 from ..datasets.progress import show_progress
 from ..errors import InputError
+from ..transforms.regions import Regions
 from .cases import CaseFacts, RegionFacts, measure_case
 
 MOST = 200  # cases that are measured
@@ -73,8 +74,6 @@ def describe(datalist: Path, regions: Mapping[str, Sequence[int]] | None = None)
     """
     content = read_datalist(datalist, needs_labels=True)
     if regions is not None:
-        from ..transforms.regions import Regions
-
         known = sorted(map(int, content["labels"]))
         if strange := sorted(set(Regions(regions).known) - set(known)):
             raise InputError(
@@ -94,9 +93,8 @@ def describe(datalist: Path, regions: Mapping[str, Sequence[int]] | None = None)
                 f'datalist {datalist}: "{name}" is missing; add "{name}": {example}, or write '
                 "the datalist with `python -m pipeline data prepare`."
             )
-    for case in content["training"]:
-        for problem, fix in entry_faults(case, channels=content["channel_names"]):
-            raise InputError(f"datalist {datalist}: the case {case}: {problem}; {fix}.")
+    channels, source = content["channel_names"], f"datalist {datalist}"
+    check_cases(content["training"], channels=channels, source=source)
     return content
 
 
@@ -107,10 +105,10 @@ def is_picture(cases: Sequence[Mapping[str, Any]]) -> bool:
         InputError: there are both.
     """
     names = [file for case in cases for file in files_of(case["image"])]
-    kinds = {name.lower().endswith(PICTURES) for name in names}
+    kinds = set(map(is_volume, names))
     if len(kinds) > 1:
         raise InputError("the datalist lists pictures and volumes; keep those of one kind.")
-    return kinds.pop()
+    return not kinds.pop()
 
 
 def summarise(cases: Sequence[CaseFacts], regions: Sequence[str]) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Bytes that a training step keeps per voxel of a batch and per channel of the network's finest
-#: level, in float32. Measured as the growth of the process, widths 16 to 256: 3D at 96 voxels and
-#: batch 2, 2D at 512 px and batch 5. bfloat16 takes less.
-BYTES = {2: 118, 3: 84}
+import torch
+
+from ..engines.memory import STEP_BYTES
+
 #: Bytes that the loss keeps per voxel of a batch and per region, in float32. Measured with 12
 #: regions and 2 patches of 64 x 64 x 64 voxels.
 LOSS_BYTES = 73
@@ -30,7 +30,7 @@ class Device:
         """How many voxels a step may hold, over the whole batch; None for a CPU."""
         if self.gigabytes is None:
             return None
-        each = BYTES[dims] * width + LOSS_BYTES * regions
+        each = STEP_BYTES[dims] * width + LOSS_BYTES * regions
         return int(_SHARE * self.gigabytes * 1e9 / each)
 
 
@@ -38,8 +38,6 @@ def find_device(memory: float | None) -> Device:
     """The GPU whose memory is given, else this machine's, else its CPU."""
     if memory is not None:
         return Device(memory, f"--memory {memory:g}")
-    import torch
-
     if torch.cuda.is_available():
         gigabytes = torch.cuda.mem_get_info()[1] / 1e9
         return Device(gigabytes, f"the GPU of this machine has {gigabytes:.0f} GB")

@@ -7,8 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from ..errors import InputError
 from ..files import read_json
+from ..transforms.regions import Regions
 from .choices import choose
 from .fingerprint import describe, take_fingerprint
 from .memory import find_device
@@ -72,8 +77,6 @@ def folder_name(dataset: str) -> str:
 
 def read_regions(text: str) -> dict[str, list[int]]:
     """Read the option --regions, a JSON object."""
-    from ..transforms.regions import Regions
-
     try:
         content = json.loads(text)
     except ValueError:
@@ -86,10 +89,6 @@ def read_regions(text: str) -> dict[str, list[int]]:
 
 def show(found: dict[str, Any], choices: list[Any]) -> None:
     """Print what was measured and what was chosen."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     console = Console()
     if found["measured"] < found["cases"]:
         console.print(f"measured {found['measured']} of {found['cases']} cases, evenly spaced")

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..bundle.formats import make_formats
+from ..bundle.formats import make_formats, name_mask_values
 from ..errors import times
 from ..transforms.regions import Regions
 from .choices import Choice
@@ -24,18 +24,13 @@ def make_metadata(
     """The metadata of the nearest bundle with the texts, channels and labels of another dataset."""
     regions, channels = Regions(ids["regions"]), ids["channel_names"]
     names, data = ", ".join(regions.names), found["dataset"]
-    values = {0: "background"}
-    for n, value in enumerate(regions.index_values):
-        if value is not None:
-            whole = regions.own[n] == regions.values[n]
-            values[value] = regions.names[n] if whole else found["labels"][str(value)]
     formats = make_formats(
         metadata["network_data_format"],
         size=ids["roi_size"],
         modality=ids["modality"],
         channels=channels,
         regions=len(regions),
-        labels={str(value): name for value, name in sorted(values.items())},
+        labels=name_mask_values(regions, found["labels"]),
     )
     # Here the names of the network's channels; a package has those of a mask's values.
     formats["outputs"]["pred"]["channel_def"] = {

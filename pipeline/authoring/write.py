@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..bundle.configs import Config
 from ..bundle.settings import check_settings
-from ..errors import InputError
 from ..files import read_json
-from ..folders import new_folder
+from ..folders import BUNDLES, new_folder
 from . import texts
 from .choices import Choice
-from .layout import file_text, set_ids
 
-BUNDLES = Path(__file__).parents[2] / "bundles"
 NEAREST = {2: "fundus_disc_cup_segmentation", 3: "pancreas_ct_segmentation"}
 _CONFIGS = ("train.json", "inference.json", "evaluate.json")
 _COPIED = ("LICENSE", "configs/logging.conf")
 _THEIRS = {"regions", "spacing", "roi_size", "patch_size"}  # set by an overlay for one dataset
+_WIDTH = 100  # characters of a line
 _COMPARED = ("unet", "unet_plus_plus")  # with the network of train.json, in the plan
 
 
@@ -44,19 +43,19 @@ def write_bundle(
 
     Raises:
         FileExistsError: ``output`` has content and ``overwrite`` is off.
-        InputError: the project's own bundles are absent, or a chosen value is impossible.
+        InputError: a chosen value is impossible.
     """
     shipped = nearest(found)
     ids = {each.id: each.value for each in choices} | place(output, datalist, shipped)
     files: dict[str, str] = {}
     for name in _CONFIGS:
-        path = shipped / "configs" / name
         mine = ids
         if name == "inference.json":  # which takes a folder of images, not one with a datalist
             mine = ids | {"dataset_dir": str(image_folder(datalist))}
         if name == "evaluate.json":
             mine = {key: ids[key] for key in ("threshold", "components")}
-        files[f"configs/{name}"] = set_ids(path.read_text(encoding="utf-8"), mine, source=str(path))
+        content = read_json(shipped / "configs" / name)
+        files[f"configs/{name}"] = file_text({key: mine.get(key, content[key]) for key in content})
     for path in [*(shipped / name for name in _COPIED), *overlays(shipped)]:
         files[path.relative_to(shipped).as_posix()] = path.read_text(encoding="utf-8")
     metadata = read_json(shipped / "configs/metadata.json")
@@ -77,15 +76,8 @@ def write_bundle(
 
 
 def nearest(found: Mapping[str, Any]) -> Path:
-    """The bundle that ships for images of as many dimensions.
-
-    Raises:
-        InputError: it is not there, as where only the Python package is installed.
-    """
-    folder = BUNDLES / NEAREST[found["spatial_dims"]]
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; run this in a clone of the project.")
-    return folder
+    """The bundle that ships for images of as many dimensions."""
+    return BUNDLES / NEAREST[found["spatial_dims"]]
 
 
 def place(output: Path, datalist: Path, shipped: Path) -> dict[str, Any]:
@@ -127,3 +119,34 @@ def make_plan(output: Path, found: Mapping[str, Any]) -> dict[str, Any]:
         "seeds": [0],
         "evaluate": {"section": "validation" if validated else "testing", "checkpoint": "last"},
     }
+
+
+def file_text(content: Mapping[str, Any]) -> str:
+    """The text of a JSON file as the bundles that ship are written."""
+    return lay_out(dict(content), used=_WIDTH) + "\n"
+
+
+def lay_out(value: Any, *, indent: int = 0, used: int = 0) -> str:
+    """Write a value as JSON with an indent of four; a list or an object that fits is one line.
+
+    Args:
+        value: what to write.
+        indent: of the line on which it starts.
+        used: characters of that line before it.
+    """
+    line = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list) or not value:
+        return line
+    named = isinstance(value, dict)
+    items = list(value.values()) if named else value
+    deep = any(isinstance(each, dict) and each for each in items)
+    if not deep and used + len(line) <= _WIDTH:
+        return line
+    inside = indent + 4
+    rows = []
+    for key, each in zip(value, items, strict=True):
+        start = f"{json.dumps(key, ensure_ascii=False)}: " if named else ""
+        text = lay_out(each, indent=inside, used=inside + 1 + len(start))
+        rows.append(f"{' ' * inside}{start}{text}")
+    opening, closing = "{}" if named else "[]"
+    return f"{opening}\n" + ",\n".join(rows) + f"\n{' ' * indent}{closing}"

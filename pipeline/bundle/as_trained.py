@@ -61,11 +61,6 @@ def _is_setting(step: Any) -> bool:
     return not (isinstance(step, dict) and step.get("_target_") in _HIDING)
 
 
-def is_recorded(config: Config, known: Iterable[str]) -> bool:
-    """Whether some of the ids say how the network of a config was built."""
-    return not config.with_references(["network_def"]).keys().isdisjoint(known)
-
-
 def check_recorded(config: Config, known: Iterable[str], *, source: str, option: str) -> None:
     """Refuse weights whose network settings are unknown.
 
@@ -80,9 +75,9 @@ def check_recorded(config: Config, known: Iterable[str], *, source: str, option:
     Raises:
         InputError: none of the ids is the network's.
     """
-    if is_recorded(config, known):
-        return
     network = config.with_references(["network_def"])
+    if not network.keys().isdisjoint(known):
+        return
     plain = sorted(name for name in network if is_plain(network[name])) or ["network_def"]
     example = "strides" if "strides" in plain else plain[0]
     setting = option.format(example, json.dumps(network.get(example), separators=(",", ":")))

@@ -11,7 +11,8 @@ from ..transforms.content import COPY_AGAIN
 from ..transforms.picture import read_grid
 from ..transforms.volume_checks import grid_difference, grid_problems
 from ..transforms.volume_file import read_header
-from .channels import VOLUMES
+from .channels import is_volume
+from .listing import Fault
 
 
 def find_faults(
@@ -32,16 +33,14 @@ def find_faults(
     grids: dict[Path, tuple[Sequence[int], Any]] = {}
     for path in (*images, label):
         try:
-            if path.name.lower().endswith(VOLUMES):
+            if is_volume(path):
                 volume = read_header(path, channels=1 if path == label else inside)
                 faults = list(grid_problems(volume, modality=modality))
                 grids[path] = volume.voxels.shape[:3], volume.affine
             else:
                 grids[path], faults = (_read_picture(path, is_label=path == label), None), []
-        except UnfitFile as error:
-            faults = [error.args]
-        except Exception as error:  # readers raise about anything on a broken file
-            faults = [(f"cannot be read: {one_line(error, None)}", COPY_AGAIN)]
+        except Exception as error:
+            faults = [explain_failure(error)]
         for problem, fix in faults:
             yield path, problem, fix
     first, *others = (path for path in (*images, label) if path in grids)
@@ -54,6 +53,13 @@ def find_faults(
                 f"is not on the grid of {first.name}: {how}",
                 "resample it to that, a mask without interpolation of its values",
             )
+
+
+def explain_failure(error: Exception) -> Fault:
+    """The problem and the fix of a file whose reader raised, which may be about anything."""
+    if isinstance(error, UnfitFile):
+        return error.args
+    return f"cannot be read: {one_line(error, None)}", COPY_AGAIN
 
 
 def _read_picture(path: Path, *, is_label: bool) -> Sequence[int]:

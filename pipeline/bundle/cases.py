@@ -20,8 +20,8 @@ from .listing import (
     DRAW,
     FILES,
     SOFT,
+    check_cases,
     description_faults,
-    entry_faults,
     file_fault,
     files_of,
     find_leaks,
@@ -70,9 +70,7 @@ def select_cases(
     for problem, fix in description_faults(read, running_config()):
         raise InputError(f"datalist {datalist}: {problem}; {fix}.")
     channels = read.get("channel_names") or ()
-    for case in cases:
-        for problem, fix in entry_faults(case, channels=channels):
-            raise InputError(f"datalist {datalist}: the case {case}: {problem}; {fix}.")
+    check_cases(cases, channels=channels, source=f"datalist {datalist}")
     for patient, where in find_leaks(read).items():
         raise InputError(
             f"datalist {datalist}: patient {patient} is in {' and '.join(where)}; keep each in one."
@@ -133,7 +131,6 @@ def find_images(
     folder: str,
     *,
     spatial_dims: int = 2,
-    suffixes: Sequence[str] = (),
     channel_names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """List the images of a folder by name, as ``[{"image": path}, ...]``.
@@ -144,7 +141,6 @@ def find_images(
     Args:
         folder: where the images are; folders inside it are not searched.
         spatial_dims: 2 for pictures, 3 for volumes.
-        suffixes: how their names end; by default as those of all pictures or volumes.
         channel_names: of the channels of an image.
 
     Raises:
@@ -153,7 +149,7 @@ def find_images(
     """
     if not Path(folder).is_dir():
         raise InputError(f"dataset_dir {folder}: there is no such folder; give --dataset_dir.")
-    kinds = tuple(suffixes) or (VOLUMES if spatial_dims == 3 else PICTURES)
+    kinds = VOLUMES if spatial_dims == 3 else PICTURES
     every = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
     paths = [path for path in every if path.name.lower().endswith(kinds) and path.exists()]
     parts = {part for path in paths for part in list_files(path)}

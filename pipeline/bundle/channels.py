@@ -31,6 +31,11 @@ class ChannelFiles:
     problem: str = ""
 
 
+def is_volume(path: str | Path) -> bool:
+    """Tell a volume from a picture, by the ending of its name."""
+    return str(path).lower().endswith(VOLUMES)
+
+
 def is_colour(names: Sequence[str]) -> bool:
     """Tell whether the channels are the colours of a picture, which are in one file."""
     return [name.lower() for name in names] in (RGB, ["r", "g", "b"])

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InputError, one_line, suggestion
 from ..files import read_json
-from .ids import READ_BY_MONAI, READ_LATER, Role, of_role
+from .ids import READ_LATER, Role, of_role, read_by_monai
 
 CONFIG_FILES = (".json", ".yaml", ".yml")
 _REFERENCE = re.compile(r"@(\w+)")  # of an expression to a top-level id
@@ -126,7 +126,7 @@ class Config:
         Raises:
             InputError: names the id and the nearest one.
         """
-        read = self.content.keys() & (references(self.content) | READ_BY_MONAI | READ_LATER)
+        read = self.content.keys() & (references(self.content) | read_by_monai() | READ_LATER)
         for name, value in given.items():
             if top_level(name) not in read:
                 hint = suggestion(name, read - of_role(read, Role.ASSEMBLY))

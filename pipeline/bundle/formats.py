@@ -5,9 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..transforms.regions import Regions
 from .channels import is_colour
 
 _FORMATS = {"CT": "hounsfield"}  # of a modality, as MONAI names them; "magnitude" for others
+
+
+def name_mask_values(regions: Regions, parts: Mapping[str, str]) -> dict[str, str]:
+    """Name the values of an index mask, as ``{"0": "background", ...}``.
+
+    Args:
+        regions: whose names a mask's values have.
+        parts: names by value for the part of a region that is in no inner one; without such a name
+            it has that of the region.
+    """
+    names = {0: "background"}
+    for n, value in enumerate(regions.index_values):
+        if value is not None:
+            whole = regions.own[n] == regions.values[n]
+            names[value] = regions.names[n] if whole else parts.get(str(value), regions.names[n])
+    return {str(value): names[value] for value in sorted(names)}
 
 
 def make_formats(
@@ -27,8 +44,7 @@ def make_formats(
         modality: of the images; None for what the bundle says.
         channels: names of the channels of an image.
         regions: how many channels the network's output has.
-        labels: names of the values of a mask, as ``{"0": "background", ...}``. MONAI Label takes
-            the labels of its masks from here.
+        labels: see `name_mask_values`. MONAI Label takes the labels of its masks from here.
     """
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
     kind = "RGB" if is_colour(channels) else _FORMATS.get(modality, "magnitude")

@@ -1,7 +1,7 @@
 """What is known of each id of a bundle's JSON: the one table.
 
 An id that is not in it is part of the model and may have any value. What MONAI, MONAI Label and
-MONAI's model zoo demand is theirs, and stands apart: ``READ_BY_MONAI`` and ``SET_BY_MONAI_LABEL``
+MONAI's model zoo demand is theirs, and stands apart: `read_by_monai` and ``SET_BY_MONAI_LABEL``
 below, and ``packaging/zoo.py``.
 """
 
@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
-
-from monai.bundle.properties import InferProperties, TrainProperties
-from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
 
 from . import rules
 from .rules import PATH, PATHS, SWITCH, Rule, number, whole
@@ -64,6 +61,7 @@ IDS: Mapping[str, Id] = {
     "bundle_root": Id(role=PLACE, in_predict="give --bundle"),
     "output_dir": Id(PATH, role=PLACE, in_plan="give --output", in_predict="give --output"),
     "device": Id(rules.DEVICE, role=PLACE),
+    "runtime": Id(rules.RUNTIME, role=PLACE),
     "cache_device": Id(rules.DEVICE, role=PLACE),
     "cache_share": Id(number(0, 1, above=True), role=PLACE),
     "dataset_dir": Id(PATH, role=DATA, in_predict="give the images as INPUT"),
@@ -143,12 +141,6 @@ IDS: Mapping[str, Id] = {
     "patience": Id(whole(1)),
 }
 
-# Ids that MONAI reads: a config need not refer to them.
-READ_BY_MONAI = {
-    *("_meta_", "imports", "initialize", "run", "finalize", "displayable_configs"),
-    *(p["id"].split(ID_SEP_KEY)[0] for p in (*TrainProperties.values(), *InferProperties.values())),
-    *(name for tool in DEFAULT_EXP_MGMT_SETTINGS.values() for name in tool["configs"]),
-}
 # Ids that only an evaluation, a package or `Predictor` reads.
 READ_LATER = {"vertical_cdr", "scales"}
 # Ids, some of them inside others, that MONAI Label sets before it trains.
@@ -161,6 +153,19 @@ SET_BY_MONAI_LABEL = (
     "train#handlers",
     "validate#dataset#data",
 )
+
+
+def read_by_monai() -> set[str]:
+    """Ids that MONAI, which takes seconds to load, reads: a config need not refer to them."""
+    from monai.bundle.properties import InferProperties, TrainProperties
+    from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, ID_SEP_KEY
+
+    known = (*TrainProperties.values(), *InferProperties.values())
+    return {
+        *("_meta_", "imports", "initialize", "run", "finalize", "displayable_configs"),
+        *(each["id"].split(ID_SEP_KEY)[0] for each in known),
+        *(name for tool in DEFAULT_EXP_MGMT_SETTINGS.values() for name in tool["configs"]),
+    }
 
 
 def row(name: str) -> Id:

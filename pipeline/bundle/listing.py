@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import read_json
 from ..transforms.modality import read_modality
+from ..transforms.regions import Regions
 from .channels import is_colour
 
 Fault = tuple[str, str]  # a problem and its fix
@@ -79,7 +80,7 @@ def check_description(content: dict[str, Any], *, needs_labels: bool) -> None:
     """Check what a datalist says of its dataset, and spell its modality as the table does."""
     labels = content.get("labels")
     named = isinstance(labels, dict) and all(
-        value.isdecimal() and _is_text(name) for value, name in labels.items()
+        value.isdecimal() and is_text(name) for value, name in labels.items()
     )
     needs_labels = needs_labels or content.get("regions") is not None
     if needs_labels and (not named or "0" not in labels):
@@ -90,19 +91,17 @@ def check_description(content: dict[str, Any], *, needs_labels: bool) -> None:
     if (modality := content.get("modality")) is not None:
         content["modality"] = read_modality(modality)
     if (names := content.get("channel_names")) is not None and not (
-        isinstance(names, list) and names and all(map(_is_text, names))
+        isinstance(names, list) and names and all(map(is_text, names))
     ):
         raise InputError(
             f'"channel_names" is {names!r}; name each input channel, such as ["T1", "T2"].'
         )
-    if (ignored := content.get("ignore_label")) is not None and not _is_value(ignored):
+    if (ignored := content.get("ignore_label")) is not None and not is_value(ignored):
         raise InputError(
             f'"ignore_label" is {ignored!r}; give the value that is not counted, such as 255.'
         )
     if (regions := content.get("regions")) is None:
         return
-    from ..transforms.regions import Regions  # loads MONAI
-
     known = {int(value) for value in labels} - {0, ignored}
     if strange := sorted(set(Regions(regions).known) - known):
         raise InputError(
@@ -111,11 +110,13 @@ def check_description(content: dict[str, Any], *, needs_labels: bool) -> None:
         )
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """A text that is not empty."""
     return isinstance(value, str) and value != ""
 
 
-def _is_value(value: Any) -> bool:
+def is_value(value: Any) -> bool:
+    """A whole number of 0 or more."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
@@ -138,7 +139,7 @@ def entry_faults(case: Any, *, channels: Sequence[str] = ()) -> Iterator[Fault]:
         value = case.get(key)
         listed = key == "image" and isinstance(value, list) and value
         paths = value if listed else [value]
-        if not all(map(_is_text, paths)):
+        if not all(map(is_text, paths)):
             yield f'"{key}" is {value!r}', f'give "{key}" as a path'
         elif escaping := next(filter(_escapes, paths), None):
             fix = "give the path from that folder on, such as images/1.png"
@@ -148,13 +149,23 @@ def entry_faults(case: Any, *, channels: Sequence[str] = ()) -> Iterator[Fault]:
             yield f'"{key}" has {len(value)} files', fix
     shares = case.get(SOFT, {})
     if not isinstance(shares, dict) or not all(
-        value.isdecimal() and _is_text(path) and not _escapes(path)
-        for value, path in shares.items()
+        value.isdecimal() and is_text(path) and not _escapes(path) for value, path in shares.items()
     ):
         fix = "give the path of a file below the dataset folder for each label value"
         yield f'"{SOFT}" is {shares!r}', f'{fix}, such as {{"1": "shares/a_1.png"}}'
     if not isinstance(case.get("patient", ""), str | int):
         yield f'"patient" is {case["patient"]!r}', 'give "patient" as a text'
+
+
+def check_cases(cases: Sequence[Any], *, channels: Sequence[str], source: str) -> None:
+    """Refuse cases with a fault by themselves, see `entry_faults`.
+
+    Raises:
+        InputError: names the first one; it begins with ``source``, the datalist.
+    """
+    for case in cases:
+        for problem, fix in entry_faults(case, channels=channels):
+            raise InputError(f"{source}: the case {case}: {problem}; {fix}.")
 
 
 def file_fault(folder: Path, name: str) -> Fault | None:

@@ -132,10 +132,14 @@ def find_members(path: Path, option: str, fix: str) -> list[Path]:
 def list_trainings(plan: Mapping[str, Any]) -> dict[str, list[str]]:
     """The names of a plan's trainings by that of their network, as folders have them."""
     folds, seeds = plan.get("folds", [0]), plan.get("seeds", [0])
-    networks = itertools.product(plan.get("networks", {}), plan.get("variants") or [""])
-    names = ("-".join(filter(None, each)) for each in networks)
     runs = [f"fold{fold}-seed{seed}" for fold, seed in itertools.product(folds, seeds)]
-    return {name: [f"{name}-{run}" for run in runs] for name in names}
+    return {name: [f"{name}-{run}" for run in runs] for name in name_networks(plan)}
+
+
+def name_networks(plan: Mapping[str, Any]) -> list[str]:
+    """The names of a plan's networks, each with that of its variant if there are any."""
+    pairs = itertools.product(plan.get("networks", {}), plan.get("variants") or [""])
+    return ["-".join(filter(None, each)) for each in pairs]
 
 
 def join(files: Sequence[Path], *, option: str) -> dict[str, Any]:

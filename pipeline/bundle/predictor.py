@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,15 +15,19 @@ from monai.transforms import LoadImaged, Resized, SpatialPadd
 
 from ..errors import InputError, one_line
 from ..networks.weights import load_weights
+from ..transforms.mark import PROBABILITIES, MarkRegionsd
 from ..transforms.quality import QUALITY
 from ..transforms.read import VolumeReader
-from ..transforms.regions import PROBABILITIES, MarkRegionsd, Regions
+from ..transforms.regions import Regions
+from ..transforms.resize import ResizePictured
 from ..transforms.restore_grid import RestoreGridd
 from .configs import first_cause
 from .quality import Calibration
 
 if TYPE_CHECKING:
     from ..transforms.volume_file import Volume
+
+    Given = Volume | np.ndarray
 
 
 _MARGIN = 0.05  # another scale is used only if its trust is higher by more than this
@@ -35,12 +40,14 @@ class Answer(NamedTuple):
     volume. ``features`` are those of `quality_features`, if the bundle's postprocessing measures
     them. ``probabilities`` has an array for each region, in the shape of the mask, uint8 in 1/255,
     if they were asked for. ``scale`` is how much smaller the image was made than in the training.
+    ``runtime`` is what computed the network, ``"torch"`` or ``"openvino"``.
     """
 
     mask: np.ndarray
     features: dict[str, float]
     probabilities: list[np.ndarray]
     scale: float
+    runtime: str
 
 
 class Predictor:
@@ -92,8 +99,11 @@ class Predictor:
                 step.keeps_probabilities = probabilities
         self.calibration, self.scales = calibration, [1.0]
         self.resizers = [
-            step.resizer for step in self.preprocessing.transforms if isinstance(step, Resized)
+            getattr(step, "resizer", step)  # MONAI's holds it
+            for step in self.preprocessing.transforms
+            if isinstance(step, ResizePictured | Resized)
         ]
+        self._scaling = Lock()  # of the resizers, which threads share
         if calibration and self.resizers:
             self.scales += content.get("scales") or []
         self.network = self._build("network")
@@ -105,41 +115,40 @@ class Predictor:
         self.regions = Regions(self._build("regions"))
 
     def __call__(
-        self, path: str | Sequence[str], read: Callable[[], Volume] | None = None
+        self, path: str | Sequence[str], read: Callable[[], Given] | None = None
     ) -> np.ndarray:
         """Segment an image; see `segment`."""
         return self.segment(path, read).mask
 
-    def segment(
-        self, path: str | Sequence[str], read: Callable[[], Volume] | None = None
-    ) -> Answer:
+    def segment(self, path: str | Sequence[str], read: Callable[[], Given] | None = None) -> Answer:
         """Segment an image.
 
         Args:
             path: of the image, or several with a channel each.
             read: gives the next volume, for a caller that has read them already; called once for
                 each path. With no other reference to it, its memory is free once it is resampled.
+                Or gives the next picture, again and again.
 
         Returns:
             The mask, on the grid of the image.
         """
-        best = self._segment(path, read, self.scales[0])
-        if len(self.scales) > 1 and self.calibration.estimate(best.features)["check"]:
-            highest = self.calibration.trust(best.features) + _MARGIN
-            for scale in self.scales[1:]:
-                answer = self._segment(path, read, scale)
-                trust = self.calibration.trust(answer.features)
-                if trust > highest:
-                    best, highest = answer, trust
-        return best
+        return self.answer(path, self.prepare(path, read), read)
 
-    def _segment(
-        self, path: str | Sequence[str], read: Callable[[], Volume] | None, scale: float
-    ) -> Answer:
-        """Segment an image that is made smaller by ``scale`` than the preprocessing makes it.
+    def prepare(
+        self,
+        path: str | Sequence[str],
+        read: Callable[[], Given] | None = None,
+        scale: float = 1.0,
+    ) -> dict[str, Any]:
+        """Read and preprocess an image, see `segment`; a thread may do so beside the network.
 
         What surrounds a smaller image goes on in the colours of its edge. A black surround would
         be the edge of the camera's field, where networks have learned to find nothing.
+
+        Args:
+            path: of the image.
+            read: see `segment`.
+            scale: how much smaller the image is made than the preprocessing makes it.
         """
         preprocessing = copy(self.preprocessing)
         preprocessing.transforms = list(preprocessing.transforms)
@@ -149,23 +158,44 @@ class Predictor:
             elif isinstance(step, SpatialPadd) and scale > 1:
                 preprocessing.transforms[index] = padding = copy(step)
                 padding.mode = ("edge",) * len(step.keys)
-        sizes = [each.spatial_size for each in self.resizers]
-        for each, size in zip(self.resizers, sizes, strict=True):
-            each.spatial_size = round(size / scale)
-        try:
-            item = preprocessing({"image": path})
-        finally:
+        with self._scaling:
+            sizes = [each.spatial_size for each in self.resizers]
             for each, size in zip(self.resizers, sizes, strict=True):
-                each.spatial_size = size
+                each.spatial_size = round(size / scale)
+            try:
+                return preprocessing({"image": path})
+            finally:
+                for each, size in zip(self.resizers, sizes, strict=True):
+                    each.spatial_size = size
+
+    def answer(
+        self,
+        path: str | Sequence[str],
+        item: dict[str, Any],
+        read: Callable[[], Given] | None = None,
+    ) -> Answer:
+        """Segment an image, see `segment`, that is prepared."""
+        best = self._answer(item, self.scales[0])
+        if len(self.scales) > 1 and self.calibration.estimate(best.features)["check"]:
+            highest = self.calibration.trust(best.features) + _MARGIN
+            for scale in self.scales[1:]:
+                answer = self._answer(self.prepare(path, read, scale), scale)
+                trust = self.calibration.trust(answer.features)
+                if trust > highest:
+                    best, highest = answer, trust
+        return best
+
+    def _answer(self, item: dict[str, Any], scale: float) -> Answer:
         with torch.no_grad():
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
         item = self.postprocessing(item)
-        mask = np.asarray(item["pred"].cpu())[0].astype(np.uint8)
+        mask = np.asarray(item["pred"].cpu(), np.uint8)[0]
         chances = item.get(PROBABILITIES)
         chances = () if chances is None else np.asarray(chances.cpu())
         if mask.ndim == 2:  # MONAI reads photographs as (W, H)
-            mask, chances = mask.T, [each.T for each in chances]
-        return Answer(mask, item.get(QUALITY, {}), list(chances), scale)
+            mask, chances = np.ascontiguousarray(mask.T), [each.T for each in chances]
+        runtime = getattr(self.inferer, "ran", "torch")
+        return Answer(mask, item.get(QUALITY, {}), list(chances), scale, runtime)
 
     def _build(self, name: str) -> Any:
         try:

@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ..transforms.modality import MODALITIES
-from .listing import ALL
+from .listing import ALL, is_text
 
 
 @dataclass(frozen=True)
@@ -25,11 +23,6 @@ class Rule:
 def of_type(kind: Any, fix: str) -> Rule:
     """A value of a type."""
     return Rule(lambda value: isinstance(value, kind), fix)
-
-
-def is_text(value: Any) -> bool:
-    """A text that is not empty."""
-    return isinstance(value, str) and value != ""
 
 
 def whole(least: int, most: float = math.inf) -> Rule:
@@ -97,6 +90,8 @@ def are_counts(value: Any) -> bool:
 
 def is_device(value: Any) -> bool:
     """The CPU, or a GPU that this machine has."""
+    import torch  # takes a second to load
+
     try:
         device = torch.device(value)
     except (RuntimeError, TypeError):
@@ -133,6 +128,8 @@ CHANNELS = several(whole(1), "give two or more, such as [16, 32, 64, 128, 256]",
 SPACING = several(number(0, above=True), "give three in mm, such as [1.5, 1.5, 2]", counts=(3,))
 SCALES = several(number(0, above=True), "give factors, such as [2, 4, 0.5]", least=0)
 NAMES = several(TEXT, "give one name for each channel of an image, such as ['T1', 'T2']")
+RUNTIMES = ("auto", "torch", "openvino")
+RUNTIME = Rule(RUNTIMES.__contains__, f"give one of {', '.join(RUNTIMES)}")
 MODALITY = Rule(MODALITIES.__contains__, f"give one of {', '.join(MODALITIES)}")
 COMPONENTS = Rule(are_counts, "give how many parts to keep by region: {'liver': 1}, or {}")
 FLIP = Rule(

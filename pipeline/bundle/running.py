@@ -51,6 +51,15 @@ def overrides() -> dict[str, Any]:
     return {}
 
 
+def config_files() -> list[Path]:
+    """The config files that were given to ``monai.bundle run``; empty outside of a run."""
+    for frame in _stack():
+        if frame.f_code is create_workflow.__code__:
+            given = frame.f_locals["config_file"]
+            return list(map(Path, given if isinstance(given, list | tuple) else [given]))
+    return []
+
+
 def changed_ids(name: str) -> set[str]:
     """The top-level ids of a config file of the bundle that have another value in this run.
 

@@ -17,12 +17,13 @@ import torch
 from ..errors import InputError, one_line
 from ..networks.weights import load_fitting_weights, load_weights
 from .as_trained import check_as_trained, check_recorded, find_difference
-from .configs import Config, as_json, is_plain, top_level
+from .configs import Config, as_json, is_plain, read_overlay, top_level
 from .device import tell_out_of_memory
 from .listing import ALL
-from .running import changed_ids, overrides, running_config
+from .running import changed_ids, config_files, overrides, running_config
 from .settings import check_settings
 from .trained import (
+    BUNDLE,
     CHECKPOINT,
     HISTORY,
     check_file,
@@ -41,14 +42,21 @@ def check_run() -> None:
     is printed as one line instead of a traceback.
 
     Raises:
-        InputError: an override is not read by anything, such as ``--epohcs 1``, is None, or is a
-            word of JSON that the command line does not know; a value is out of range, see
-            ``check_settings``; or several processes would not work together.
+        InputError: an override, or an id of an overlay, is not read by anything, such as
+            ``--epohcs 1``; an override is None, or is a word of JSON that the command line does
+            not know; a value is out of range, see ``check_settings``; or several processes would
+            not work together.
     """
     show_input_errors_as_one_line()
     config = running_config()
     given = overrides()
     Config(config).check_ids(given)
+    first, *overlays = [(path, read_overlay(path, "")) for path in config_files()] or [("", {})]
+    for path, content in overlays:
+        if BUNDLE not in content:  # the record of a training, of any age
+            # Another overlay may bring a network that does not read an id of the bundle.
+            new = {name: v for name, v in content.items() if top_level(name) not in first[1]}
+            Config(config).check_ids(new, where=f"{path}: ")
     for name, value in given.items():
         if value is None:
             raise InputError(

@@ -72,23 +72,22 @@ def read_config(weights: Path, *, option: str = "checkpoint") -> dict[str, Any]:
         option: that the user gave it with, for the error.
 
     Returns:
-        ids and values in today's words, with the components of this project under the name that it
-        has here; empty where the training left nothing. The network of an ensemble is that of a
+        ids and values, with the components of this project under the name that it has here; empty
+        where the training left nothing. The network of an ensemble is that of a
         member, and ``members`` says how many there are.
 
     Raises:
-        InputError: a file is broken, or too old.
+        InputError: a file is broken.
     """
     from ..networks.weights import read_weights  # loads torch, which a job does not need
-    from .upgrade import upgrade
 
-    path, fix = weights, "give another, such as the model.pt that a training wrote"
+    fix = "give another, such as the model.pt that a training wrote"
     state, config = read_weights(weights, option=option, fix=fix)
     if not config and (beside := weights.with_name(CONFIG)).is_file():
-        path, config = beside, read_json(beside, "move it away, or give another checkpoint.")
+        config = read_json(beside, "move it away, or give another checkpoint.")
     own = __name__.partition(".")[0]  # in a package the project has another name
     text = _COMPONENT.sub(rf"{own}.\1.", json.dumps(config))
-    config = without_ensemble(upgrade(json.loads(text), str(path)))
+    config = without_ensemble(json.loads(text))
     count = config.get(MEMBERS, 1)
     held = {name.split(".")[1] for name in state if name.startswith(f"{MEMBERS}.")}
     if MEMBERS in config and (type(count) is not int or count != len(held)):

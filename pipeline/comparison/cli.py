@@ -1,4 +1,4 @@
-"""``python -m pipeline compare``."""
+"""``python -m pipeline compare`` and ``report``."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ def compare(
     """
     from ..folders import new_folder
     from ..tracking.store import connect
+    from .case_tables import average_cases
     from .checks import cell_order, check_comparable, count_repeats
-    from .evaluations import attach_report, find_evaluations, find_parent, read_evaluations
+    from .evaluations import attach_report, find_parent, read_evaluations, use_titles
+    from .find import find_evaluations
     from .report import Comparison, write_report
     from .sections import make_sections
-    from .statistics import average_cases
 
     with new_folder(output, overwrite=overwrite) as stage, TemporaryDirectory() as scratch:
         client = connect(tracking_uri)
@@ -55,7 +56,9 @@ def compare(
         if baseline and baseline not in names:
             raise InputError(f"--baseline {baseline}: give one of {', '.join(names)}")
         baseline = baseline or ("unet" if "unet" in names else names[0])
-        results = average_cases(evaluations, baseline=baseline)
+        first = next(each for each in evaluations if each.network == baseline)
+        use_titles(evaluations)
+        results = average_cases(evaluations, baseline=first.network)
         if results.absent:
             absent = f"No label of these cases holds {', '.join(results.absent)}"
             if not results.metrics:
@@ -71,10 +74,23 @@ def compare(
         )
         write_report(
             stage,
-            title=f"Comparison of {', '.join(results.tables)}",
+            title=f"{'Comparison' if results.others else 'Results'} of {', '.join(results.tables)}",
             summary=[summary, *notes, *left_out],
             sections=make_sections(Comparison(client, results, evaluations, stage, Path(scratch))),
+            cases=results.records(),
         )
         if target := parent or find_parent(evaluations):
             attach_report(client, target, stage)
     typer.echo(output / "report.html")
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a training, such as runs/NAME.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the page that was made before.")
+    ] = False,
+) -> None:
+    """Show a training on one HTML page: numbers, pictures, curves, and what comes next."""
+    from .run_page import make_page
+
+    typer.echo(make_page(run, overwrite=overwrite))

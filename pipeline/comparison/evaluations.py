@@ -1,19 +1,19 @@
-"""Find the evaluations to compare in MLflow, and read them."""
+"""The evaluations to compare, read from MLflow."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle.trained import CASES, SUMMARY
-from ..errors import InputError, one_line, suggestion
+from ..errors import InputError, one_line
 from ..evaluation.summary import leave_out_absent
 from ..tracking.store import without_password
+from .find import PARENT, TRAINING, describe_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MEMBERS = "pipeline.members"  # how many, of an ensemble
-KIND, TRAINING, PARENT = "pipeline.kind", "pipeline.training_run_id", "mlflow.parentRunId"
+NETWORK, TITLE = "pipeline.network", "pipeline.title"
 
 
 @dataclass
@@ -40,6 +40,12 @@ class Evaluation:
     seed: str
     cases: pd.DataFrame  # a row per case, indexed by its name
     summary: dict[str, Any] = field(default_factory=dict)
+    title: str = ""  # what the report calls the network, if a plan says it
+
+    @property
+    def runs(self) -> list[Run]:
+        """The training, if it is known, then the evaluation."""
+        return [each for each in (self.training, self.run) if each is not None]
 
     @property
     def cell(self) -> tuple[str, str]:
@@ -60,78 +66,6 @@ class Evaluation:
 
     def __str__(self) -> str:
         return describe_run(self.run)
-
-
-def describe_run(run: Run) -> str:
-    return f"{run.info.run_name} ({run.info.run_id})"
-
-
-def find_evaluations(
-    client: MlflowClient,
-    *,
-    experiment: str = "",
-    runs: Sequence[str] = (),
-    query: str = "",
-    parent: str = "",
-) -> tuple[list[Run], list[str]]:
-    """Find finished evaluation runs.
-
-    The name of an experiment, a ``query`` in MLflow's syntax and the id of a parent run narrow
-    each other; the ids in ``runs`` are added. A training or a parent run stands for its
-    evaluations, unless the search finds evaluations themselves.
-
-    Returns:
-        The runs, and a line for each run that was left out.
-
-    Raises:
-        InputError: something that was named does not exist, or no evaluation was found.
-    """
-    asked = {"experiment": experiment, "run": list(runs), "filter": query, "parent": parent}
-    if not any(asked.values()):
-        raise InputError("nothing to compare: give --experiment, --parent, --filter or --run")
-    store = without_password(client.tracking_uri)
-    names = {each.experiment_id: each.name for each in read_pages(client.search_experiments)}
-    found = [get_run(client, run) for run in runs]
-    if experiment or query or parent:
-        within = [key for key, name in names.items() if name == experiment]
-        if experiment and not within:
-            near = suggestion(experiment, names.values())
-            raise InputError(f"--experiment {experiment}: not an experiment at {store}; {near}")
-        if parent:
-            get_run(client, parent)
-        below = f"tags.{PARENT} = '{parent}'" if parent else ""
-        condition = " and ".join(part for part in (query, below) if part)
-        matches = search_runs(client, within or list(names), condition)
-        found += [run for run in matches if run.data.tags.get(KIND) == "evaluation"] or matches
-    seen: dict[str, Run] = {}
-    evaluations = list(find_below(client, list(names), found, seen))
-    finished = [run for run in evaluations if run.info.status == "FINISHED"]
-    unfinished = [run for run in evaluations if run.info.status != "FINISHED"]
-    notes = [f"{describe_run(run)} is {run.info.status} and left out." for run in unfinished]
-    if not finished:
-        options = ", ".join(f"--{name} {value}" for name, value in asked.items() if value)
-        raise InputError(
-            f"{options}: no finished evaluation among the {len(seen)} runs found at {store}. "
-            f"{' '.join(notes[:1])} Evaluate first, or change these options"
-        )
-    return finished, notes
-
-
-def find_below(
-    client: MlflowClient, experiments: list[str], runs: Iterable[Run], seen: dict[str, Run]
-) -> Iterator[Run]:
-    """Yield every evaluation among the runs and below every training and parent, once."""
-    for run in runs:
-        key = run.info.run_id
-        if key in seen:
-            continue
-        seen[key] = run
-        if run.data.tags.get(KIND) == "evaluation":
-            yield run
-            continue
-        for tag in (TRAINING, PARENT):
-            below = search_runs(client, experiments, f"tags.{tag} = '{key}'")
-            yield from find_below(client, experiments, below, seen)
 
 
 def read_evaluations(
@@ -174,12 +108,33 @@ def read_evaluations(
             next((r.data.params[key] for r in both if key in r.data.params and key != by), "-")
             for key in ("fold", "seed")
         )
+        title = next((r.data.tags[TITLE] for r in both[::-1] if TITLE in r.data.tags), "")
+        title = title if by == NETWORK else ""
         if members := run.data.tags.get(MEMBERS):
             group, fold, seed = f"{group}-ensemble{members}", "-", "-"
+            title = title and f"{title}, ensemble of {members}"
         content = json.loads(summary.read_text()) if summary else {}
         cases = read_cases(path, name)
-        evaluations.append(Evaluation(run, training, group, fold, seed, cases, content))
+        evaluations.append(Evaluation(run, training, group, fold, seed, cases, content, title))
     return evaluations
+
+
+def use_titles(evaluations: Sequence[Evaluation]) -> None:
+    """Call each network by the title that its newest evaluation has, if it has one.
+
+    Raises:
+        InputError: two networks would have the same name.
+    """
+    every = sorted(evaluations, key=lambda each: each.run.info.start_time)
+    titles = {each.network: each.network for each in every}
+    titles |= {each.network: each.title for each in every if each.title}
+    if twice := [a for a in titles if list(titles.values()).count(titles[a]) > 1]:
+        raise InputError(
+            f"{' and '.join(twice)} have the title {titles[twice[0]]!r}: change the tag {TITLE} of "
+            "their runs in MLflow"
+        )
+    for each in evaluations:
+        each.network = titles[each.network]
 
 
 def read_cases(path: Path, name: str) -> pd.DataFrame:
@@ -214,37 +169,6 @@ def download_artifact(client: MlflowClient, run: Run, artifact: str, folder: Pat
     except (MlflowException, OSError):
         return None
     return path if path.is_file() else None
-
-
-def get_run(client: MlflowClient, run_id: str) -> Run:
-    with blame(f"run {run_id}"):
-        return client.get_run(run_id)
-
-
-def search_runs(client: MlflowClient, experiments: list[str], condition: str) -> list[Run]:
-    with blame(f"--filter {condition}"):
-        return read_pages(client.search_runs, experiment_ids=experiments, filter_string=condition)
-
-
-@contextmanager
-def blame(option: str) -> Iterator[None]:
-    """Raise an error of MLflow as one that names the option."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        raise InputError(f"{option}: {without_password(one_line(error))}") from error
-
-
-def read_pages(search: Any, **options: Any) -> list[Any]:
-    """The results from all pages of a search."""
-    page = search(**options)
-    found = list(page)
-    while page.token:
-        page = search(**options, page_token=page.token)
-        found += page
-    return found
 
 
 def find_parent(evaluations: Sequence[Evaluation]) -> str | None:

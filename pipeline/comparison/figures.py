@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 from ..evaluation.figures.panels import INK
 from ..evaluation.figures.quality import PALETTE
 from ..evaluation.metrics import as_words, find_metric
-from .statistics import FEWEST, CaseTables
-from .tables import label_metric
+from .case_tables import CaseTables
+from .entries import label_metric
+from .statistics import FEWEST
 
 MARKERS = "osD^vP*"
+MANY = 2000  # points, which an SVG holds as a picture
 Curve = tuple[np.ndarray, np.ndarray]  # epochs and values
 
 
@@ -46,30 +48,39 @@ def plot_learning_curves(curves: Mapping[str, Sequence[Curve]]) -> Figure:
 
 
 def draw_box_plots(found: CaseTables, *, units: Mapping[str, str]) -> Figure:
-    """Draw every case of every network, a panel per plotted metric."""
+    """Draw every case of every network, a panel per plotted metric; a line joins what is one case.
+
+    The more cases, the fainter their points and lines.
+    """
     metrics = [name for name in found.metrics if find_metric(name).plotted]
+    networks, count = list(found.tables), len(found.cases)
     columns = min(len(metrics), max(2, len(found.regions)), 5)  # a page wide
     rows = -(-len(metrics) // columns)
-    width = max(3.2, 1.0 * len(found.tables))
-    size = (columns * width, rows * 2.5)
+    size = (columns * max(3.2, 1.0 * len(networks)), rows * 2.5)
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    rng = np.random.default_rng(0)
+    aside = np.random.default_rng(0).uniform(-0.16, 0.16, count)
+    points, lines = min(0.75, 60 / count), min(0.5, 15 / count)
     for metric, axes in zip(metrics, panels, strict=False):
-        for place, network in enumerate(found.tables):
-            values = found.values(network, metric)
-            values = values[np.isfinite(values)]
+        values = np.array([found.values(network, metric) for network in networks])
+        places = np.arange(len(networks))[:, None] + aside
+        gap = np.full((1, count), np.nan)  # one line with gaps is drawn faster than many
+        x, y = (np.vstack([each, gap]).T.ravel() for each in (places, values))
+        axes.plot(x, y, color="#808080", linewidth=0.6, alpha=lines, zorder=1,
+                  rasterized=count > MANY)  # fmt: skip
+        for place, own in enumerate(values):
             colour = PALETTE[place % len(PALETTE)]
-            x = place + rng.uniform(-0.16, 0.16, values.size)
-            axes.plot(x, values, "o", markersize=2.4, alpha=0.35, color=colour, mew=0)
-            line = {"color": colour, "linewidth": 1.3}
+            line = {"color": colour, "linewidth": 1.3, "zorder": 2}
             axes.boxplot(
-                values, positions=[place], widths=0.5, showfliers=False, boxprops=line,
-                whiskerprops=line, capprops=line, medianprops={**line, "linewidth": 2.4},
+                own[np.isfinite(own)], positions=[place], widths=0.5, showfliers=False,
+                boxprops=line, whiskerprops=line, capprops=line,
+                medianprops={**line, "linewidth": 2.4},
             )  # fmt: skip
-        axes.set_xticks(
-            range(len(found.tables)), [fill(as_words(each), 11) for each in found.tables]
-        )
+            axes.plot(places[place], own, "o", markersize=3.6, alpha=max(0.1, points),
+                      color=colour, mew=0, zorder=3, rasterized=count > MANY)  # fmt: skip
+        axes.set_xticks(range(len(networks)), [fill(as_words(each), 11) for each in networks])
+        margin = 0.6 if len(networks) > 1 else 1.2
+        axes.set_xlim(-margin, len(networks) - 1 + margin)
         axes.set_title(label_metric(metric, units), loc="left", fontsize=10, color=INK)
         style_axes(axes)
     for axes in panels:  # the remaining ones
@@ -118,7 +129,8 @@ def scatter_thirds(
     there = (sizes > 0) & np.isfinite(values)
     order = np.flatnonzero(there)[np.argsort(sizes[there], kind="stable")]
     colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
-    axes.plot(sizes[order], values[order], marker, markersize=3, alpha=0.35, color=colour, mew=0)
+    axes.plot(sizes[order], values[order], marker, markersize=3, alpha=0.45, color=colour, mew=0,
+              rasterized=order.size > MANY)  # fmt: skip
     # As in the table, the smallest third is rounded down.
     first, second = order.size // 3, -(-2 * order.size // 3)
     thirds = np.split(order, [first, second]) if order.size >= FEWEST else []
@@ -127,9 +139,9 @@ def scatter_thirds(
     axes.plot(x, y, marker=marker, markersize=5.5, linewidth=1.5, color=colour, label=network)
 
 
-def style_axes(axes: Axes) -> None:
-    """Set two spines and a light grid."""
+def style_axes(axes: Axes, grid: str = "y") -> None:
+    """Set two spines, a light grid across the axis ``grid``."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e4e4e4", linewidth=0.7)
+    axes.grid(axis=grid, color="#e4e4e4", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8.5, colors=INK)

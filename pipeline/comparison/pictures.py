@@ -55,7 +55,14 @@ def show_examples(comparison: Comparison) -> Section:
     if len({each.cell for each in evaluations}) > 1:
         rule += " A case with several evaluations is shown from the first fold and seed."
     figure = draw_comparison(examples, regions=list(values))
-    return Section("Images", pictures=[comparison.save("images", figure, [rule, *notes])])
+    alt = "; ".join(
+        f"{each.title}, mean Dice "
+        + ", ".join(f"{name} {np.nanmean(dice):.3f}" for name, dice in each.dice.items())
+        for each in examples
+    )
+    alt = f"The image, the expert's outline and those of {', '.join(found.tables)}. {alt}."
+    notes = [rule, *notes]
+    return Section("Images", pictures=[comparison.save("images", figure, notes, alt, drawn=False)])
 
 
 def read_prediction(
@@ -63,7 +70,7 @@ def read_prediction(
 ) -> Masks | None:
     """The masks that an evaluation saved for a case, if it did."""
     for suffix in (".png", ".nii.gz"):
-        path = comparison.download(evaluation, f"predictions/{case}{suffix}")
+        path = comparison.download(evaluation.run, f"predictions/{case}{suffix}")
         if path is not None:
             return read_mask(path, Regions(values))
     return None

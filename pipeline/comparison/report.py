@@ -1,33 +1,41 @@
-"""A comparison as files: one HTML page, Markdown, CSV and PNG."""
+"""A comparison as files: one HTML page, Markdown, tables and figures."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..evaluation.figures.panels import save_figure
-from ..evaluation.summary import write_rows
+from ..files import read_json
+from .case_tables import CaseTables
+from .entries import Table
 from .evaluations import Evaluation, download_artifact
-from .statistics import CaseTables
-from .tables import Table
+from .writers import to_markdown, write_tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 TEMPLATE = "report.html.jinja"
 
 
 @dataclass
 class Picture:
-    """A PNG in the report's folder, with its notes."""
+    """A PNG in the report's folder, with its notes.
 
-    title: str
+    ``alt`` says what is seen to who cannot see it; ``drawn`` that it has only lines and text on
+    white, which a dark page may turn around.
+    """
+
     path: Path
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
+    alt: str
+    drawn: bool = True
 
     @property
     def data(self) -> str:
@@ -37,12 +45,16 @@ class Picture:
 
 @dataclass
 class Section:
-    """A heading with a table, pictures, or only notes."""
+    """A heading with tables, pictures, commands, or only notes.
+
+    ``commands`` are what each is for, and the command.
+    """
 
     title: str
-    table: Table | None = None
+    tables: list[Table] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    commands: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -55,21 +67,41 @@ class Comparison:
     folder: Path  # of the report
     scratch: Path  # for files from a remote store
 
-    def save(self, name: str, figure: Figure, notes: Sequence[str] = ()) -> Picture:
+    def save(
+        self, name: str, figure: Figure, notes: Sequence[str], alt: str, *, drawn: bool = True
+    ) -> Picture:
+        """Save a figure as PNG, which the page shows, and as SVG."""
         path = self.folder / "figures" / f"{name}.png"
-        save_figure(figure, path, dpi=150)
-        return Picture(name.replace("_", " ").capitalize(), path, list(notes))
+        for each in (path, path.with_suffix(".svg")):
+            save_figure(figure, each, dpi=150)
+            figure.set_layout_engine("none")  # it is laid out, which takes as long as drawing
+        return Picture(path, list(notes), alt, drawn)
 
-    def download(self, evaluation: Evaluation, artifact: str) -> Path | None:
-        return download_artifact(self.client, evaluation.run, artifact, self.scratch)
+    def download(self, run: Run, artifact: str) -> Path | None:
+        return download_artifact(self.client, run, artifact, self.scratch)
+
+    def read_json(self, run: Run | None, artifact: str) -> dict[str, Any]:
+        """An artifact of a run; empty if there is none."""
+        path = self.download(run, artifact) if run else None
+        return read_json(path) if path else {}
 
 
 def write_report(
-    folder: Path, *, title: str, summary: Sequence[str], sections: Sequence[Section]
+    folder: Path,
+    *,
+    title: str,
+    summary: Sequence[str],
+    sections: Sequence[Section],
+    cases: Sequence[dict[str, Any]],
 ) -> None:
-    """Write ``report.html``, ``report.md`` and ``tables/*.csv``; the pictures are there already.
+    """Write ``report.html``, ``report.md`` and ``tables/``; the pictures are there already.
 
-    The lines of ``summary`` stand first.
+    Args:
+        folder: of the report.
+        title: of the page.
+        summary: lines that stand first.
+        sections: in their order.
+        cases: a record per network and case.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -78,12 +110,14 @@ def write_report(
     html = page.get_template(TEMPLATE).render(title=title, summary=summary, sections=sections)
     (folder / "report.html").write_text(html, encoding="utf-8")
     parts = [f"# {title}", *summary]
+    tables = list(chain.from_iterable(section.tables for section in sections))
+    write_tables(folder / "tables", tables, {"cases": cases})
     for section in sections:
-        table = section.table
-        if table:
-            write_rows(folder / "tables" / f"{table.name}.csv", table.records)
-        parts += [table.to_markdown() if table else f"## {section.title}", *section.notes]
+        parts += map(to_markdown, section.tables)
+        parts += [*([] if section.tables else [f"## {section.title}"]), *section.notes]
+        parts += [f"{what}\n\n```bash\n{command}\n```" for what, command in section.commands]
         for picture in section.pictures:
             path = picture.path.relative_to(folder).as_posix()
-            parts += [f"![{picture.title}]({path})", *picture.notes]
+            alt = picture.alt.replace("[", "(").replace("]", ")")
+            parts += [f"![{alt}]({path})", *picture.notes]
     (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -1,25 +1,24 @@
 """The numbers of a comparison, each table a list of records: what CSV, Markdown and HTML show.
 
 A case is the unit: its values are first averaged over its evaluations by several seeds, or
-folds, of one network. Intervals are 95 % bootstrap intervals over cases; pairs are cases.
+folds, of one network. Intervals are of 95 % over cases; pairs are cases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..evaluation.metrics import find_metric, pool_dice, pool_iou
-from ..evaluation.summary import bootstrap_interval
+from ..evaluation.summary import confidence_interval
+from .case_tables import CaseTables, average_cases
+from .evaluations import Evaluation
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from .evaluations import Evaluation
 
 POOLED = {"pooled_dice": pool_dice, "pooled_iou": pool_iou}  # of a region; of all
 FEWEST = 9  # cases that are split into thirds by size
@@ -27,98 +26,11 @@ Numbers = dict[str, Any]  # a record
 Pool = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
-@dataclass(frozen=True)
-class CaseTables:
-    """A table per network, the baseline first, with the same cases in all tables."""
-
-    tables: Mapping[str, pd.DataFrame]
-
-    @property
-    def baseline(self) -> str:
-        return next(iter(self.tables))
-
-    @property
-    def others(self) -> list[str]:
-        return list(self.tables)[1:]
-
-    @property
-    def cases(self) -> list[str]:
-        return list(self.tables[self.baseline].index)
-
-    @property
-    def metrics(self) -> list[str]:
-        """The metrics of all networks, in the order of the evaluation, by kind and region.
-
-        Those of a region that no label holds have no value in any case, and are left out.
-        """
-        columns = self.tables[self.baseline].columns
-        shared = [
-            c for c in columns if all(c in t and t[c].notna().any() for t in self.tables.values())
-        ]
-        names = [name for name in shared if find_metric(name).kind == "metric"]
-        kinds = list(dict.fromkeys(name.split("/")[0] for name in names))
-        names.sort(key=lambda name: kinds.index(name.split("/")[0]))
-        pooled = [f"pooled_dice/{c.split('/', 1)[1]}" for c in shared if c.startswith("union/")]
-        return [*names, *pooled, *(["pooled_iou"] if pooled else [])]
-
-    @property
-    def ranked(self) -> list[str]:
-        """The metrics for which higher, or lower, is better."""
-        return [name for name in self.metrics if find_metric(name).best != "zero"]
-
-    @property
-    def regions(self) -> list[str]:
-        """The structures that have a Dice."""
-        return [name.split("/", 1)[1] for name in self.metrics if name.startswith("dice/")]
-
-    @property
-    def absent(self) -> list[str]:
-        """The structures that no label holds."""
-        columns = (c for c in self.tables[self.baseline] if c.startswith("dice/"))
-        return [name for c in columns if (name := c.split("/", 1)[1]) not in self.regions]
-
-    @property
-    def size_unit(self) -> str:
-        volume = any(name.startswith("volume/") for name in self.tables[self.baseline].columns)
-        return "ml" if volume else "% of the picture"
-
-    def size(self, region: str) -> np.ndarray | None:
-        """True size of a region per case in `size_unit`; None if it was not recorded."""
-        table = self.tables[self.baseline]
-        if f"volume/{region}" in table:
-            return table[f"volume/{region}"].to_numpy()
-        if {f"area/{region}", "area/image"} <= set(table.columns):
-            return (100 * table[f"area/{region}"] / table["area/image"]).to_numpy()
-        return None
-
-    def values(self, network: str, metric: str) -> np.ndarray:
-        return self.tables[network][metric].to_numpy(dtype=float)
-
-    def counts(self, network: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """Intersection and union of each case, of a pooled metric's region or over all regions."""
-        table, region = self.tables[network], metric.partition("/")[2]
-        sums = []
-        for kind in ("intersection/", "union/"):
-            own = [f"{kind}{region}"] if region else [c for c in table if c.startswith(kind)]
-            sums.append(table[own].sum(axis=1).to_numpy())
-        return sums[0], sums[1]
-
-
-def average_cases(evaluations: Sequence[Evaluation], *, baseline: str) -> CaseTables:
-    """Average each case over its evaluations by one network."""
-    import pandas as pd
-
-    tables = {}
-    names = {each.network for each in evaluations}
-    for name in sorted(names, key=lambda name: (name != baseline, name)):
-        own = [each.cases for each in evaluations if each.network == name]
-        numbers = pd.concat(own).select_dtypes("number")
-        tables[name] = numbers.groupby(level=0).mean().sort_index()
-    return CaseTables(tables)
-
-
 def compute_means(found: CaseTables) -> list[Numbers]:
-    """The mean of every metric for every network."""
+    """The mean of every metric for every network, and how its cases are spread around it.
+
+    ``sd`` is that of a sample, ``q1`` and ``q3`` are quartiles; what is pooled has none of these.
+    """
     records = []
     for metric in found.metrics:
         for network in found.tables:
@@ -126,9 +38,82 @@ def compute_means(found: CaseTables) -> list[Numbers]:
                 numbers = estimate(found.counts(network, metric), pool)
             else:
                 column = found.values(network, metric)
-                numbers = estimate([column[np.isfinite(column)]])
+                column = column[np.isfinite(column)]
+                numbers = estimate([column]) | describe_spread(column)
             records.append({"metric": metric, "network": network} | numbers)
     return records
+
+
+def describe_spread(column: np.ndarray) -> Numbers:
+    """Sample standard deviation, quartiles and median; None for what is undefined."""
+    quartiles = np.percentile(column, (25, 50, 75)).tolist() if column.size else [None] * 3
+    sd = float(column.std(ddof=1)) if column.size > 1 else None
+    return {"sd": sd} | dict(zip(("q1", "median", "q3"), quartiles, strict=True))
+
+
+def compute_parts(found: CaseTables, evaluations: Sequence[Evaluation], part: str) -> list[Numbers]:
+    """The mean of every metric in each fold, or with each seed, for every network.
+
+    Args:
+        found: all cases; what is pooled is left out.
+        evaluations: they know their ``fold`` and ``seed``; those of ensembles have neither.
+        part: ``fold`` or ``seed``.
+
+    Returns:
+        records with ``n`` cases, their mean as ``value``, and their ``sd``; each case is first
+        averaged over what else its evaluations differ in. Empty with a single fold or seed.
+    """
+    known = dict.fromkeys(getattr(each, part) for each in evaluations if not each.is_ensemble)
+    records = []
+    for name in known if len(known) > 1 else ():
+        own = [each for each in evaluations if getattr(each, part) == name]
+        tables = average_cases(own, baseline=found.baseline).tables
+        for network, table in tables.items():
+            for metric in (each for each in found.metrics if not find_pool(each)):
+                column = table[metric].dropna().to_numpy()
+                value = float(column.mean()) if column.size else None
+                numbers = {"n": column.size, "value": value, "sd": describe_spread(column)["sd"]}
+                records.append({"metric": metric, part: name, "network": network} | numbers)
+    return records
+
+
+def count_missed(found: CaseTables, evaluations: Sequence[Evaluation]) -> list[Numbers]:
+    """How often each structure was missed, and how often it was found where there is none.
+
+    An evaluation's answer for a case is counted once, so that a case may count several times.
+
+    Returns:
+        for each region and network ``present`` and ``absent``, answers for cases with and without
+        the structure; ``not_found`` (Dice 0) and ``invented`` among these; and ``empty``, those of
+        ``not_found`` whose mask is empty, None where an evaluation did not record it.
+    """
+    import pandas as pd
+
+    records = []
+    for region in found.regions:
+        for network in found.tables:
+            table = pd.concat([e.cases for e in evaluations if e.network == network])
+            if f"recall/{region}" not in table:
+                continue
+            there = table[f"recall/{region}"].notna()  # which only an empty label leaves undefined
+            wrong = table[f"dice/{region}"] == 0
+            size = predicted_size(table, region)
+            known = size is not None and size[there].notna().all()
+            record = {"region": region, "network": network, "present": int(there.sum())}
+            record["not_found"] = int((there & wrong).sum())
+            record["empty"] = int((there & (size < 1e-9)).sum()) if known else None
+            record |= {"absent": int((~there).sum()), "invented": int((~there & wrong).sum())}
+            records.append(record)
+    return records
+
+
+def predicted_size(table: pd.DataFrame, region: str) -> pd.Series | None:
+    """The size of each prediction in the unit of the true size; None if it was not recorded."""
+    if f"predicted_area/{region}" in table:
+        return table[f"predicted_area/{region}"]
+    if f"volume_error/{region}" in table:
+        return table[f"volume/{region}"] + table[f"volume_error/{region}"]
+    return None
 
 
 def compute_differences(found: CaseTables) -> list[Numbers]:
@@ -189,7 +174,7 @@ def compute_size_effects(found: CaseTables) -> list[Numbers]:
 def estimate(columns: Sequence[np.ndarray], statistic: Any = np.mean) -> Numbers:
     """``n``, ``value``, and the interval from ``low`` to ``high``."""
     size = columns[0].size
-    low, high = bootstrap_interval(columns, statistic) if size else (None, None)
+    low, high = confidence_interval(columns, statistic) if size else (None, None)
     value = float(statistic(*columns, axis=-1)) if size else None
     return {"n": size, "value": value, "low": low, "high": high}
 

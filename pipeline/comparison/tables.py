@@ -1,65 +1,36 @@
-"""The readable tables of a comparison: text made from records, once for all formats."""
+"""The tables of what the networks achieved."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
-
-from ..evaluation.metrics import as_words, find_metric, unit_of
+from ..evaluation.metrics import as_words
 from ..evaluation.quality import summarise_quality
+from ..evaluation.summary import FEW
+from .case_tables import CaseTables
+from .entries import (
+    INTERVAL,
+    Entry,
+    Table,
+    find_digits,
+    format_cost,
+    format_difference,
+    format_interval,
+    format_number,
+    format_p,
+    label_metric,
+)
 from .evaluations import Evaluation
 from .statistics import (
-    CaseTables,
-    Numbers,
     compute_differences,
     compute_means,
+    compute_parts,
     compute_size_effects,
+    count_missed,
     pick_best,
 )
-
-ARROWS = {"higher": "↑", "lower": "↓", "zero": "→0"}
-#: Column, its head, the MLflow metric that holds it, the divisor.
-FOOTPRINT = (
-    ("parameters", "Parameters (million)", "model/parameters", 1e6),
-    ("gflops", "GFLOPs per image", "model/gflops", 1.0),
-    ("train_minutes", "Training (min)", "train/minutes", 1.0),
-    ("ms_per_image", "Time per image (ms)", "{section}/seconds_per_image", 1e-3),
-    ("peak_memory_mb", "Peak memory in training (MB)", "train/peak_memory_mb", 1.0),
-)
-
-
-@dataclass
-class Entry:
-    """A field of a table: a value, smaller text beside it, and whether it is bold."""
-
-    main: str
-    detail: str = ""
-    bold: bool = False
-
-    def __str__(self) -> str:
-        text = f"{self.main} ({self.detail})" if self.detail else self.main
-        return f"**{text}**" if self.bold else text
-
-
-@dataclass
-class Table:
-    """A table to read, and the records that it was made from."""
-
-    name: str
-    title: str
-    head: list[str]
-    rows: list[list[Entry]]
-    records: list[Numbers]
-    notes: list[str] = field(default_factory=list)
-
-    def to_markdown(self) -> str:
-        lines = [[str(each).replace("|", r"\|") for each in row] for row in (self.head, *self.rows)]
-        lines.insert(1, ["---"] + ["---:"] * (len(self.head) - 1))
-        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return "\n\n".join([f"## {self.title}", body, *self.notes])
 
 
 def make_metric_table(found: CaseTables, units: Mapping[str, str]) -> Table:
@@ -71,17 +42,29 @@ def make_metric_table(found: CaseTables, units: Mapping[str, str]) -> Table:
         own = [by_place[metric, network] for network in found.tables]
         best = pick_best(metric, [each["value"] for each in own if each["value"] is not None])
         row = [Entry(label_metric(metric, units))]
+        digits = find_digits(own, ("value", "low", "high", "q1", "q3"))
         for each in own:
-            fewer = f"; {each['n']} cases" if each["n"] < len(found.cases) else ""
+            details = [format_interval(each, digits)]
+            if each.get("median") is not None:
+                spread = format_interval(each, digits, ends=("q1", "q3"))
+                details.append(f"median {format_number(each['median'], digits)}, {spread}")
+            if each["n"] < len(found.cases):
+                details.append(f"{each['n']} cases")
             bold = len(own) > 1 and each["value"] == best
-            row.append(Entry(format_number(each["value"]), format_interval(each) + fewer, bold))
+            value = format_number(each["value"], digits)
+            row.append(Entry(value, "; ".join(filter(None, details)), bold))
         rows.append(row)
     notes = [
-        f"Mean over {len(found.cases)} cases and its 95 % bootstrap interval (BCa). An arrow says "
-        "what is better; bold is the best mean. The pooled IoU is the sum of all intersections "
-        "over the sum of all unions, and the pooled Dice twice that sum over all sizes, in which a "
-        "large structure counts more than a small one."
+        f"Mean over {len(found.cases)} cases and its {INTERVAL}, then the median and the "
+        "quartiles. An arrow says what is better; bold is the best mean. The pooled IoU is the sum "
+        "of all intersections over the sum of all unions, and the pooled Dice twice that sum over "
+        "all sizes, in which a large structure counts more than a small one."
     ]
+    if len(found.cases) < FEW:
+        notes.append(
+            f"Of {len(found.cases)} cases an interval may reach beyond what a metric can be; that "
+            "of what is pooled is a bootstrap also here, and too narrow."
+        )
     if found.ranked != found.metrics:
         notes.append(
             "The volume error is predicted minus true. Its mean is a bias, best near 0; the next "
@@ -95,17 +78,17 @@ def make_difference_table(found: CaseTables, units: Mapping[str, str]) -> Table 
     if not found.others:
         return None
     records = compute_differences(found)
-    by_place = {(record["metric"], record["network"]): record for record in records}
-    rows = [
-        [Entry(label_metric(metric, units))]
-        + [format_difference(by_place[metric, network]) for network in found.others]
-        for metric in found.ranked
-    ]
+    rows = []
+    for metric in found.ranked:
+        own = [record for record in records if record["metric"] == metric]
+        digits = find_digits(own, ("value", "low", "high"))
+        entries = [format_difference(record, digits) for record in own]
+        rows.append([Entry(label_metric(metric, units)), *entries])
     tests = sum(record["p"] is not None for record in records)
     notes = [
-        f"Mean of the paired differences (network minus {found.baseline}) over cases, its 95 % "
-        "bootstrap interval, and p of Wilcoxon's signed-rank test with Holm's correction for the "
-        f"{tests} tests of this table; bold if p < 0.05. What is pooled has no test."
+        f"Mean of the paired differences (network minus {found.baseline}) over cases, its "
+        f"{INTERVAL}, and p of Wilcoxon's signed-rank test with Holm's correction for the {tests} "
+        "tests of this table; bold if p < 0.05. What is pooled has no test."
     ]
     least = 2.0 ** (1 - len(found.cases))  # all differences have one sign
     if least * tests >= 0.05:
@@ -187,11 +170,15 @@ def make_size_table(found: CaseTables) -> Table | None:
     notes = [
         f"Size is that of the expert's mask. Smallest third: {limits} "
         f"({' or '.join(map(str, cases))} cases with the structure). rho is Spearman's rank "
-        "correlation of the size with Dice, and with the difference to "
-        f"{found.baseline}: if the latter is negative, a network gains more on small structures. "
-        "p is Wilcoxon's with Holm's correction for the tests of this table.",
-        *sentences,
+        "correlation of the size with Dice."
     ]
+    if found.others:
+        notes += [
+            f"The last column is rho of the size with the difference to {found.baseline}: if it is "
+            "negative, a network gains more on small structures. p is Wilcoxon's with Holm's "
+            "correction for the tests of this table.",
+            *sentences,
+        ]
     head = [
         "Structure, network",
         "rho, Dice",
@@ -199,101 +186,69 @@ def make_size_table(found: CaseTables) -> Table | None:
         f"Difference to {found.baseline}, smallest third",
         "rho, difference",
     ]
-    return Table("small_structures", "Small structures", head, rows, records, notes)
+    shown = len(head) if found.others else 3
+    rows = [row[:shown] for row in rows]
+    return Table("small_structures", "Small structures", head[:shown], rows, records, notes)
 
 
-def make_footprint_table(found: CaseTables, evaluations: Sequence[Evaluation]) -> Table:
-    """The cost of each network, averaged over its runs."""
-    records, mixed = [], []
-    for network in found.tables:
-        own = [each for each in evaluations if each.network == network]
-        record: Numbers = {"network": network}
-        for column, _, metric, unit in FOOTPRINT:
-            values = [read_metric(each, metric) for each in own]
-            values = [value / unit for value in values if value is not None]
-            record[column] = float(np.mean(values)) if values else None
-            if column == "parameters" and len(set(values)) > 1:
-                mixed.append(network)
-        records.append(record)
+def make_missed_table(found: CaseTables, evaluations: Sequence[Evaluation]) -> Table | None:
+    """Regions and networks down, counts across; None if the evaluations have no recall."""
+    records = count_missed(found, evaluations)
+    if not records:
+        return None
+    columns = {
+        "present": "With the structure",
+        "not_found": "Not found (Dice 0)",
+        "empty": "of these with an empty mask",
+        "absent": "Without the structure",
+        "invented": "Found where there is none",
+    }
     rows = [
-        [Entry(record["network"]), *(Entry(format_cost(record[key])) for key, *_ in FOOTPRINT)]
+        [Entry(f"{as_words(record['region'])}, {record['network']}")]
+        + [Entry("-" if record[key] is None else f"{record[key]:,}") for key in columns]
         for record in records
     ]
-    notes = ["Means over folds and seeds; a dash if it was not recorded."]
-    if mixed:
-        notes.append(
-            f"{', '.join(mixed)}: the runs have different numbers of parameters, so they are not "
-            "the same network."
-        )
-    head = ["Network", *(head for _, head, *_ in FOOTPRINT)]
-    return Table("footprint", "Cost", head, rows, records, notes)
+    answers = sum(len(each.cases) for each in evaluations) // len(found.tables)
+    notes = ["Numbers of cases; a mask that lies elsewhere is not empty, but finds nothing."]
+    if answers > len(found.cases):
+        notes = [notes[0].replace("cases", "answers") + " A case has one in each evaluation."]
+    if any(record["empty"] is None for record in records):
+        notes.append("A dash: the evaluations did not record the sizes of masks; evaluate again.")
+    head = ["Structure, network", *columns.values()]
+    return Table("missed", "Missed structures", head, rows, records, notes)
 
 
-def make_run_table(evaluations: Sequence[Evaluation]) -> Table:
-    """The runs behind the numbers."""
-    records = [
-        {
-            "network": each.network,
-            "fold": each.fold,
-            "seed": each.seed,
-            "cases": len(each.cases),
-            "evaluation": each.run.info.run_id,
-            "training": each.training.info.run_id if each.training else None,
-        }
-        for each in evaluations
+def make_part_table(
+    found: CaseTables, evaluations: Sequence[Evaluation], part: str, units: Mapping[str, str]
+) -> Table | None:
+    """The Dice of each region in each fold, or with each seed; None with a single one."""
+    records = compute_parts(found, evaluations, part)
+    if not records:
+        return None
+    by_place = {(each["metric"], each[part], each["network"]): each for each in records}
+    names = list(dict.fromkeys(each[part] for each in records))
+    rows = []
+    for metric in (f"dice/{region}" for region in found.regions):
+        label, means = label_metric(metric, units), {network: [] for network in found.tables}
+        for name in names:
+            row = [Entry(f"{label}, {part} {name}")]
+            for network in found.tables:
+                record = by_place.get((metric, name, network), {"value": None})
+                if record["value"] is None:
+                    row.append(Entry("-"))
+                    continue
+                means[network].append(record["value"])
+                sd = f"SD {format_number(record['sd'])}"
+                row.append(Entry(format_number(record["value"]), f"{sd}; {record['n']} cases"))
+            rows.append(row)
+        row = [Entry(f"{label}, mean of {len(names)} {part}s", "", True)]
+        for own in means.values():
+            sd = f"SD {format_number(stdev(own))}" if len(own) > 1 else ""
+            row.append(Entry(format_number(fmean(own)) if own else "-", sd, True))
+        rows.append(row)
+    notes = [
+        f"Mean Dice and its standard deviation over the cases of each {part}, and in bold the mean "
+        f"and the standard deviation over {part}s. {part}s.csv and tables.xlsx have all metrics."
     ]
-    rows = [[Entry(str(value or "-")) for value in record.values()] for record in records]
-    head = ["Network", "Fold", "Seed", "Cases", "Evaluation run", "Training run"]
-    return Table("runs", "Runs", head, rows, records)
-
-
-def read_metric(evaluation: Evaluation, metric: str) -> float | None:
-    """A metric of the evaluation's run, or else of its training."""
-    name = metric.format(section=evaluation.tag("section"))
-    for run in (evaluation.run, evaluation.training):
-        if run is not None and name in run.data.metrics:
-            return run.data.metrics[name]
-    return None
-
-
-def label_metric(metric: str, units: Mapping[str, str]) -> str:
-    """``hd95/left_lung`` to ``HD95, left lung (mm) ↓``."""
-    row, region = find_metric(metric), metric.partition("/")[2]
-    name = f"{row.title}, {as_words(region)}" if region else row.title
-    if unit := unit_of(metric, units):
-        name += f" ({unit})"
-    return f"{name}\N{NO-BREAK SPACE}{ARROWS[row.best]}"
-
-
-def format_difference(record: Numbers) -> Entry:
-    """Such as ``+0.012 (+0.003 to +0.021; p 0.013)``, bold if p < 0.05."""
-    detail, p = format_interval(record, sign=True), record.get("p_holm")
-    if p is not None:
-        detail = "; ".join(part for part in (detail, format_p(p)) if part)
-    return Entry(format_number(record["value"], sign=True), detail, p is not None and p < 0.05)
-
-
-def format_number(value: float | None, *, sign: bool = False) -> str:
-    """Three decimals, one from 10 on; a dash for an undefined value."""
-    if value is None or not np.isfinite(value):
-        return "-"
-    digits = 3 if abs(value) < 9.9995 else 1
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
-    return text.lstrip("+-") if float(text) == 0 else text
-
-
-def format_interval(record: Numbers, *, sign: bool = False) -> str:
-    if record["low"] is None:
-        return ""
-    return " to ".join(format_number(record[end], sign=sign) for end in ("low", "high"))
-
-
-def format_p(p: float) -> str:
-    return "p < 0.001" if p < 0.0005 else f"p {p:.3f}"
-
-
-def format_cost(value: float | None) -> str:
-    """Three significant digits."""
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+    head = [f"Metric, {part}", *found.tables]
+    return Table(f"{part}s", f"{part.capitalize()}s", head, rows, records, notes)

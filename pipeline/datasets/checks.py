@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.case_files import find_faults
-from ..bundle.channels import VOLUMES
+from ..bundle.case_files import explain_failure, find_faults
+from ..bundle.channels import is_volume
 from ..bundle.listing import (
     FILES,
     SOFT,
@@ -21,15 +21,15 @@ from ..bundle.listing import (
     file_fault,
     files_of,
     find_leaks,
+    is_value,
     read_datalist,
 )
-from ..errors import ADVICE, InputError, UnfitFile, one_line
+from ..errors import ADVICE, InputError
 from ..files import some
-from ..transforms.content import COPY_AGAIN
+from ..transforms import ReadImaged, ReadSharesd, SameGridd
 from ..transforms.picture import read_mask, read_picture
 from ..transforms.volume_checks import value_problems
 from ..transforms.volume_file import read_volume
-from .bundle_reader import BundleReader
 from .progress import show_progress
 
 
@@ -80,7 +80,11 @@ def check_datalist(
         raise FileNotFoundError(f"no datalist at {path}: give the path of a datalist.json")
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: give the folder of the data, --dataset-dir")
-    reader = BundleReader(Path(bundle)) if bundle is not None else None
+    reader = None
+    if bundle is not None:
+        from .bundle_reader import BundleReader
+
+        reader = BundleReader(Path(bundle))
     try:
         datalist = read_datalist(path, needs_labels=True)
     except InputError as error:
@@ -103,8 +107,8 @@ def check_datalist(
     ]
     for split, number, case in show_progress(cases, "Checking"):
         faults = list(entry_faults(case, channels=datalist.get("channel_names") or ()))
-        if not faults and split == "training":
-            faults = list(_check_fold(case))
+        if not faults and split == "training" and not is_value(case.get("fold")):
+            faults = [(f'"fold" is {case.get("fold")!r}', 'give "fold" as a number, 0 to 4')]
         if faults:
             note(f"{split}[{number}]", *faults)
             continue
@@ -117,7 +121,7 @@ def check_datalist(
             if fault and name not in unfit:
                 note(name, fault)
             if pixels is not None:
-                if name.lower().endswith(VOLUMES):
+                if is_volume(name):
                     note(name, *value_problems(pixels, ct=datalist.get("modality", "CT") == "CT"))
                 digest = _digest(pixels)
                 if first := seen.get(digest):
@@ -157,30 +161,20 @@ def _names(case: Mapping[str, Any]) -> list[str]:
     return [name for key in FILES for name in files_of(case[key])]
 
 
-def _check_fold(case: Mapping[str, Any]) -> Iterator[Fault]:
-    fold = case.get("fold")
-    if not isinstance(fold, int) or isinstance(fold, bool) or fold < 0:
-        yield f'"fold" is {fold!r}', 'give "fold" as a number, 0 to 4'
-
-
 def _check_headers(
     folder: Path, case: Mapping[str, Any], datalist: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the files of a case that are missing or unfit, each with a problem and a fix."""
-    faults = {name: file_fault(folder, name) for name in _names(case)}
-    gone = [(name, *fault) for name, fault in faults.items() if fault]
-    yield from gone
-    missing = {name for name, *_ in gone}
-    images = [folder / name for name in files_of(case["image"])]
-    if missing:
+    named = {folder / name: name for name in _names(case)}
+    if gone := [(name, *fault) for name in named.values() if (fault := file_fault(folder, name))]:
+        yield from gone
         return
     faults = find_faults(
-        images,
+        [folder / name for name in files_of(case["image"])],
         folder / case["label"],
         modality=datalist.get("modality", "CT"),
         channels=datalist.get("channel_names") or (),
     )
-    named = {folder / name: name for name in _names(case)}
     yield from ((named[path], problem, fix) for path, problem, fix in faults)
 
 
@@ -188,12 +182,10 @@ def _check_shares(
     folder: Path, case: Mapping[str, Any], datalist: Mapping[str, Any]
 ) -> Iterator[Fault]:
     """Read the soft label of a case as a training does, and yield what is wrong with it."""
-    from ..transforms import ReadImaged, ReadSharesd, SameGridd  # loads MONAI
-
     if gone := [name for name in case[SOFT].values() if file_fault(folder, name)]:
         yield f'"{SOFT}": missing file {some(gone)}', f"put it below {folder}"
         return
-    dims = 3 if case["label"].lower().endswith(VOLUMES) else 2
+    dims = 3 if is_volume(case["label"]) else 2
     own = {0, datalist.get("ignore_label")}
     named = {name: [int(v)] for v, name in datalist["labels"].items() if int(v) not in own}
     data: Any = {
@@ -218,13 +210,11 @@ def _read(
     if not path.is_file():  # which is told already, and a pipe would wait forever
         return None, None
     try:
-        if path.name.lower().endswith(VOLUMES):
+        if is_volume(path):
             return read_volume(path, channels=channels, is_label=is_label).voxels, None
         return (read_mask if is_label else read_picture)(path), None
-    except UnfitFile as error:
-        return None, error.args
-    except Exception as error:  # readers raise about anything on a broken file
-        return None, (f"cannot be read: {one_line(error, None)}", COPY_AGAIN)
+    except Exception as error:
+        return None, explain_failure(error)
 
 
 def _digest(image: np.ndarray) -> str:

@@ -100,7 +100,7 @@ def write_dataset(
         output: folder to make.
         names: of the cases.
         write_case: takes a case's name and the paths of its image and label, and writes both.
-        datalist: the arguments of `write_datalist`.
+        datalist: the content for `write_datalist`.
         suffix: of the files, such as ``.png``.
         progress: what stands before the progress bar.
         sources: folders that are read.
@@ -118,57 +118,28 @@ def write_dataset(
         for name in show_progress(names, progress):
             paths = case_paths(name, suffix=suffix)
             write_case(name, stage / paths["image"], stage / paths["label"])
-        write_datalist(stage / "datalist.json", **datalist)
+        write_datalist(stage / "datalist.json", datalist)
     return Path(output) / "datalist.json"
 
 
-def write_datalist(
-    path: Path,
-    *,
-    name: str,
-    modality: str,
-    channel_names: Sequence[str],
-    labels: Mapping[str, str],
-    regions: Mapping[str, Sequence[int]],
-    training: list,
-    testing: Iterable = (),
-    ignore_label: int | None = None,
-    subjects: str = "",
-    licence: str = "",
-) -> None:
+def write_datalist(path: Path, content: Mapping[str, Any]) -> None:
     """Write a datalist, one case per line so that a difference between two is readable.
 
     Args:
         path: of the file.
-        name: of the dataset.
-        modality: one of ``MODALITIES``.
-        channel_names: one for each input channel of a network.
-        labels: what each value of a mask means, 0 among them.
-        regions: what is segmented, each by its label values.
-        training: the cases, each with its fold.
-        testing: the cases that are kept apart.
-        ignore_label: the value of what is not counted, if there is one.
-        subjects: who the images are of, patients or phantoms, if that is known.
-        licence: of the data, if it is known. Both are for the card of what is trained on them.
+        content: the lists ``training`` and ``testing`` of cases, after what the datalist says of
+            its dataset, see `read_datalist`; None or an empty text is left out. ``subjects`` says
+            who the images are of, patients or phantoms; that and the ``licence`` are for the card
+            of what is trained on them.
     """
 
     def lines(cases: Iterable[dict]) -> str:
         rows = ",\n".join("    " + json.dumps(case) for case in cases)
         return f"[\n{rows}\n  ]" if rows else "[]"
 
-    about = {
-        "name": name,
-        "modality": modality,
-        "channel_names": channel_names,
-        "labels": labels,
-        "regions": regions,
-    }
-    if ignore_label is not None:
-        about["ignore_label"] = ignore_label
-    about |= {"subjects": subjects} if subjects else {}
-    about |= {"licence": licence} if licence else {}
-    parts = {key: json.dumps(value) for key, value in about.items()}
-    parts |= {"training": lines(training), "testing": lines(testing)}
+    said = {key: value for key, value in content.items() if value not in (None, "")}
+    parts = {key: json.dumps(value) for key, value in said.items()}
+    parts |= {key: lines(content.get(key, ())) for key in ("training", "testing")}
     text = ",\n".join(f'  "{key}": {value}' for key, value in parts.items())
     path.write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
 

@@ -8,13 +8,18 @@ import json
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from ..files import sha256
+from ..folders import CARDS
+from ..lazy import load_optional
 from .archives import extract
 
-CARDS = Path(__file__).parents[2] / "data"
 RETRIES = 2  # within one run; each resumes where the last one stopped
 
 
@@ -134,18 +139,11 @@ def download(url: str, target: Path, *, known: bool) -> None:
         ConnectionError: the server cannot be reached, refuses, or breaks off.
         ModuleNotFoundError: pypdl is not installed.
     """
-    try:
-        from pypdl import Pypdl
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "downloads need pypdl: pip install 'attention-unet-pipeline[data]'"
-        ) from error
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
+    pypdl = load_optional("pypdl", need="downloads need", extra="data")
     reasons: list[str] = []
     logger = logging.Logger("download")  # our own, since pypdl's writes to the terminal
-    logger.addHandler(_Gather(reasons))
-    loader = Pypdl(logger=logger)
+    logger.addFilter(partial(_keep_reason, reasons))
+    loader = pypdl.Pypdl(logger=logger)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     ) as progress:
@@ -177,15 +175,11 @@ def _proxy(url: str) -> str | None:
     return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
 
-class _Gather(logging.Handler):
-    """Keep the reasons for failures, which pypdl only logs."""
-
-    def __init__(self, reasons: list[str]) -> None:
-        super().__init__(logging.ERROR)
-        self.reasons = reasons
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.reasons.append(str(record.msg).splitlines()[0] if str(record.msg) else "no answer")
+def _keep_reason(reasons: list[str], record: logging.LogRecord) -> bool:
+    """Keep the reason for a failure, which pypdl only logs, and let nothing be printed."""
+    if record.levelno >= logging.ERROR:
+        reasons.append((str(record.msg).splitlines() or ["no answer"])[0])
+    return False
 
 
 def check_archive(path: Path, card: Card, *, pin: Path) -> str:
@@ -199,20 +193,21 @@ def check_archive(path: Path, card: Card, *, pin: Path) -> str:
     Raises:
         ValueError: a digest or the size differs.
     """
-    digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            for digest in digests.values():
-                digest.update(block)
     for kind, expected in (("sha256", card.sha256), ("md5", card.md5)):
-        if expected and digests[kind].hexdigest() != expected.lower():
+        if not expected:
+            continue
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(
+                file, partial(hashlib.new, kind, usedforsecurity=False)
+            ).hexdigest()
+        if digest != expected.lower():
             raise ValueError(
-                f"{path} has {kind} {digests[kind].hexdigest()}, the card of {card.name} says "
-                f"{expected}: the file is damaged or another version; download it again"
+                f"{path} has {kind} {digest}, the card of {card.name} says {expected}: the file is "
+                "damaged or another version; download it again"
             )
     if card.size and path.stat().st_size != card.size:
         raise ValueError(f"{path} has {path.stat().st_size} bytes, its card says {card.size}")
-    found = digests["sha256"].hexdigest()
+    found = sha256(path)
     if pin.is_file() and (kept := pin.read_text(encoding="ascii").split()[0]) != found:
         raise ValueError(
             f"{path} has sha256 {found}, the first one had {kept}: remove {pin} if the new one "

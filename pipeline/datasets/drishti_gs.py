@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import numpy as np
+from PIL import Image
 
 from ..bundle.listing import SOFT, read_datalist
+from ..folders import CARDS
 from ..transforms.picture import read_grid, read_mask, read_picture
 from .datalist import pair_files, select_part, write_dataset
-
-if TYPE_CHECKING:
-    import numpy as np
 
 ExpertRule = Literal["majority", "union", "all", "soft"]
 
@@ -24,7 +25,7 @@ ExpertRule = Literal["majority", "union", "all", "soft"]
 _LEAST = {"majority": 2.5 / 4 * 255, "union": 0, "all": 3.5 / 4 * 255, "soft": 2.5 / 4 * 255}
 
 #: The official split and our five folds over its training part.
-OFFICIAL_DATALIST = Path(__file__).parents[2] / "data" / "drishti_gs" / "datalist.json"
+OFFICIAL_DATALIST = CARDS / "drishti_gs" / "datalist.json"
 
 _FILE_NAME = re.compile(
     r"drishtiGS_(?P<number>\d+)(?P<map>_ODsegSoftmap|_cupsegSoftmap)?"
@@ -82,8 +83,6 @@ def soft_maps_to_label(
     Raises:
         ValueError: the maps differ in shape or are not 8-bit grey, or the rule is unknown.
     """
-    import numpy as np
-
     if disc.ndim != 2 or disc.shape != cup.shape or disc.dtype != np.uint8 or cup.dtype != np.uint8:
         raise ValueError(
             f"disc map {disc.dtype} {disc.shape} and cup map {cup.dtype} {cup.shape}: "
@@ -102,8 +101,6 @@ def soft_maps_to_shares(disc: np.ndarray, cup: np.ndarray) -> dict[int, np.ndarr
         By the label values of `soft_maps_to_label`, each (H, W) uint8 with 255 for all experts.
         A cup that more experts marked than the disc around it counts as far as the disc.
     """
-    import numpy as np
-
     inside = np.minimum(disc, cup)
     return {1: disc - inside, 2: inside}
 
@@ -133,8 +130,6 @@ def prepare(
         FileNotFoundError, ValueError: see `find_cases`; also for maps of another size than their
             photograph and for ids that the official split does not have.
     """
-    from PIL import Image
-
     cases = find_cases(folder, skip_incomplete=skip_incomplete)
     official = read_datalist(OFFICIAL_DATALIST, needs_labels=True)
     part = select_part(official, cases)

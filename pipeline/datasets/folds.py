@@ -12,43 +12,20 @@ from ..errors import InputError
 FOLDS = 5
 
 
-def assign_folds(
-    patients: Iterable[str],
-    *,
-    seed: int = 0,
-    folds: int = FOLDS,
-    holds: Mapping[str, Iterable[str]] | None = None,
-) -> dict[str, int]:
-    """Assign patients to folds: ``{patient: fold}``.
-
-    The order of ``patients`` does not matter. `random.Random.shuffle` is the same on every machine.
-
-    Args:
-        patients: of the cases; one who is there more often counts as so many cases.
-        seed: of the order in which they are dealt.
-        folds: their number.
-        holds: what the labels of a patient hold, such as regions, once for each case; each of
-            these is spread over the folds as evenly as the patients allow.
-    """
-    return _deal(patients, [1] * folds, seed=seed, holds=holds or {})
-
-
 def divide(
     patients: Sequence[str],
     *,
     testing: float = 0,
     folds: int | None = None,
     holds: Mapping[str, Iterable[str]] | None = None,
-    seed: int = 0,
 ) -> dict[str, int | None]:
     """Keep patients for testing and assign the others to folds.
 
     Args:
-        patients: of the cases, as for `assign_folds`.
+        patients: see `deal`.
         testing: share of the cases below 1, or about how many of them; 0 for none.
         folds: their number; by default five, or one for each patient where there are fewer.
-        holds: see `assign_folds`.
-        seed: of both draws.
+        holds: see `deal`.
 
     Returns:
         ``{patient: fold}``; None is the test split.
@@ -62,7 +39,7 @@ def divide(
             f"--testing {testing:g}: give a share from 0 to 1, or fewer than all {len(patients)} "
             "cases."
         )
-    dealt = _deal(patients, [1 - share, share], seed=seed, holds=holds or {}) if share else {}
+    dealt = deal(patients, [1 - share, share], holds=holds) if share else {}
     trained = [patient for patient in patients if not dealt.get(patient)]
     count = len(set(trained))
     if folds is not None and not 2 <= folds <= count:
@@ -71,27 +48,38 @@ def divide(
             "are not in the test split."
         )
     number = folds or min(FOLDS, count)
-    assigned = assign_folds(trained, seed=seed, folds=number, holds=holds)
+    assigned = deal(trained, [1] * number, holds=holds)
     return {patient: assigned.get(patient) for patient in dict.fromkeys(patients)}
 
 
-def _deal(
+def deal(
     patients: Iterable[str],
     shares: Sequence[float],
     *,
-    seed: int,
-    holds: Mapping[str, Iterable[str]],
+    seed: int = 0,
+    holds: Mapping[str, Iterable[str]] | None = None,
 ) -> dict[str, int]:
-    """Deal patients to parts of different shares, those who hold something rare first.
+    """Deal patients to parts, such as folds, those who hold something rare first.
 
     This is the iterative stratification of Sechidis et al., "On the Stratification of Multi-Label
     Data", ECML PKDD 2011, with whole patients, and with the part that lags behind its share found
-    as in D'Hondt's method.
+    as in D'Hondt's method. The order of ``patients`` does not matter. `random.Random.shuffle` is
+    the same on every machine.
+
+    Args:
+        patients: of the cases; one who is there more often counts as so many cases.
+        shares: of the parts, which are equal for folds.
+        seed: of the order in which they are dealt.
+        holds: what the labels of a patient hold, such as regions, once for each case; each of
+            these is spread over the parts as evenly as the patients allow.
+
+    Returns:
+        ``{patient: part}``.
     """
     sizes = Counter(patients)
     order = sorted(sizes)
     random.Random(seed).shuffle(order)
-    held = {patient: Counter(holds.get(patient, ())) for patient in order}
+    held = {patient: Counter((holds or {}).get(patient, ())) for patient in order}
     dealt: dict[str, int] = {}
     counts: list[Counter[Any]] = [Counter() for _ in shares]
 

@@ -6,16 +6,17 @@ import gzip
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
 
 from ..bundle.channels import NIFTI, PICTURES, VOLUMES
 from ..errors import InputError, UnfitFile
 from ..transforms import picture
 from ..transforms.dicom_picture import is_dicom
 from ..transforms.volume_file import open_volume, read_voxels
-
-if TYPE_CHECKING:
-    import numpy as np
+from .dicom.series import write_nifti
 
 KINDS = (*VOLUMES, *PICTURES)
 
@@ -135,10 +136,6 @@ def link(source: Path, target: Path, *, pack: bool = False) -> None:
 
 def write_volume(path: Path, pixels: np.ndarray, affine: np.ndarray) -> None:
     """Write a volume (X, Y, Z) as NIfTI, with its affine where all readers find it."""
-    import numpy as np
-
-    from .dicom.series import write_nifti
-
     if pixels.dtype == np.float16:
         pixels = pixels.astype(np.float32)
     if pixels.dtype in (np.int64, np.uint64, np.bool_):  # which readers of NIfTI do not know
@@ -154,9 +151,6 @@ def write_picture(path: Path, pixels: np.ndarray, source: Path) -> None:
     Raises:
         InputError: the values have no place in a PNG; the message names ``source``.
     """
-    import numpy as np
-    from PIL import Image
-
     low, high = pixels.min(), pixels.max()
     if pixels.ndim != 2 or not np.array_equal(pixels, np.rint(pixels)) or low < 0 or high > 65535:
         raise InputError(

@@ -71,7 +71,7 @@ def plan_dataset(
         held[source.name] = find_held(source.read_label())
     values = name_values({str(source.label): held[source.name] for source in sources})
     about, notes = describe_images(grids, options)
-    about["name"] = name
+    about = {"name": name, **about}
     about["labels"] = {str(value): name for value, name in sorted(values.names.items())}
     about["regions"] = make_regions(values.names, options.regions, values.regions)
     about["ignore_label"] = values.ignore_label
@@ -126,7 +126,7 @@ def write_sources(dataset: Dataset, output: Path, *, overwrite: bool = False) ->
                 lists["testing"].append(case)
             else:
                 lists["training"].append(case | {"fold": part})
-        write_datalist(stage / "datalist.json", **dataset.about, **lists)
+        write_datalist(stage / "datalist.json", {**dataset.about, **lists})
     return Path(output) / "datalist.json"
 
 

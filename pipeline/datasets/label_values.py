@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import InputError
 from .images import read_grid, read_pixels
-
-if TYPE_CHECKING:
-    import numpy as np
 
 BACKGROUND, IGNORE = "background", "ignore"
 OTHER = "other"  # every value without a name
@@ -92,8 +91,6 @@ class LabelValues:
 
     def to_index(self, label: Label) -> np.ndarray:
         """Make the index mask of a file, uint8."""
-        import numpy as np
-
         pixels, coloured = label
         if coloured and not self.coloured:
             pixels, coloured = pixels & 255, False
@@ -113,8 +110,6 @@ def read_label(path: Path) -> Label:
     Raises:
         InputError: it cannot be read, or has another number of channels.
     """
-    import numpy as np
-
     pixels = read_pixels(path, is_label=True)
     coloured = pixels.ndim == 3 and read_grid(path).affine is None
     if coloured:
@@ -134,8 +129,6 @@ def read_label(path: Path) -> Label:
 
 def find_held(label: Label) -> Held:
     """Find the values in a label."""
-    import numpy as np
-
     pixels = label.pixels
     if pixels.dtype.kind == "u" and pixels.dtype.itemsize < 4:  # faster than to sort them
         present = np.zeros(np.iinfo(pixels.dtype).max + 1, bool)

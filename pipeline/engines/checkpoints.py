@@ -161,6 +161,7 @@ class Checkpoints:
     def save_final(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
             self.write(dict.fromkeys(self.final_names(), self.content()), wait=True)
+            logger.info(f"weights and history in {self.folder}")
 
     def final_names(self) -> list[str]:
         return [FINAL] if self.is_measured() else [BEST, FINAL]

@@ -1,10 +1,11 @@
-"""Mixed precision by the autocast of the device."""
+"""How a device computes a network: in mixed precision, or by OpenVINO."""
 
 from __future__ import annotations
 
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -12,10 +13,16 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..bundle.rules import RUNTIMES
+from ..errors import InputError
+from ..networks.folding import fold_batch_norms
+from ..networks.runtime import OpenvinoNetwork
 from .batch import as_plain
 from .mirror import mirrored
 
 logger = logging.getLogger(__name__)
+
+_WORTH = 4_000_000  # voxels of an image from which OpenVINO, loaded for it alone, saves time
 
 
 class AutocastInferer(Inferer):
@@ -33,6 +40,15 @@ class AutocastInferer(Inferer):
         inferer: runs the network; by default MONAI's ``SimpleInferer``.
         mirror: average over flips of the image, see `mirrored`; a sliding window does so itself.
         flip: see `mirrored`.
+        runtime: ``"torch"``; ``"openvino"`` for evaluation on a CPU, in float32, see
+            `OpenvinoNetwork`; or ``"auto"``: OpenVINO where it is installed and saves time, which
+            it does for large volumes on a CPU that has no bfloat16, or without ``amp``.
+
+    Attributes:
+        ran: what computed the last answer: ``"torch"`` or ``"openvino"``.
+
+    Raises:
+        InputError: ``runtime`` is unknown, or OpenVINO is not installed or cannot use the device.
     """
 
     def __init__(
@@ -42,10 +58,20 @@ class AutocastInferer(Inferer):
         inferer: Inferer | None = None,
         mirror: bool = False,
         flip: float | Sequence[float] = 1.0,
+        runtime: str = "torch",
     ) -> None:
         super().__init__()
+        if runtime not in RUNTIMES:
+            raise InputError(f"runtime is {runtime!r}; give one of {', '.join(RUNTIMES)}.")
+        if runtime == "openvino" and not find_spec("openvino"):
+            raise InputError(
+                "runtime is openvino, which is not installed; run pip install openvino, or give "
+                "auto or torch."
+            )
         self.mirror, self.flip = mirror, flip
-        self.amp = amp
+        self.amp, self.runtime, self.ran = amp, runtime, "torch"
+        self.fast: OpenvinoNetwork | None = None
+        self.fast_of: tuple[Any, ...] = ()
         self.inferer = inferer or SimpleInferer()
         self.thin: dict[tuple[int, ...], bool] = {}  # by shape of the input
 
@@ -55,6 +81,8 @@ class AutocastInferer(Inferer):
         inputs = as_plain(inputs)
         amp = self.amp and has_bfloat16(inputs.device.type) and not self._is_thin(inputs, network)
         amp = amp and (inputs.ndim < 5 or inputs.device.type != "cuda" or has_right_volumes())
+        fast = self._find_fast(inputs, network, amp)
+        network, amp = fast or network, amp and not fast
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=amp):
             out = mirrored(
                 lambda images: self.inferer(images, network, *args, **kwargs),
@@ -62,7 +90,31 @@ class AutocastInferer(Inferer):
                 mirror=self.mirror,
                 flip=self.flip,
             )
+        self.ran = "openvino" if fast and not fast.failed else "torch"
         return [each.float() for each in out] if isinstance(out, list) else out.float()
+
+    def _find_fast(
+        self, inputs: torch.Tensor, network: Callable[..., Any], amp: bool
+    ) -> OpenvinoNetwork | None:
+        """The network in OpenVINO, if that is to compute it."""
+        evaluating = isinstance(network, nn.Module) and not network.training
+        if self.runtime == "torch" or not evaluating or torch.is_grad_enabled():
+            return None
+        cpu = inputs.device.type == "cpu"
+        if self.runtime == "auto":
+            if not cpu or amp or inputs[0, 0].numel() < _WORTH or not find_spec("openvino"):
+                return None
+        elif not cpu:
+            raise InputError(
+                f"runtime is openvino, which is for a CPU, and the device is {inputs.device}; give "
+                "auto or torch."
+            )
+        tensors = [*network.parameters(), *network.buffers()]
+        # A server may have trained it since.
+        fast_of = (network, [(each.data_ptr(), each._version) for each in tensors])
+        if self.fast_of != fast_of:
+            self.fast, self.fast_of = OpenvinoNetwork(fold_batch_norms(network)), fast_of
+        return None if self.fast.failed else self.fast
 
     def _is_thin(self, inputs: torch.Tensor, network: Callable[..., Any]) -> bool:
         shape = tuple(inputs.shape[1:])

@@ -46,6 +46,8 @@ class RegionDice(Metric):
         count, names = len(self.regions), self.regions.names
         if prediction.shape[1] != count:
             raise ValueError(f"{prediction.shape[1]} channels for the {count} regions {names}")
+        # A volume too large for a GPU is put together on the CPU.
+        truth = truth.to(prediction.device)
         prediction, truth = self.regions.mark(prediction, dim=1), truth > 0.5
         if truth.shape[1] > count:
             counts, truth = ~truth[:, count:], truth[:, :count]

@@ -15,8 +15,9 @@ from torch import nn
 
 from ..errors import InputError
 from ..networks.folding import fold_batch_norms
+from ..networks.runtime import OpenvinoNetwork
 from .batch import as_plain
-from .memory import free_memory
+from .memory import free_memory, is_out_of_memory
 from .mirror import mirrored
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ _PROBE = 32  # voxels along each axis of the window on which a network's memory 
 _BATCH = 8  # windows; more at a time are not faster
 _SMALLEST = 32  # voxels along an axis below which a window is not shrunk
 _STEP = 16  # voxels by which a window is stretched: what networks with four poolings divide by
+_VALUES = 2**31 - 1  # of a tensor: more than many of a GPU's kernels can index
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class SlidingWindow(Inferer):
 
     Raises:
         ValueError: ``overlap`` or ``stretch`` is out of range.
-        InputError: the sum of the windows does not fit into memory.
+        InputError: the sum of the windows, or the smallest window, does not fit into memory.
     """
 
     def __init__(
@@ -108,7 +110,7 @@ class SlidingWindow(Inferer):
         if evaluating and not torch.is_grad_enabled():
             network = fold_batch_norms(network)
 
-        def predict(windows: torch.Tensor) -> torch.Tensor:
+        def predict(windows: torch.Tensor, network: Callable[..., Any] = network) -> torch.Tensor:
             def run(images: torch.Tensor) -> torch.Tensor:
                 return network(images, *args, **kwargs)
 
@@ -126,12 +128,19 @@ class SlidingWindow(Inferer):
                     mode="gaussian",
                     device=tiling.device,
                 )
-            except torch.OutOfMemoryError:
-                tiling = tiling.shrink()
-                if tiling is None:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
                     raise
-                torch.cuda.empty_cache()
-                logger.warning(f"sliding window: out of memory; it goes on with {tiling}.")
+            # Here, since inside the except the error holds the tensors of the failed try.
+            torch.cuda.empty_cache()
+            smaller = tiling.shrink()
+            if smaller is None:
+                raise InputError(
+                    f"{inputs.device} is out of memory even with {tiling}; end what else runs "
+                    'there, or give device "cpu".'
+                )
+            tiling = smaller
+            logger.warning(f"sliding window: out of memory; it goes on with {tiling}.")
 
     def _choose_tiling(
         self, inputs: torch.Tensor, predict: Callable, network: Callable[..., Any]
@@ -142,7 +151,7 @@ class SlidingWindow(Inferer):
             fit_window(roi, length, self.overlap, self.stretch)
             for roi, length in zip(fall_back_tuple(self.roi_size, shape), shape, strict=True)
         )
-        per_voxel, channels = measure_memory(inputs, roi_size, predict, network)
+        per_voxel, values, channels = measure_memory(inputs, roi_size, predict, network)
         padded = math.prod(map(max, shape, roi_size))
         # The sum, its weights, and the volume once more if it has to be padded.
         total = 4 * padded * (len(inputs) * channels + 1)
@@ -166,7 +175,10 @@ class SlidingWindow(Inferer):
         if tiling.device == device:
             room -= total
         first = tiling
-        while (need := tiling.batch_size * per_voxel * math.prod(tiling.roi_size)) > room:
+        # On a GPU as few voxels at a time as its kernels can index the feature maps of.
+        most = math.inf if device.type == "cpu" else _VALUES // values
+        most = min(most, room // per_voxel)
+        while tiling.batch_size * math.prod(tiling.roi_size) > most:
             # The place of the sum is settled above.
             fewer = replace(tiling, device=torch.device("cpu")).shrink()
             if fewer is None:
@@ -175,7 +187,8 @@ class SlidingWindow(Inferer):
         if tiling.roi_size != first.roi_size:
             logger.warning(
                 f"sliding window: a window takes {window / 1e9:.1f} GB, but {room / 1e9:.1f} GB "
-                f"are free; it goes on with {tiling}, which take {need / 1e9:.1f} GB."
+                f"are free, enough for {max(0, most) / 1e6:.1f} million voxels; it goes on with "
+                f"{tiling}."
             )
         elif tiling not in self.told:  # not again for every case of every validation
             logger.info(f"sliding window: {tiling}.")
@@ -212,26 +225,33 @@ class CachedPredictor:
 @torch.no_grad()
 def measure_memory(
     inputs: torch.Tensor, roi_size: Sequence[int], predict: Callable, network: Callable[..., Any]
-) -> tuple[float, int]:
-    """Measure the bytes that a network takes per voxel of a window, and its output channels.
+) -> tuple[float, float, int]:
+    """Measure what a network takes per voxel of a window, and its output channels.
 
-    They follow from the largest feature map of a small window.
+    Returns:
+        The bytes, which follow from the largest feature map of a small window; the values of the
+        largest tensor; the channels.
     """
-    largest = 0
+    largest = values = 0
 
-    def look(_module: nn.Module, _args: Any, out: Any) -> None:
-        nonlocal largest
-        for each in out if isinstance(out, list | tuple) else [out]:
-            if isinstance(each, torch.Tensor):
-                largest = max(largest, each.nbytes)
+    def look(_module: nn.Module, args: Any, out: Any) -> None:
+        nonlocal largest, values
+        outputs = out if isinstance(out, list | tuple) else [out]
+        outputs = [each for each in outputs if isinstance(each, torch.Tensor)]
+        largest = max([largest, *(each.nbytes for each in outputs)])
+        seen = [*outputs, *(each for each in args if isinstance(each, torch.Tensor))]
+        values = max([values, *(each.numel() for each in seen)])
 
     size = [min(_PROBE, n) for n in roi_size]
     window = inputs.new_zeros(1, inputs.shape[1], *size)
+    network = network.network if isinstance(network, OpenvinoNetwork) else network
     modules = list(network.modules()) if isinstance(network, nn.Module) else []
     hooks = [module.register_forward_hook(look) for module in modules]
     try:
-        out = predict(window)
+        out = predict(window, network)
     finally:
         for hook in hooks:
             hook.remove()
-    return _LIVE * max(largest, out.nbytes) / math.prod(size), out.shape[1]
+    voxels = math.prod(size)
+    per_voxel = _LIVE * max(largest, out.nbytes) / voxels
+    return per_voxel, max(values, out.numel()) / voxels, out.shape[1]

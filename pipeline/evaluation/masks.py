@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..bundle.channels import PICTURES
+from ..bundle.channels import is_volume
 from ..errors import UnfitFile
 from ..transforms import picture
 from ..transforms.volume_file import read_volume
@@ -65,7 +65,7 @@ def read_mask(path: str | Path, regions: Regions) -> tuple[np.ndarray, np.ndarra
     """
     import torch
 
-    if str(path).lower().endswith(PICTURES):
+    if not is_volume(path):
         index, affine = picture.read_mask(path), np.eye(4)
         if index.ndim == 3:
             raise UnfitFile("is in colour", "export the mask again with one channel")

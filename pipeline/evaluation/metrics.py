@@ -101,6 +101,10 @@ def true_size(masks: MaskPair) -> float:
     return masks.true * masks.pixel_size
 
 
+def predicted_size(masks: MaskPair) -> float:
+    return masks.predicted * masks.pixel_size
+
+
 @dataclass(frozen=True)
 class Metric:
     """What is known about a metric, or about another number of a case.
@@ -146,6 +150,7 @@ _ROWS = (
     Metric("intersection", "Intersection", attrgetter("intersection"), kind="size"),
     Metric("union", "Union", attrgetter("union"), kind="size"),
     Metric("area", "Area", true_size, dims=(2,), kind="size"),
+    Metric("predicted_area", "Predicted area", predicted_size, dims=(2,), kind="size"),
     Metric("volume", "Volume", true_size, dims=(3,), kind="size"),
     Metric("vertical_cdr", "Vertical CDR", kind="value"),
     Metric("vertical_cdr/absolute_error", "Vertical CDR", best="lower", plotted=True),

@@ -21,7 +21,7 @@ from ..bundle.trained import CHOSEN, chosen_postprocessing
 from ..errors import InputError
 from ..files import sha256, write_json
 from ..transforms.largest import KeepPartsd
-from ..transforms.regions import MarkRegionsd
+from ..transforms.mark import MarkRegionsd
 from ..transforms.restore_grid import RestoreGridd
 from .cases import find_file, pack_masks, unpack_masks
 from .metrics import MaskPair, dice

@@ -155,7 +155,8 @@ class CaseReport:
         units = find_units([case.spacing for case in cases], self.nsd_tolerance)
         summary = {"units": units, **summary}
         summary["label_values"] = dict(zip(self.regions, self.tree.values, strict=True))
-        summary |= {"window": self.window, **(self.settings or {})}
+        runtime = getattr(getattr(engine, "inferer", None), "ran", "torch")
+        summary |= {"window": self.window, "runtime": runtime, **(self.settings or {})}
         if self.quality:
             self.quality.keep()
         write_rows(self.output_dir / CASES, rows)
@@ -175,6 +176,7 @@ class CaseReport:
                 roi_size=self.roi_size,
                 window=self.window,
             )
+        log.info("every case in %s", self.output_dir)
 
     def _measure(self, item: Mapping[str, Any]) -> MeasuredCase:
         prediction, truth = item[CommonKeys.PRED], item[CommonKeys.LABEL]

@@ -15,13 +15,16 @@ import numpy as np
 from ..files import replacing
 from .metrics import find_metric, pool_dice, unit_of
 
+FEW = 10  # cases; the bootstrap of fewer has intervals that are too narrow
+
 
 def summarise(cases: Sequence[Mapping[str, Any]], *, resamples: int = 10_000) -> dict[str, Any]:
     """Summarise the rows of :func:`case_metrics`.
 
     The interval is the bias-corrected and accelerated bootstrap of the mean over cases (Efron
-    1987), because overlap and distance are skewed. It describes other cases, not other
-    trainings. A constant column has the interval [mean, mean]; a single case has none.
+    1987), because overlap and distance are skewed; of fewer than ten cases Student's t-interval.
+    It describes other cases, not other trainings. A constant column has the interval [mean, mean];
+    a single case has none.
 
     Args:
         cases: one mapping per case; text values (names, paths) are ignored.
@@ -131,7 +134,7 @@ def _summarise_column(values: Sequence[float | None], resamples: int) -> dict[st
     column = np.array([value for value in map(_defined, values) if value is not None], float)
     if not column.size:
         return {"n": 0} | dict.fromkeys(("mean", "std", "median", "ci_low", "ci_high"))
-    low, high = bootstrap_interval((column,), resamples=resamples)
+    low, high = confidence_interval((column,), resamples=resamples)
     return {
         "n": int(column.size),
         "mean": float(column.mean()),
@@ -147,18 +150,21 @@ def _pool_dice(cases: Sequence[Mapping[str, Any]], region: str, resamples: int) 
     counts = np.array([row for row in rows if None not in map(_defined, row)], float)
     found = _summarise_column([], resamples) | {"n": len(counts)}
     if len(counts):
-        low, high = bootstrap_interval(counts.T, pool_dice, resamples=resamples)
+        low, high = confidence_interval(counts.T, pool_dice, resamples=resamples)
         found |= {"mean": float(pool_dice(*counts.T)), "ci_low": low, "ci_high": high}
     return found
 
 
-def bootstrap_interval(
+def confidence_interval(
     columns: Sequence[np.ndarray],
     statistic: Callable[..., Any] = np.mean,
     *,
     resamples: int = 10_000,
 ) -> tuple[float | None, float | None]:
     """95 % interval of a statistic over cases: the bias-corrected and accelerated bootstrap.
+
+    Of few cases it is too narrow, see ``benchmarks/intervals.py``; a mean of fewer than `FEW` cases
+    has Student's t-interval instead, which may reach beyond what a metric can be.
 
     Args:
         columns: arrays with one value per case; a case is drawn with its values in all columns.
@@ -168,7 +174,7 @@ def bootstrap_interval(
     Returns:
         Its ends; (None, None) for fewer than two cases.
     """
-    from scipy.stats import DegenerateDataWarning, bootstrap
+    from scipy.stats import DegenerateDataWarning, bootstrap, sem, t
 
     size = columns[0].size
     if size < 2:
@@ -176,6 +182,9 @@ def bootstrap_interval(
     if all(np.ptp(column) <= 1e-12 * max(1.0, abs(column[0])) for column in columns):
         value = float(statistic(*columns, axis=-1))
         return value, value
+    if size < FEW and statistic is np.mean:
+        low, high = t.interval(0.95, size - 1, loc=np.mean(columns[0]), scale=sem(columns[0]))
+        return float(low), float(high)
     for method in ("BCa", "percentile"):  # BCa is 0/0 if leaving out a case changes nothing
         with warnings.catch_warnings(), np.errstate(invalid="ignore"):
             warnings.simplefilter("ignore", DegenerateDataWarning)

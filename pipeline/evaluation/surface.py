@@ -90,7 +90,14 @@ def find_spans(mask: np.ndarray) -> np.ndarray:
     for axis in range(mask.ndim):
         marked = np.flatnonzero(mask.any(axis=tuple(i for i in range(mask.ndim) if i != axis)))
         spans.append((marked[0], marked[-1]))
+        part = slice(marked[0], marked[-1] + 1)  # the next axes have less to do
+        mask = mask[(slice(None),) * axis + (part,)]
     return np.array(spans)
+
+
+def find_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box that holds all that is marked, of a mask that is not empty."""
+    return tuple(slice(first, last + 1) for first, last in find_spans(mask))
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
@@ -98,12 +105,12 @@ def _surface(mask: np.ndarray) -> np.ndarray:
     if not mask.any():
         return np.empty((0, mask.ndim), dtype=int)
     # Each mask has its own box, so a stray pixel of a prediction does not enlarge the truth's.
-    spans = find_spans(mask)
-    mask = mask[tuple(slice(first, last + 1) for first, last in spans)]
+    box = find_box(mask)
+    mask = mask[box]
     inner = mask.copy()
     for axis in range(mask.ndim):
         last, first = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
         last[:-1] &= first[1:]
         last[1:] &= first[:-1]
         last[[0, -1]] = False
-    return np.argwhere(mask & ~inner) + spans[:, 0]
+    return np.argwhere(mask & ~inner) + [side.start for side in box]

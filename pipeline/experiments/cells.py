@@ -12,6 +12,7 @@ from typing import Any
 from ..bundle.configs import Config, as_json, digest_config, top_level
 from ..bundle.given import find_overlay
 from ..bundle.ids import PLACE, RECORD, row
+from ..bundle.members import list_trainings, name_networks
 from ..errors import InputError
 from ..files import read_json
 from .plan import Evaluate, Ids, Plan
@@ -26,6 +27,7 @@ class Cell:
     Args:
         name: unique in the plan; names the cell's folder and its MLflow run.
         network: the name that ``compare`` groups runs by.
+        title: the name that it gives to them.
         bundle: the bundle's folder.
         configs: ``train.json`` and the overlays after it.
         ids: overrides.
@@ -34,10 +36,17 @@ class Cell:
 
     name: str
     network: str
+    title: str
     bundle: Path
     configs: tuple[Path, ...]
     ids: Ids
     evaluate: Evaluate
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Which network it is, for its MLflow runs."""
+        title = {"pipeline.title": self.title} if self.title else {}
+        return {"pipeline.network": self.network, **title}
 
     @cached_property
     def config(self) -> Config:
@@ -92,32 +101,33 @@ def make_cells(plan: Plan) -> list[Cell]:
             f"bundle {plan.bundle}: it has no configs/train.json; give the path of a bundle's "
             f"folder, relative to {Path.cwd()}."
         )
-    cells = []
-    variants = plan.variants or {"": {}}
-    for (network, change), (variant, more) in itertools.product(
-        plan.networks.items(), variants.items()
-    ):
-        name = "-".join(filter(None, (network, variant)))
+    cells, content = [], plan.model_dump()
+    named = name_networks(content)
+    if twice := next((name for name in named if named.count(name) > 1), None):
+        raise InputError(f"plan {plan.name}: two networks have the name {twice}; rename one.")
+    changes = itertools.product(plan.networks.values(), (plan.variants or {"": {}}).items())
+    trainings = list_trainings(content).items()
+    for (change, (variant, more)), (name, names) in zip(changes, trainings, strict=True):
         overlays = ["train.json", *plan.configs, *change.overlays]
         configs = tuple(find_overlay(overlay, bundle / "configs") for overlay in overlays)
         ids = {"experiment_name": plan.name} | plan.overrides | change.overrides | more
         check_ids(ids, Config.read(*configs), where=f"network {name}")
         cells += [
             Cell(
-                name=f"{name}-fold{fold}-seed{seed}",
+                name=each,
                 network=name,
+                title=", ".join(filter(None, (change.title, change.title and variant))),
                 bundle=bundle,
                 configs=configs,
                 ids={**ids, "fold": fold, "seed": seed},
                 evaluate=plan.evaluate,
             )
-            for fold, seed in itertools.product(plan.folds, plan.seeds)
+            for each, (fold, seed) in zip(
+                names, itertools.product(plan.folds, plan.seeds), strict=True
+            )
         ]
         evaluation = Config.read(*cells[-1].evaluation_configs)
         check_ids(plan.evaluate.overrides, evaluation, where="evaluate")
-    names = [cell.name for cell in cells]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"plan {plan.name}: two cells have the name {twice}; rename a network.")
     return cells
 
 
@@ -166,11 +176,9 @@ def check_unchanged(folder: Path, settings: dict[str, Any]) -> None:
     if not (folder / SETTINGS).exists():
         return
     earlier = read_json(folder / SETTINGS, "delete its folder.")
-    # Today fewer ids may decide the numbers than when the cell was begun.
-    earlier["ids"] = select_deciding(earlier.get("ids", {}))
     for part, after in as_json(settings).items():
         before = earlier.get(part)
-        if before == after or part not in earlier:
+        if before == after:
             continue
         if isinstance(before, dict) and isinstance(after, dict):
             part = next(k for k in {**after, **before} if before.get(k) != after.get(k))

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from ..errors import InputError
 from ..files import read_json, write_json
 from .jobs import Cluster, Job, Resources
@@ -47,7 +49,11 @@ class Local:
         import submitit
 
         # Otherwise PyTorch starts one thread per core in each job.
-        work.env = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads))}
+        work.env = {
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self.threads)),
+            # Threads that wait in a loop take the cores of the other jobs.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+        }
         if self.share:
             first = slot * self.share % (len(self.gpus) // self.share * self.share)
             work.env["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus[first : first + self.share])
@@ -150,8 +156,6 @@ def list_queue() -> set[str] | None:
 
 def list_gpus() -> list[str]:
     """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
-    import torch
-
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return named.split(",")[:count] if named else [str(index) for index in range(count)]

@@ -41,8 +41,12 @@ class Part(BaseModel):
 
 
 class Variation(Part):
-    """What a network changes: overlays after the common ones, then overrides."""
+    """What a network changes: overlays after the common ones, then overrides.
 
+    ``title`` is its name in a comparison's report.
+    """
+
+    title: str = ""
     overlays: list[str] = []
     overrides: Ids = {}
 
@@ -137,6 +141,9 @@ def read_plan(path: Path) -> Plan:
     for part, values in {"folds": plan.folds, "seeds": plan.seeds}.items():
         if len(set(values)) < len(values):
             raise InputError(f"plan {path}: {part} {values}: give each one once.")
+    titles = [each.title or name for name, each in plan.networks.items()]
+    if twice := next((title for title in titles if titles.count(title) > 1), None):
+        raise InputError(f"plan {path}: two networks have the title {twice!r}: give each its own.")
     if "all" in plan.folds and plan.evaluate.section != "testing":
         raise InputError(
             f"plan {path}: folds {plan.folds}: a network that is trained on all cases can only be "

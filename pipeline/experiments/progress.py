@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Self
@@ -81,3 +84,24 @@ def read_history(folder: Path) -> list[dict[str, str]]:
 def measure_progress(work: Work) -> float:
     """The progress of a work, 0 to 1: its epochs, and 0.05 for the evaluation."""
     return 1.0 if work.done else 0.95 * min(1.0, len(read_history(work.folder)) / work.epochs)
+
+
+def make_command() -> str:
+    """The command line that this process was started with, which resumes what it began."""
+    return shlex.join(["python", "-m", "pipeline", *sys.argv[1:]])
+
+
+def show_failure(board: Board, work: Work, reason: str = "") -> None:
+    """Print why a work failed, and where its log is."""
+    board.say(f"{work.name} failed: {reason or read_failure(work.log)}\n    {work.log}", "red")
+
+
+def read_failure(log: Path) -> str:
+    """Why the last command of a log failed: its first error, or else its last line."""
+    try:
+        lines = log.read_text(errors="replace").split("\n$ ")[-1].splitlines()[1:]
+    except OSError:
+        return "it wrote no log"
+    said = [line.strip() for line in lines if line.strip()] or ["its log is empty"]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return said[-1] if said[-1].startswith("error: ") or not errors else errors[0].strip()

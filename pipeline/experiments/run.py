@@ -14,10 +14,9 @@ from ..files import read_json, write_json
 from .cells import SETTINGS, Cell, check_unchanged, make_cells, make_ensembles
 from .clusters import list_queue, read_job_id
 from .jobs import Cluster, Job, Resources, run_all
-from .parent_run import ParentRun
 from .plan import read_plan
-from .progress import Board, format_duration, measure_progress
-from .session import make_command, open_session, show_failure
+from .progress import Board, format_duration, make_command, measure_progress, show_failure
+from .session import ParentRun, open_session
 from .work import Work, evaluation_step, training_step
 
 

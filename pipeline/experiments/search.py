@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,10 @@ from ..errors import InputError
 from ..files import write_json
 from .cells import SETTINGS, Cell, check_ids, check_unchanged, make_cells
 from .jobs import Cluster, Job, Resources, run_all
-from .parent_run import ParentRun
 from .plan import Plan, Search, read_plan
-from .progress import Board, measure_progress, read_history
+from .progress import Board, measure_progress, read_history, show_failure
 from .run import check_configs
-from .session import open_session, show_failure
+from .session import ParentRun, open_session
 from .study import find_best, open_study, read_values, sample_values
 from .work import Work, training_step
 
@@ -106,6 +105,7 @@ def check_metric(search: Search, cell: Cell) -> None:
         raise InputError(f"search.metric {search.metric}: a training has {', '.join(known)}.")
 
 
+@dataclass(eq=False)
 class Trials:
     """The trials of one search.
 
@@ -118,24 +118,22 @@ class Trials:
         parent: the MLflow run of the search.
     """
 
-    def __init__(
-        self,
-        search: Search,
-        cell: Cell,
-        folder: Path,
-        resources: Resources,
-        cluster: Cluster,
-        parent: ParentRun,
-    ) -> None:
-        self.search, self.cell, self.folder = search, cell, folder
-        self.resources, self.cluster, self.parent = resources, cluster, parent
-        self.epochs = int(cell.config.get("epochs", 1))
-        self.study = open_study(search, folder, seed=cell.ids["seed"], epochs=self.epochs)
+    search: Search
+    cell: Cell
+    folder: Path
+    resources: Resources
+    cluster: Cluster
+    parent: ParentRun
+
+    def __post_init__(self) -> None:
+        self.epochs = int(self.cell.config.get("epochs", 1))
+        seed = self.cell.ids["seed"]
+        self.study = open_study(self.search, self.folder, seed=seed, epochs=self.epochs)
         self.running: dict[str, Trial] = {}
         self.reported: dict[str, int] = {}
         self.pruned: set[str] = set()
         self.failed: list[Work] = []
-        progress = {name_trial(number): 0.0 for number in range(search.trials)}
+        progress = {name_trial(number): 0.0 for number in range(self.search.trials)}
         progress |= {name_trial(t.number): 1.0 for t in self.study.trials if t.state.is_finished()}
         self.board = Board(progress)
 

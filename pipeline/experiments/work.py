@@ -14,7 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+from fire.parser import DefaultParseValue
+
 from ..bundle.trained import CHECKPOINTS, FINAL, SUMMARY
+from ..tracking.store import without_password
 
 if TYPE_CHECKING:
     from .cells import Cell  # would import MONAI, which a job itself does not need
@@ -101,7 +105,6 @@ class Work:
             Stopped: on SIGTERM, once the running command has ended.
         """
         signal.signal(signal.SIGTERM, raise_stopped)
-        from filelock import FileLock  # comes with torch
 
         if self._node() > 0:  # only the training runs on several machines
             if not self.steps[0].done.exists():
@@ -123,7 +126,6 @@ class Work:
         return DelayedSubmission(replace(self))
 
     def _run(self, step: Step) -> None:
-        from ..tracking.store import without_password
 
         command = [word for part in step.command for word in self._expand(part)]
         with step.log.open("a") as log:
@@ -200,7 +202,7 @@ def training_step(cell: Cell, folder: Path, *, tags: Mapping[str, str], processe
         "run_name": cell.name,
         "output_dir": str(folder / "training"),
         "resume": True,
-        "tags": {**tags, "pipeline.network": cell.network},
+        "tags": {**tags, **cell.tags},
     }
     command = make_bundle_command(configs, ids, distributed=processes > 1)
     # FINAL is written after the last epoch, also where the training stopped early.
@@ -225,7 +227,7 @@ def evaluation_step(
         "ckpt_path": files if members else files[0],
         "run_name": f"{cell.name}, {cell.evaluate.section}",
         "output_dir": str(folder / "evaluation"),
-        "tags": {**tags, "pipeline.network": cell.network},
+        "tags": {**tags, **cell.tags},
     }
     # The figures and MLflow's record come after the summary.
     done, result = folder / "evaluation.done", folder / "evaluation" / SUMMARY
@@ -252,8 +254,6 @@ def format_argument(value: Any) -> str:
 
     MONAI drops an override that is None, so null becomes an expression.
     """
-    from fire.parser import DefaultParseValue
-
     if value is None:
         return "$None"
     return value if isinstance(value, str) and DefaultParseValue(value) == value else repr(value)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
@@ -122,10 +122,15 @@ def check_manifest(path: Path, files: Mapping[str, bytes]) -> None:
             f"{path}: its {MANIFEST} cannot be read ({error}); package it again."
         ) from None
     found = {name: digest_bytes(files[name]) for name in files if name != MANIFEST}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            state = "missing" if name not in found else "changed" if name in expected else "added"
-            raise InputError(f"{path}: {name} was {state} after packaging; package it again.")
+    for name, state in find_changes(expected, found):
+        raise InputError(f"{path}: {name} was {state} after packaging; package it again.")
+
+
+def find_changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the files whose digests differ, and whether each is missing, changed or added."""
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            yield name, "missing" if name not in now else "changed" if name in before else "added"
 
 
 def unpack(files: Mapping[str, bytes], folder: Path) -> None:

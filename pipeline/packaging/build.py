@@ -6,7 +6,9 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from ..bundle.configs import Config
 from ..bundle.given import NOTHING, Given, settle
@@ -24,9 +26,6 @@ from .configs import as_fine_tuning, make_inference_config, make_training_config
 from .metadata import make_metadata
 from .source import Trained, open_trained
 from .zoo import LARGE_FILES, check_name, default_name, make_large_files
-
-if TYPE_CHECKING:
-    import torch
 
 
 def package(
@@ -202,8 +201,6 @@ def save_weights(state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -
         state: plain tensors by name.
         config: ids that are known of their training.
     """
-    import torch
-
     stream = io.BytesIO()
     torch.save(pack_weights(dict(state), config), stream)
     return stream.getvalue()

@@ -60,8 +60,7 @@ def make_card(
         "Performance": performance(source),
         "Commands": list_commands(name),
     }
-    if not re.search(r"(?m)^## Weights$", card):  # as in a bundle from before this section
-        card = re.sub(r"(?m)^The repository contains no trained weights(.+\n)+", "", card)
+    if not re.search(r"(?m)^## Weights$", card):
         card = re.sub(r"(?m)^## Network$", "## Weights\n\n## Network", card, count=1)
     parts = re.split(r"(?m)^(#{1,2} .*)$", card)
     text = parts[0]
@@ -194,7 +193,7 @@ def performance(source: Trained) -> str:
         ]
         text += [
             f"### {section.capitalize()}, {summary['n_cases']} cases\n",
-            "On the images' own grid; mean over cases with its 95 % bootstrap interval. A number "
+            "On the images' own grid; mean over cases with its 95 % interval. A number "
             "without a unit is a share or a ratio.\n",
             "| metric | mean | interval | unit | cases |\n|---|---|---|---|---|\n"
             + "\n".join(rows)

@@ -15,6 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+import torch
+
 from ..bundle.configs import Config, texts
 from ..bundle.predictor import Predictor
 from ..bundle.trained import without_ensemble
@@ -191,9 +194,6 @@ def compute_reference(
     config: Mapping[str, Any], weights: Path, image: str | list[str], work: Path
 ) -> dict[str, str]:
     """Write the mask and logits that the repository computes; returns their paths."""
-    import numpy as np
-    import torch
-
     paths = {"mask": str(work / "mask.npy"), "logits": str(work / "logits.pt")}
     np.save(paths["mask"], Predictor({**config, "device": "cpu"}, weights)(image))
     network, size = (Config(config).built(name) for name in ("network_def", "roi_size"))

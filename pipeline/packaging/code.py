@@ -37,7 +37,7 @@ def collect_modules(configs: Iterable[Any]) -> dict[str, bytes]:
         configs: contents of JSON files that name components as ``pipeline.<part>.<name>``.
 
     Raises:
-        InputError: no module has a name, or a module imports the project by its absolute name.
+        InputError: no module has a name.
     """
     names = (match[0] for each in configs for text in texts(each) for match in NAME.finditer(text))
     waiting = {find_module(name) for name in names}
@@ -81,26 +81,20 @@ def read_lazy_homes(path: Path) -> dict[str, str]:
 
 
 def find_imported(path: Path) -> set[Path]:
-    """Find the files of this project that a module imports."""
+    """Find the files of this project that a module imports, which it does by relative names."""
     package = [PROJECT, *path.relative_to(FOLDER).parts[:-1]]
     files = set()
     for node in walk_imports(ast.parse(path.read_text())):
-        if getattr(node, "level", 0):  # from . import name
-            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
-            names = (".".join([*filter(None, base), alias.name]) for alias in node.names)
-            files |= {find_module(name) for name in names}
-            continue
-        absolute = isinstance(node, ast.ImportFrom)
-        for module in [node.module] if absolute else [alias.name for alias in node.names]:
-            if module.split(".")[0] == PROJECT:
-                raise InputError(f"{path}: it imports {module}; make the import relative.")
+        base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+        names = (".".join([*filter(None, base), alias.name]) for alias in node.names)
+        files |= {find_module(name) for name in names}
     return files
 
 
-def walk_imports(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The import statements below a node, except those for type checkers."""
+def walk_imports(node: ast.AST) -> Iterator[ast.ImportFrom]:
+    """The relative imports below a node, except those for type checkers."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import | ast.ImportFrom):
+        if isinstance(child, ast.ImportFrom) and child.level:
             yield child
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             yield from walk_imports(ast.Module(child.orelse, []))

@@ -9,12 +9,15 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from ..bundle.configs import Config, is_plain
 from ..errors import InputError, one_line
@@ -22,10 +25,8 @@ from ..transforms.regions import Regions
 from .archive import BEFORE_ZIP
 from .card import say_rule
 
-if TYPE_CHECKING:
-    import torch
-
 ONNX, TORCHSCRIPT = "exports/model.onnx", "exports/model.ts"
+_CONSTANTS = re.compile(rb"(?:  \w+ : Final\[.*\n)+")
 
 
 def export_network(
@@ -46,8 +47,6 @@ def export_network(
     Raises:
         InputError: an export fails, needs a package, or differs from the network.
     """
-    import torch
-
     image = metadata["network_data_format"]["inputs"]["image"]
     size, channels = image["spatial_shape"], image["num_channels"]
     # The second size has another shape, and is not a multiple of the network's strides.
@@ -78,8 +77,6 @@ def export_network(
 
 def export_onnx(network: torch.nn.Module, image: torch.Tensor) -> bytes:
     """Export to ONNX, for images of any size and number."""
-    import torch
-
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -128,33 +125,33 @@ def remove_notes(content: bytes) -> bytes:
 
 def run_onnx(content: bytes, image: torch.Tensor) -> torch.Tensor:
     import onnxruntime
-    import torch
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(["pred"], {"image": image.numpy()})[0])
 
 
 def export_torchscript(network: torch.nn.Module) -> bytes:
-    """Export to TorchScript, for images of any size and number."""
-    import torch
+    """Export to TorchScript, for images of any size and number, on any device.
 
+    It is not frozen: that would make the weights constants, which ``.to("cuda")`` does not move.
+    """
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        frozen = torch.jit.freeze(torch.jit.script(network), optimize_numerics=False)
-        torch.jit.save(frozen, stream)
-    # The notes for a debugger name files of this machine.
+        torch.jit.save(torch.jit.script(network), stream)
+    # The notes for a debugger name files of this machine, and constants come in any order.
     out = io.BytesIO()
     with zipfile.ZipFile(stream) as old, zipfile.ZipFile(out, "w") as new:
         for entry in old.infolist():
-            if not entry.filename.endswith(".debug_pkl"):
-                new.writestr(zipfile.ZipInfo(entry.filename, BEFORE_ZIP), old.read(entry))
+            content = old.read(entry)
+            if entry.filename.endswith(".py"):
+                content = _CONSTANTS.sub(lambda m: b"".join(sorted(m[0].splitlines(True))), content)
+            if not entry.filename.endswith((".debug_pkl", "serialization_id")):
+                new.writestr(zipfile.ZipInfo(entry.filename, BEFORE_ZIP), content)
     return out.getvalue()
 
 
 def run_torchscript(content: bytes, image: torch.Tensor) -> torch.Tensor:
-    import torch
-
     with torch.no_grad():
         return torch.jit.load(io.BytesIO(content))(image)
 
@@ -163,8 +160,6 @@ def check_export(
     kind: str, found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]
 ) -> None:
     """Refuse an export whose logits differ by more than rounding."""
-    import torch
-
     for one, other in zip(found, expected, strict=True):
         scale = max(1.0, other.abs().max().item())
         if one.shape != other.shape or not torch.allclose(one, other, atol=1e-4 * scale, rtol=0):

@@ -41,11 +41,10 @@ def check_weights(root: Path, given: dict) -> str:
 
 
 def read_state(root: Path) -> dict:
-    """The weights, as MONAI Label reads them; an older package holds them alone."""
+    """The weights, as MONAI Label reads them."""
     import torch
 
-    content = torch.load(root / "models/model.pt", map_location="cpu", weights_only=True)
-    return content.get("model", content)
+    return torch.load(root / "models/model.pt", map_location="cpu", weights_only=True)
 
 
 def check_in_out(root: Path, given: dict) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from .archive import MANIFEST, WEIGHTS, digest_bytes, read_archive, unpack
+from ..files import sha256
+from .archive import MANIFEST, WEIGHTS, digest_bytes, find_changes, read_archive, unpack
 from .label_app.lib import weights
 from .label_app.lib.values import PICTURES, VOLUMES
 
@@ -71,6 +72,7 @@ def check_model(folder: Path, files: Mapping[str, bytes], archive: Path) -> None
     Raises:
         InputError: it is another version; a file was changed or added; or the weights are neither
             those of the package nor those of the last retraining.
+        ValueError: a training of it runs.
     """
     own = folder / MANIFEST
     if not (own.is_file() and own.read_bytes() == files[MANIFEST]):
@@ -80,24 +82,21 @@ def check_model(folder: Path, files: Mapping[str, bytes], archive: Path) -> None
         )
     for cache in folder.rglob("__pycache__"):  # which Python would believe
         shutil.rmtree(cache)
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    found = {name for name in found if not name.startswith(GROWING)}
-    for name in sorted(found | files.keys()):
-        if name == WEIGHTS and name in found:
-            continue
-        if name not in found or name not in files or (folder / name).read_bytes() != files[name]:
-            state = "missing" if name not in found else "changed" if name in files else "added"
-            raise InputError(
-                f"{folder / name}: it was {state} after {archive} was packaged; move {folder} "
-                "away, and the package is unpacked again."
-            )
-    try:
-        weights.settle(folder)
-    except ValueError as error:
-        raise InputError(f"{error}.") from None
+    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    now = {
+        name: sha256(path) if path.is_file() else "a link to nothing"
+        for name, path in there.items()
+        if not (path.is_dir() or name.startswith(GROWING))
+    }
+    served, before = now.get(WEIGHTS), {name: digest_bytes(files[name]) for name in files}
+    for name, state in find_changes(before, now | ({WEIGHTS: before[WEIGHTS]} if served else {})):
+        raise InputError(
+            f"{folder / name}: it was {state} after {archive} was packaged; move {folder} "
+            "away, and the package is unpacked again."
+        )
+    weights.settle(folder)
     history = weights.read_history(folder)
-    expected = history[-1]["sha256"] if history else digest_bytes(files[WEIGHTS])
-    if weights.digest(folder / WEIGHTS) != expected:
+    if served != (history[-1]["sha256"] if history else before[WEIGHTS]):
         raise InputError(
             f"{folder / WEIGHTS}: these are neither the weights of {archive} nor those of a "
             "retraining here; package them (`package BUNDLE --checkpoint`), or move "
@@ -134,13 +133,11 @@ def restore(app: Path, name: str) -> str:
         a line that says what is served now.
 
     Raises:
-        InputError: there is no such model, or nothing to undo.
+        InputError: there is no such model.
+        ValueError: there is nothing to undo, or a training of it runs.
     """
     model = app / "model" / name
     if not (model / WEIGHTS).is_file():
         found = sorted(path.name for path in (app / "model").glob("[!.]*"))
         raise InputError(f"name {name}: {app} serves {found}; give one of them, or another --app.")
-    try:
-        return weights.restore(model)
-    except ValueError as error:
-        raise InputError(f"{error}.") from None
+    return weights.restore(model)

@@ -13,7 +13,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
 from .label_app.lib.parent import WATCH
@@ -102,6 +101,7 @@ class LabelServer:
             "MLFLOW_TRACKING_URI": f"sqlite:///{app / 'mlflow.db'}",
             # With one thread per core, another job on one of them stalls all the others.
             "OMP_NUM_THREADS": str(max(1, cores // 2)),
+            "OMP_WAIT_POLICY": "passive",
             **{name: value for name, value in os.environ.items() if name not in own},
             # It calls dcmqi, which is in the environment, for DICOM segmentations.
             "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
@@ -135,13 +135,13 @@ class LabelServer:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def wait(self) -> dict[str, Any]:
-        """Wait until the server answers; returns whether it wants a password."""
+    def wait(self) -> None:
+        """Wait until the server answers."""
         end = time.monotonic() + READY
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                with urllib.request.urlopen(f"{self.url}/auth/", timeout=READY) as answer:
-                    return json.load(answer)
+                urllib.request.urlopen(f"{self.url}/auth/", timeout=READY).close()
+                return
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.5)
         printed = self.log.read_text(errors="replace").strip().splitlines() or ["no output"]

@@ -8,7 +8,7 @@ from importlib import metadata as installed
 from typing import Any
 
 from ..bundle.configs import Config
-from ..bundle.formats import make_formats
+from ..bundle.formats import make_formats, name_mask_values
 from ..bundle.lineage import TRAINED_ON, read_lineage
 from ..errors import InputError
 from ..evaluation.metrics import unit_of
@@ -88,22 +88,19 @@ def describe_image(training: Config) -> str:
 
 
 def name_labels(formats: Mapping[str, Any], regions: Regions) -> dict[str, str]:
-    """Name the values of an index mask, as ``{"0": "background", ...}``.
+    """Name the values of an index mask, see `name_mask_values`.
 
     Args:
-        formats: ``network_data_format`` of the bundle. Its ``post_processed_outputs`` may name the
-            part of a region that is in no inner one; without a name it has that of the region.
+        formats: ``network_data_format`` of the bundle, whose ``post_processed_outputs`` may name
+            parts of regions. These names are of its own regions, and the training may have had
+            others.
         regions: of the training.
     """
     outputs = formats.get("post_processed_outputs", {})
     named = outputs.get("pred", {}).get("channel_def", {})
-    parts = {value: n for n, value in enumerate(regions.index_values) if value is not None}
-    whole = {value: regions.own[n] == regions.values[n] for value, n in parts.items()}
-    found = {value: regions.names[n] for value, n in parts.items()}
-    # The bundle's names are of its own regions, and the training may have had others.
-    if all(named.get(str(value)) == found[value] for value in found if whole[value]):
-        found |= {value: named[str(value)] for value in found if str(value) in named}
-    return {"0": "background"} | {str(value): found[value] for value in sorted(found)}
+    whole = zip(regions.index_values, regions.names, regions.own, regions.values, strict=True)
+    fits = all(named.get(str(n)) == name for n, name, own, values in whole if own == values)
+    return name_mask_values(regions, named if fits else {})
 
 
 def collect_metrics(source: Trained) -> dict[str, float]:

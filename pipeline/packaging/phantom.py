@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
+from PIL import Image
+
 from ..bundle.configs import Config
 from ..transforms.regions import Regions
 
@@ -16,13 +20,8 @@ def draw_phantom(config: Mapping[str, Any], work: Path) -> dict[str, Any]:
     Returns:
         the paths of ``image``, several where a picture has a file for each channel, and ``label``.
     """
-    import numpy as np
-
     flat = len(Config(config).built("roi_size")) == 2
-    # Older packages say neither channels nor label values.
-    channels = config.get("channel_names") or [""] * Config(config).built("network_def#in_channels")
-    regions = config.get("regions")
-    values = Regions(regions).known if isinstance(regions, Mapping) else [1, 2]
+    channels, values = config["channel_names"], Regions(config["regions"]).known
     (work / "images").mkdir()
     if flat:
         from ..datasets.phantoms.fundus import fundus_phantom
@@ -36,15 +35,12 @@ def draw_phantom(config: Mapping[str, Any], work: Path) -> dict[str, Any]:
     for value, part in zip(values, np.array_split(np.flatnonzero(label), len(values)), strict=True):
         label.flat[part] = value
     if not flat:
-        import nibabel
-
         # A file with four dimensions holds all channels, as MONAI Label needs it.
         image = image if len(channels) == 1 else np.stack([image] * len(channels), axis=-1)
         paths = {"image": work / "images/phantom.nii.gz", "label": work / "label.nii.gz"}
         for path, array in zip(paths.values(), (image, label), strict=True):
             nibabel.save(nibabel.Nifti1Image(np.asarray(array), affine), path)
         return {key: str(path) for key, path in paths.items()}
-    from PIL import Image
 
     Image.fromarray(label).save(work / "label.png")
     picture = Image.fromarray(image)

@@ -27,6 +27,8 @@ from ..bundle.trained import (
 )
 from ..errors import InputError, one_line
 from ..files import read_json, sha256
+from ..tracking.journal import JOURNAL
+from ..tracking.store import connect
 
 RUN = re.compile(r"(?:runs:/)?([0-9a-f]{32})(?:/.*)?")
 VERSION = re.compile(r"models:/([^/@]+)(?:@([^/]+)|/(\d+))")
@@ -137,8 +139,6 @@ def read_data(config: Path) -> dict[str, Any]:
 
 def find_measured(folder: Path) -> str | None:
     """The SHA-256 of the weights that an evaluation measured, if that was recorded."""
-    from ..tracking.journal import JOURNAL
-
     journal = folder / JOURNAL
     text = journal.read_text() if journal.is_file() else ""
     found = re.findall(r'"pipeline\.checkpoint_sha256": "([0-9a-f]{64})"', text)
@@ -157,8 +157,6 @@ def read_best_epoch(history: Path) -> dict[str, float]:
 def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
     """Download a run's files, and the summaries of the evaluations of its weights."""
     from mlflow.exceptions import MlflowException
-
-    from ..tracking.store import connect
 
     client = connect(tracking_uri or "")
     try:

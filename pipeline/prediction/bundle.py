@@ -25,9 +25,8 @@ from ..bundle.trained import (
 )
 from ..errors import InputError
 from ..files import read_json, sha256
+from ..folders import BUNDLES
 from ..networks.weights import read_weights
-
-BUNDLES = Path(__file__).parents[2] / "bundles"
 
 
 @dataclass(frozen=True)

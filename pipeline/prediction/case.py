@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..bundle.channels import NIFTI
 from ..datasets.dicom.series import as_nifti, read_series
 from ..errors import InputError, UnfitFile
 from ..files import replacing
-from ..transforms.picture import read_grid
+from ..transforms.picture import read_picture
 from ..transforms.volume_checks import grid_problems, value_problems
 from ..transforms.volume_file import Volume, read_volume
 from .bundle import Model
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from nibabel import Nifti1Image
 
-    from ..bundle.predictor import Predictor
+    from ..bundle.predictor import Answer, Predictor
     from ..transforms.regions import Regions
 
 
@@ -51,17 +53,27 @@ def _ending(model: Model) -> str:
     return ".nii.gz" if model.volumes else ".png"
 
 
-def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -> dict[str, Any]:
-    """Segment a case and write its mask on the grid of the image.
+class PreparedCase(NamedTuple):
+    """A case that is read, checked and preprocessed.
 
-    A series that a DICOM SEG cannot refer to gets a NIfTI and a note.
+    ``paths`` is what the predictor calls the image, ``item`` what it made of it, ``shape`` and
+    ``affine`` its grid, and ``shown`` what `draw_volume` or `draw_picture` needs. ``read`` gives
+    a picture again, for other scales.
+    """
 
-    Returns:
-        What a report says of the case.
+    paths: str | list[str]
+    item: dict[str, Any]
+    shape: tuple[int, ...]
+    affine: np.ndarray | None
+    shown: Any
+    read: Callable[[], Any] | None
+
+
+def prepare(case: InputCase, model: Model, predictor: Predictor) -> PreparedCase:
+    """Read, check and preprocess a case.
 
     Raises:
         InputError: the image cannot be used.
-        OutputError: the mask cannot be written.
         Exception: the parts of a bundle may raise anything.
     """
     if case.problem:
@@ -75,26 +87,60 @@ def segment(case: InputCase, model: Model, predictor: Predictor, folder: Path) -
         read = images[::-1].pop
         del images
     else:
-        shape, *_ = [_read_shape(path) for path in case.files]
+        pictures = _read_pictures(case, model)
+        shape, shown, read = pictures[0].shape[:2], pictures[0], cycle(pictures).__next__
     paths = [str(each) for each in case.files or (series.folder for series in case.series)]
-    answer = predictor.segment(paths if len(paths) > 1 else paths[0], read)
-    mask = answer.mask
-    if mask.shape != shape:
+    paths = paths if len(paths) > 1 else paths[0]
+    item = predictor.prepare(paths, read)
+    return PreparedCase(paths, item, shape, affine, shown, None if model.volumes else read)
+
+
+def segment(case: InputCase, prepared: PreparedCase, predictor: Predictor) -> Answer:
+    """Run the network on a prepared case.
+
+    Raises:
+        InputError: the mask is not on the grid of the image.
+        Exception: the parts of a bundle may raise anything.
+    """
+    answer = predictor.answer(prepared.paths, prepared.item, prepared.read)
+    if answer.mask.shape != prepared.shape:
         raise InputError(
-            f"{case}: its mask is {mask.shape} and the image {shape}: the bundle's postprocessing "
-            "has to restore the grid of the image"
+            f"{case}: its mask is {answer.mask.shape} and the image {prepared.shape}: the bundle's "
+            "postprocessing has to restore the grid of the image"
         )
-    measured = _measure(mask, affine, model, predictor.regions)
-    measured |= {"features": answer.features, "scale": answer.scale}
+    return answer
+
+
+def write(
+    case: InputCase,
+    prepared: PreparedCase,
+    answer: Answer,
+    model: Model,
+    regions: Regions,
+    folder: Path,
+) -> dict[str, Any]:
+    """Measure the mask of a case, and write it on the grid of the image.
+
+    A series that a DICOM SEG cannot refer to gets a NIfTI and a note.
+
+    Returns:
+        What a report says of the case.
+
+    Raises:
+        OutputError: the mask cannot be written.
+    """
+    mask, affine = answer.mask, prepared.affine
+    measured = _measure(mask, affine, model, regions)
+    measured |= {name: getattr(answer, name) for name in ("features", "scale", "runtime")}
     measured |= estimate_quality(measured, model)
-    written = _write(mask, affine, case, model, predictor.regions, folder)
+    written = _write(mask, affine, case, model, regions, folder)
     names = probability_names(case, model)
     for name, chances in zip(names, answer.probabilities, strict=True):
         with writing(folder / name), _whole(folder / name) as temporary:
             _write_array(temporary, chances, affine, case, slope=1 / 255)
     written["outputs"] += names
-    draw, source = (draw_volume, shown) if model.volumes else (draw_picture, case.files[0])
-    view = write_view(partial(draw, folder, case.name, source, mask, predictor.regions))
+    draw = draw_volume if model.volumes else draw_picture
+    view = write_view(partial(draw, folder, case.name, prepared.shown, mask, regions))
     return measured | written | view
 
 
@@ -129,13 +175,16 @@ def _read_volumes(case: InputCase, channels: int, modality: str) -> list[Volume]
     return volumes
 
 
-def _read_shape(path: Path) -> tuple[int, int]:
-    """Read ``(rows, columns)`` of a picture; the preprocessing reads its pixels."""
-    try:
-        width, height = read_grid(path).size
-    except UnfitFile as error:
-        raise InputError(f"{path}: it {error}") from None
-    return height, width
+def _read_pictures(case: InputCase, model: Model) -> list[np.ndarray]:
+    """Read the pictures of a case as its preprocessing would."""
+    channels = len(model.channels) if len(case.files) == 1 else 1
+    pictures = []
+    for path in case.files:
+        try:
+            pictures.append(read_picture(path, channels=channels, modality=model.modality))
+        except UnfitFile as error:
+            raise InputError(f"{path}: it {error}") from None
+    return pictures
 
 
 def _measure(
@@ -144,7 +193,10 @@ def _measure(
     """Measure each region with all that lies inside it, as the evaluation does."""
     import numpy as np
 
-    counts = np.bincount(mask.ravel(), minlength=256)
+    from ..evaluation.surface import find_box
+
+    near = mask[find_box(mask)] if mask.any() else mask  # all that is not background
+    counts = np.bincount(near.ravel(), minlength=256)
     inside = dict(zip(regions.names, regions.values, strict=True))
     voxels = {name: int(counts[values].sum()) for name, values in inside.items()}
     if affine is not None:
@@ -155,7 +207,7 @@ def _measure(
     if pair:
         from ..evaluation.metrics import vertical_cdr
 
-        disc, cup = (np.isin(mask, inside[name]) for name in pair)
+        disc, cup = (np.isin(near, inside[name]) for name in pair)
         # Without a disc there is no ratio, and one of 0 would pass for a measured cup.
         both = disc.any() and cup.any()
         ratio = round(vertical_cdr(disc, cup, axis=0), 4) if both else None

@@ -45,6 +45,12 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write a probability map of each region.")
     ] = False,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, torch, or openvino for a CPU (default: the bundle's, which is auto)."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Do again what the output holds already.")
     ] = False,
@@ -61,7 +67,7 @@ def predict(
             bundle=bundle,
             checkpoint=checkpoint,
             overlays=config or [],
-            overrides=set_ or [],
+            overrides=[*(set_ or []), *([f"runtime={runtime}"] if runtime else [])],
             series=series,
             probabilities=probabilities,
             overwrite=overwrite,

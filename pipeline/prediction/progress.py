@@ -55,6 +55,10 @@ def explain(error: Exception, case: InputCase) -> str:
     return text if str(case.path) in text else f"{case}: {text}"
 
 
+def is_doubtful(entry: CaseRecord) -> bool:
+    return entry.get("quality", {}).get("check", False)
+
+
 def describe_sizes(measured: CaseRecord) -> str:
     """Describe what was measured, for the line of a case."""
     sizes = measured.get("volume_ml", measured.get("area_px", {}))

@@ -29,7 +29,7 @@ def draw_tile(
 
     Args:
         picture: uint8 ``(H, W)`` or ``(H, W, 3)``.
-        masks: boolean ``(R, H, W)``.
+        masks: boolean ``(R, H, W)``, or coarser, see `thin`.
         step: length of a pixel along a row and along a column.
         letters: of the patient's sides at the left, right, top and bottom edge.
     """
@@ -39,10 +39,8 @@ def draw_tile(
     side = TILE * _FINE
     size = np.multiply(picture.shape[1::-1], step)
     width, height = np.maximum(np.rint(size * (side / size.max())), 1).astype(int)
-    tile = Image.fromarray(picture).convert("RGB")
-    tile = tile.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2)
-    coarse = max(1, max(masks.shape[1:]) // side)  # no line is finer than the tile
-    masks = masks[:, ::coarse, ::coarse]
+    tile = Image.fromarray(picture)
+    tile = tile.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2).convert("RGB")
     lines = []
     for colour, mask in zip(cycle(COLOURS), masks, strict=False):
         if mask.any():
@@ -64,6 +62,12 @@ def draw_tile(
     for letter, place, anchor in zip(letters, places, ("lm", "rm", "mt", "mb"), strict=False):
         pen.text(place, letter, "white", font, anchor=anchor, stroke_width=2, stroke_fill="#000000")
     return square
+
+
+def thin(mask: np.ndarray) -> np.ndarray:
+    """Leave out rows and columns of a mask ``(H, W)`` that are finer than a tile's lines."""
+    coarse = max(1, max(mask.shape) // (TILE * _FINE))
+    return mask[::coarse, ::coarse]
 
 
 def mark_regions(mask: np.ndarray, regions: Regions) -> np.ndarray:

@@ -16,7 +16,7 @@ from ..errors import one_line
 from ..evaluation.figures.colours import COLOURS
 from ..files import replacing
 from .output import OutputError, writing
-from .tiles import TILE, describe, draw_tile, mark_regions
+from .tiles import TILE, describe, draw_tile, mark_regions, thin
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -64,30 +64,28 @@ def write_view(draw: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def draw_picture(
-    folder: Path, name: str, source: Path, mask: np.ndarray, regions: Regions
+    folder: Path, name: str, picture: np.ndarray, mask: np.ndarray, regions: Regions
 ) -> dict[str, Any]:
     """Draw a photograph, whole and around its regions.
 
     Args:
         folder: of the masks.
         name: of the case.
-        source: file of the photograph, or of its first channel.
+        picture: ``(H, W)`` or ``(H, W, 3)``: the photograph, or its first channel.
         mask: index mask ``(H, W)``.
         regions: what it holds.
     """
     from ..evaluation.figures.display import as_picture, find_window
-    from ..transforms.picture import read_picture
 
-    picture = read_picture(source)
     if picture.dtype != np.uint8:
         channels = picture[None] if picture.ndim == 2 else np.moveaxis(picture, -1, 0)
         picture = (as_picture(channels.swapaxes(1, 2)) * 255).astype(np.uint8)
-    masks = mark_regions(mask, regions)
+    masks = mark_regions(thin(mask), regions)
     tiles = {f"whole picture, {describe(masks, regions)}": draw_tile(picture, masks)}
-    if masks.any():
-        left, right, top, bottom = find_window(masks)
+    if mask.any():
+        left, right, top, bottom = find_window(mask[None])
         box = slice(top, bottom), slice(left, right)
-        near = masks[:, *box]
+        near = mark_regions(thin(mask[box]), regions)
         tiles[f"enlarged, {describe(near, regions)}"] = draw_tile(picture[box], near)
     return _save_tiles(folder, name, tiles)
 

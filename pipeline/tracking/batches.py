@@ -13,25 +13,22 @@ def merge_events(events: Iterator[tuple[Event, int]]) -> Iterator[tuple[Event, i
     Args:
         events: each with the journal's offset behind it.
     """
-    batch: Event | None = None
+    batch: Event = {}
     end = 0
     for event, offset in events:
-        is_log = event["kind"] == "log"
-        if batch is not None and is_log and _fits(batch, event):
+        if _fits(batch, event):
             batch = {
                 "kind": "log",
                 "metrics": batch.get("metrics", []) + event.get("metrics", []),
                 "params": batch.get("params", {}) | event.get("params", {}),
                 "tags": batch.get("tags", {}) | event.get("tags", {}),
             }
-            end = offset
-            continue
-        if batch is not None:
-            yield batch, end
-        batch, end = (event, offset) if is_log else (None, 0)
-        if not is_log:
-            yield event, offset
-    if batch is not None:
+        else:
+            if batch:
+                yield batch, end
+            batch = event
+        end = offset
+    if batch:
         yield batch, end
 
 
@@ -48,6 +45,8 @@ def split_event(event: Event) -> list[Event]:
 
 def _fits(batch: Event, event: Event) -> bool:
     """Tell whether one request may hold two events."""
+    if not batch.get("kind") == event["kind"] == "log":
+        return False
     sizes = {
         name: len(batch.get(name, ())) + len(event.get(name, ()))
         for name in ("metrics", "params", "tags")

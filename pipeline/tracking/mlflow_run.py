@@ -11,6 +11,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,16 @@ from .provenance import (
     git_tags,
     process_tags,
 )
-from .record import RunRecord
+from .record import RunRecord, StepLosses, clean_name, now
 from .store import store_uri, without_password, without_passwords
 from .system_metrics import watch_system
-from .values import StepLosses, clean_name, keep_finite, now
 
 logger = logging.getLogger(__name__)
 
 STEPS_A_BATCH = 50  # steps whose losses are read from the device together
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class MlflowRun:
     """Ignite handler that records its engine's run in MLflow.
 
@@ -81,45 +82,36 @@ class MlflowRun:
         timeout: longest wait for the store at the start in s.
     """
 
-    def __init__(
-        self,
-        *,
-        enabled: bool = True,
-        tracking_uri: str = "",
-        tracking_offline: bool = False,
-        experiment_name: str,
-        run_name: str,
-        output_dir: str,
-        prefix: str = "train",
-        tags: Mapping[str, str] | None = None,
-        validator: Engine | None = None,
-        checkpoint: str | None = None,
-        datalist: str | None = None,
-        datasets: Mapping[str, Any] | None = None,
-        bundle: Mapping[str, Any] | None = None,
-        cost: Mapping[str, float] | None = None,
-        register: str = "",
-        resume: bool = False,
-        timeout: float = 30.0,
-    ) -> None:
-        self.enabled = enabled
-        self.tracking_uri = tracking_uri
-        self.tracking_offline = tracking_offline
-        self.experiment_name = str(experiment_name)
-        self.run_name = str(run_name)
-        self.output_dir = Path(output_dir)
-        self.prefix = prefix
-        self.tags = {clean_name(str(name)): str(value) for name, value in (tags or {}).items()}
-        self.validator = validator
-        self.checkpoint = checkpoint
-        self.datalist = datalist if datalist and Path(datalist).is_file() else None
+    enabled: bool = True
+    tracking_uri: str = ""
+    tracking_offline: bool = False
+    experiment_name: str
+    run_name: str
+    output_dir: str | Path
+    prefix: str = "train"
+    tags: Mapping[str, str] | None = None
+    validator: Engine | None = None
+    checkpoint: str | None = None
+    datalist: str | None = None
+    datasets: Mapping[str, Any] | None = None
+    bundle: Mapping[str, Any] | None = None
+    cost: Mapping[str, float] | None = None
+    register: str = ""
+    resume: bool = False
+    timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        self.experiment_name, self.run_name = str(self.experiment_name), str(self.run_name)
+        self.register = str(self.register)
+        self.output_dir = Path(self.output_dir)
+        tags = self.tags or {}
+        self.tags = {clean_name(str(name)): str(value) for name, value in tags.items()}
+        if not (self.datalist and Path(self.datalist).is_file()):
+            self.datalist = None
         # A training on all cases has none for validation.
-        self.datasets = {name: each for name, each in (datasets or {}).items() if len(each.data)}
-        self.bundle = {"config": {}, "overrides": {}, **(bundle or {})}
-        self.cost = dict(cost or {})
-        self.register = str(register)
-        self.resume = resume
-        self.timeout = timeout
+        datasets = self.datasets or {}
+        self.datasets = {name: each for name, each in datasets.items() if len(each.data)}
+        self.bundle = {"config": {}, "overrides": {}, **(self.bundle or {})}
         self.ended = False
 
     def attach(self, engine: Engine) -> None:
@@ -237,8 +229,7 @@ class MlflowRun:
             event = dataset_event(context, dataset.data, self.datalist)
             if event not in self.record.earlier:
                 self.record.journal.append(event)
-        costs = [[name, value, now(), 0] for name, value in keep_finite(self.cost)]
-        self.record.write_metrics(costs)
+        self.record.write_values(self.cost or {}, step=0)
         self.record.write_json(CONFIG, self.kept_config())
         self.record.write_json("environment.json", describe_environment())
         self.record.write_bundle(self.bundle.get("files", []))
@@ -261,8 +252,7 @@ class MlflowRun:
             if state.best_metric_epoch == epoch and math.isfinite(state.best_metric):
                 values |= {f"best/{name}": value for name, value in state.metrics.items()}
                 values["best/epoch"] = epoch
-        metrics = [[name, value, now(), epoch] for name, value in keep_finite(values)]
-        self.record.write_metrics(metrics)
+        self.record.write_values(values, step=epoch)
 
     def on_sigterm(self, number: int, frame: Any) -> None:
         raise SystemExit(128 + number)  # so that the run ends in order

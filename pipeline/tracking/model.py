@@ -12,7 +12,6 @@ from typing import Any
 
 from ..bundle.channels import is_split
 from ..bundle.trained import BEST, MEMBERS, as_ensemble, read_config
-from ..errors import InputError
 from ..files import read_json, write_json
 
 NAME = "model"  # of the model in its run
@@ -75,19 +74,11 @@ class SegmentationModel:
     """The network of an inference config, as MLflow calls it."""
 
     def __init__(self, folder: Path) -> None:
-        from ..bundle.as_trained import check_as_trained, is_recorded
-        from ..bundle.configs import Config
+        from ..bundle.as_trained import check_as_trained
         from ..bundle.predictor import Predictor
 
         config, weights = read_json(folder / "inference.json"), folder / BEST
-        trained = read_config(weights)
-        if not is_recorded(Config(config), trained):
-            raise InputError(
-                f"MLflow model {weights}: it does not say with which settings it was trained, as "
-                "one of an older version; load it before anything imports `pipeline`, so that it "
-                "runs the code that it brings, or train again."
-            )
-        check_as_trained(trained, weights, config)
+        check_as_trained(read_config(weights), weights, config)
         self.predictor = Predictor(config, weights)
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> list[Any]:

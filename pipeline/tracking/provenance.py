@@ -91,11 +91,23 @@ def describe_environment() -> dict[str, Any]:
         "working_directory": str(Path.cwd()),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "cpu": name_processor(),
         "cpu_cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda if cuda else None,
         "packages": versions,
     }
+
+
+def name_processor() -> str:
+    """The name of the processor, as far as the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def datalist_tags(datalist: str) -> dict[str, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import shutil
+import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from ..files import write_json
 from .delivery import Delivery
 from .journal import FOLDER, JOURNAL, Journal
 from .store import without_password
-from .values import find_last_steps, now
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +61,12 @@ class RunRecord:
             path.parent.rename(path.parent.with_name(f"{FOLDER}-{now()}"))
         self.journal = Journal(path)
         self.earlier = [event for event, _ in self.journal.read()]
-        self.logged = find_last_steps(self.earlier)
+        self.logged: dict[str, int] = {}
         self.params: dict[str, str] = {}
         for event in self.earlier:
             self.params |= event.get("params", {})
+            for name, _, _, step in event.get("metrics", []):
+                self.logged[name] = max(step, self.logged.get(name, -1))
         if not self.earlier:
             self.journal.append(description())
         self.delivery = Delivery(self.journal, uri)
@@ -93,6 +96,10 @@ class RunRecord:
         new = [each for each in metrics if each[3] > self.logged.get(each[0], -1)]
         if new:
             self.write("log", metrics=new)
+
+    def write_values(self, values: Mapping[str, Any], *, step: int) -> None:
+        """Write those of the values that MLflow takes as metrics of a step."""
+        self.write_metrics([[name, value, now(), step] for name, value in keep_finite(values)])
 
     def write_json(self, name: str, content: Any) -> None:
         write_json(self.output_dir / name, content, alone=True)
@@ -137,3 +144,52 @@ class RunRecord:
         except Exception as error:  # does not matter to this training
             reason = without_password(one_line(error))
             logger.warning(f"dead runs could not be marked as KILLED: {reason}")
+
+
+def now() -> int:
+    """Give the time as MLflow counts it: ms since 1970."""
+    return int(time.time() * 1000)
+
+
+def clean_name(name: str) -> str:
+    """Make a name that MLflow takes, at most 250 characters long."""
+    return re.sub(r"[^\w\-. /]", "_", name, flags=re.ASCII)[:250]
+
+
+def keep_finite(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Keep the entries that are one finite number, as MLflow takes them."""
+    for name, value in values.items():
+        try:
+            number = float(value)
+        except (TypeError, ValueError, RuntimeError):  # a vector, a table, a text
+            continue
+        if math.isfinite(number):
+            yield clean_name(name), number
+
+
+class StepLosses:
+    """Losses and learning rates of single steps, which are read from the device together."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[Any, float, int, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def add(self, engine: Any) -> None:
+        """Note the step that a trainer has just done."""
+        lr = engine.optimizer.param_groups[0]["lr"]
+        loss = engine.state.output["loss"].detach()
+        self._steps.append((loss, lr, engine.state.iteration, now()))
+
+    def take(self) -> list[list[Any]]:
+        """Remove all steps, and return them as metrics: name, value, time in ms and step."""
+        import torch
+
+        steps, self._steps = self._steps, []
+        losses = torch.stack([loss for loss, *_ in steps]).tolist() if steps else []
+        return [
+            [name, value, when, step]
+            for loss, (_, lr, step, when) in zip(losses, steps, strict=True)
+            for name, value in keep_finite({"train/step_loss": loss, "train/step_lr": lr})
+        ]

@@ -58,7 +58,7 @@ def check_sqlite(uri: str, *, write: bool = True) -> None:
     if not uri.startswith("sqlite:"):
         return
     fix = "give another tracking URI, such as sqlite:////data/mlflow.db"
-    path = _sqlite_file(uri)
+    path = sqlite_file(uri)
     if path is None:
         raise InputError(f"tracking_uri {uri}: it names no file; {fix}.")
     try:
@@ -97,7 +97,7 @@ def connect(tracking_uri: str = "") -> MlflowClient:
 
     limit_waiting(30)
     uri = tracking_uri or mlflow.get_tracking_uri()
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     if file is not None and not file.exists():
         raise InputError(f"tracking_uri {uri}: {file} does not exist; give --tracking-uri.")
     check_sqlite(uri, write=False)
@@ -147,11 +147,12 @@ def experiment_id(client: Any, name: str) -> str:
 
 def sqlite_folder(tracking_uri: str) -> Path | None:
     """Find the folder of a SQLite store; None for any other store."""
-    path = _sqlite_file(tracking_uri)
+    path = sqlite_file(tracking_uri)
     return path.resolve().parent if path else None
 
 
-def _sqlite_file(uri: str) -> Path | None:
+def sqlite_file(uri: str) -> Path | None:
+    """Find the file of a SQLite store; None for any other store."""
     found = re.fullmatch(r"sqlite:///([^?]+)(\?.*)?", uri)
     return Path(found[1]) if found and found[1] != ":memory:" else None
 

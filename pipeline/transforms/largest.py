@@ -50,7 +50,11 @@ class KeepPartsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         for key in self.key_iterator(out):
-            masks = out[key].clone()
+            out[key] = out[key].clone()
+            start, end = generate_spatial_bounding_box(out[key])
+            masks = out[key][(slice(None), *map(slice, start, end))]  # nothing is marked beyond it
+            if not masks.numel():
+                continue
             for n in self.regions.order:
                 parent = self.regions.parents[n]
                 if parent is not None:
@@ -61,7 +65,6 @@ class KeepPartsd(MapTransform):
                 if not self.regions.own[n]:  # nothing is left of it outside of those inside it
                     inner = [i for i, p in enumerate(self.regions.parents) if p == n]
                     masks[n] = masks[inner].amax(dim=0)
-            out[key] = masks
         return out
 
 

@@ -53,6 +53,7 @@ class QualityFeaturesd(MapTransform):
             if out.get(label_key) is not None:
                 match = ResampleToMatch(mode="nearest", padding_mode="zeros")
                 masks = [match(each[None].float(), image)[0] > 0.5 for each in out[label_key]]
+                masks = [each.to(logits.device) for each in masks]  # a CPU's if they are large
                 counted = ~masks[-1] if len(masks) > len(names) else slice(None)  # not ignored
                 for name, each, truth in zip(names, logits, masks, strict=False):
                     chances = torch.as_tensor(each).float().sigmoid()

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Callable, Hashable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import ImageReader, MetaTensor
-from monai.transforms import InvertibleTransform, LoadImaged, Resize
-from monai.utils import MetaKeys, SpaceKeys, TraceKeys, ensure_tuple
+from monai.transforms import LoadImaged
+from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, ensure_tuple
 
 from ..errors import ADVICE, InputError, UnfitFile, one_line
 from .picture import read_mask, read_picture
 from .volume_checks import grid_difference, value_problems
 from .volume_file import Volume, open_volume, read_voxels
 
-LARGEST = 90_000_000  # pixels of a picture, each of which takes MONAI about 90 bytes to resize
 
-
-class ReadImaged(LoadImaged, InvertibleTransform):
+class ReadImaged(LoadImaged):
     """MONAI's ``LoadImaged``, but its errors name the file and what the user can do.
 
     An image may be several files of one channel each, on one grid, which become its channels.
-    A picture of very many pixels is shrunk by a whole factor, and ``inverse`` enlarges its mask.
 
     Args:
         spatial_dims: that each image must have: 2 for pictures, 3 for volumes.
@@ -35,8 +30,7 @@ class ReadImaged(LoadImaged, InvertibleTransform):
             picture with one channel is read as grey, and one with three as RGB.
         modality: of CT, the values must be Hounsfield units.
         is_label: the values must be whole numbers up to rounding, see `to_whole`.
-        largest: pixels above which a picture is shrunk; None for none.
-        args, kwargs: see ``LoadImaged``; the readers are `VolumeReader` and `PictureReader`.
+        args, kwargs: see ``LoadImaged``; volumes have `VolumeReader`.
 
     Raises:
         InputError: a file cannot be read, has other dimensions or channels, holds values that are
@@ -52,7 +46,6 @@ class ReadImaged(LoadImaged, InvertibleTransform):
         channels: int | None = None,
         modality: str = "",
         is_label: bool = False,
-        largest: int | None = LARGEST,
         **kwargs: Any,
     ) -> None:
         with warnings.catch_warnings():  # MONAI misses a decoder for GPUs, which is not used
@@ -61,7 +54,6 @@ class ReadImaged(LoadImaged, InvertibleTransform):
             super().__init__(*args, **kwargs)
         self.spatial_dims, self.channels, self.modality = spatial_dims, channels, modality
         self.is_label = is_label or (spatial_dims == 2 and channels is None)
-        self.largest = largest if spatial_dims == 2 and not self.is_label else None
 
     def __call__(
         self, data: Mapping[Hashable, Any], reader: Any = None
@@ -69,8 +61,8 @@ class ReadImaged(LoadImaged, InvertibleTransform):
         out: dict[Hashable, Any] = dict(data)
         for key, meta_key, postfix in self.key_iterator(out, self.meta_keys, self.meta_key_postfix):
             paths = out[key] if isinstance(out[key], list | tuple) else [out[key]]
-            chosen = reader if reader is not None else self._make_reader(len(paths))
-            parts = [self._read(path, chosen) for path in paths]
+            channels = 1 if len(paths) > 1 else self.channels  # of several files, each is a channel
+            parts = [self._read(path, reader, channels) for path in paths]
             for path, part in zip(paths[1:], parts[1:], strict=True):
                 one, other = (each.meta.get("original_affine") for each in (part, parts[0]))
                 if how := grid_difference(part.shape[1:], one, parts[0].shape[1:], other):
@@ -86,65 +78,59 @@ class ReadImaged(LoadImaged, InvertibleTransform):
                 raise InputError(
                     f"{files}: it has {len(image)} channels, not {self.channels}; {ADVICE}"
                 )
-            out[key] = image = self._shrink(image)
+            out[key] = image
             if not self._loader.image_only:  # MONAI Label asks for the metadata too
                 out[meta_key or f"{key}_{postfix}"] = image.meta
         return out
 
-    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Bring what lies on the grid of a shrunk picture to that of its file."""
-        out: dict[Hashable, Any] = dict(data)
-        for key in self.key_iterator(out):
-            if self.largest and out[key].applied_operations:
-                step = out[key].applied_operations.pop()
-                out[key] = Resize(1).inverse_transform(out[key], step)
-        return out
-
-    def _shrink(self, image: MetaTensor) -> MetaTensor:
-        """Shrink a picture (C, W, H) that has more pixels than it may, by means of blocks."""
-        factor = math.ceil(math.sqrt(image[0].numel() / (self.largest or math.inf)))
-        if factor < 2:
-            return image
-        small = Resize([length // factor for length in image.shape[1:]], mode="area")(image)
-        small.applied_operations[-1][TraceKeys.EXTRA_INFO]["mode"] = "bilinear"  # of `inverse`
-        return small
-
-    def _make_reader(self, files: int) -> ImageReader:
-        if self.spatial_dims == 3:
-            return VolumeReader(is_label=self.is_label)
-        channels = 1 if files > 1 else self.channels  # of several files, each is a channel
-        return PictureReader(channels, self.modality, is_mask=self.is_label)
-
-    def _read(self, path: Any, reader: Any) -> MetaTensor:
+    def _read(self, path: Any, reader: Any, channels: int | None) -> MetaTensor:
         """Read and check one file, as (C, *spatial)."""
         try:
-            read = self._loader(path, reader)
+            if self.spatial_dims == 2:
+                return self._read_picture(path, reader, channels)
+            read = self._loader(path, reader or VolumeReader(is_label=self.is_label))
         except UnfitFile as error:
             raise InputError(f"{path}: it {error}. {ADVICE}") from None
         except Exception as error:  # readers raise about anything
             raise InputError(f"{path}: it cannot be read ({one_line(error)}); {ADVICE}") from None
         image = read if self._loader.image_only else read[0]
-        if image.ndim != self.spatial_dims + 1:
+        if image.ndim != 4:
             raise InputError(f"{path}: it is not a volume, which the bundle takes; {ADVICE}")
         if image.is_floating_point() and not torch.isfinite(image).all():
             raise InputError(f"{path}: it holds values that are NaN or infinite; {ADVICE}")
-        if self.spatial_dims == 3 and self.channels is not None:
+        if self.channels is not None:
             voxels = np.moveaxis(image.numpy(), 0, -1)
             for problem in value_problems(voxels, ct=self.modality == "CT"):
                 raise InputError(f"{path}: it {': '.join(problem)}. {ADVICE}")
         return image
 
+    def _read_picture(self, path: Any, reader: Any, channels: int | None) -> MetaTensor:
+        """Read one picture, as (C, W, H), in the order in which its pixels lie in memory."""
+        if reader is not None:
+            pixels = reader.read(path)
+        elif self.is_label:
+            pixels = read_mask(path)
+        else:
+            pixels = read_picture(path, channels=channels, modality=self.modality)
+        pixels = np.array(pixels if pixels.ndim == 3 else pixels[..., None], self._loader.dtype)
+        meta = {
+            MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1::-1]),
+            ImageMetaKey.FILENAME_OR_OBJ: str(path),
+        }
+        return MetaTensor(torch.from_numpy(pixels).permute(2, 1, 0), meta=meta)
+
 
 class VolumeReader(ImageReader):
-    """A reader for MONAI's ``LoadImage``, of volumes with any number of channels.
+    """A reader for MONAI's ``LoadImage``: of volumes with any channels, or of what is given.
 
     Args:
         is_label: the values must be whole numbers, see `to_whole`.
-        given: gives a volume that is in memory already; by default the file is read.
+        given: gives a volume, or a picture of `read_picture`, that is in memory already; by default
+            the file is read.
     """
 
     def __init__(
-        self, *, is_label: bool = False, given: Callable[[], Volume] | None = None
+        self, *, is_label: bool = False, given: Callable[[], Volume | np.ndarray] | None = None
     ) -> None:
         super().__init__()
         self.is_label, self.given = is_label, given
@@ -152,13 +138,18 @@ class VolumeReader(ImageReader):
     def verify_suffix(self, filename: Any) -> bool:
         return True
 
-    def read(self, data: Any, **kwargs: Any) -> Volume:
+    def read(self, data: Any, **kwargs: Any) -> Volume | np.ndarray:
         if self.given is not None:
             return self.given()
         (path,) = ensure_tuple(data)
         return read_voxels(path, open_volume(path), is_label=self.is_label)
 
-    def get_data(self, img: Volume) -> tuple[np.ndarray, dict[str, Any]]:
+    def get_data(self, img: Volume | np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        if isinstance(img, np.ndarray):  # MONAI has the width first
+            return np.moveaxis(img, 0, 1), {
+                MetaKeys.SPATIAL_SHAPE: np.asarray(img.shape[1::-1]),
+                MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if img.ndim == 3 else float("nan"),
+            }
         return img.voxels, {
             MetaKeys.AFFINE: np.array(img.affine),
             MetaKeys.ORIGINAL_AFFINE: np.array(img.affine),
@@ -166,29 +157,3 @@ class VolumeReader(ImageReader):
             MetaKeys.SPACE: SpaceKeys.RAS,
             MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if img.voxels.ndim == 4 else float("nan"),
         }
-
-
-class PictureReader(ImageReader):
-    """A reader for MONAI's ``LoadImage``, of pictures; see `read_picture` and `read_mask`."""
-
-    def __init__(self, channels: int | None, modality: str, *, is_mask: bool) -> None:
-        super().__init__()
-        self.read_file = (
-            read_mask if is_mask else partial(read_picture, channels=channels, modality=modality)
-        )
-
-    def verify_suffix(self, filename: Any) -> bool:
-        return True
-
-    def read(self, data: Any, **kwargs: Any) -> np.ndarray:
-        (path,) = ensure_tuple(data)
-        return self.read_file(path)
-
-    def get_data(self, img: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
-        return (
-            np.moveaxis(img, 0, 1),
-            {  # MONAI has the width first
-                MetaKeys.SPATIAL_SHAPE: np.asarray(img.shape[1::-1]),
-                MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if img.ndim == 3 else float("nan"),
-            },
-        )

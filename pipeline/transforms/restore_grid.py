@@ -16,7 +16,8 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
 from ..errors import InputError
-from .regions import PROBABILITIES, Regions, as_bytes
+from .mark import PROBABILITIES, as_bytes
+from .regions import Regions
 from .sampling import along_axes, sample_slabs
 
 
@@ -26,7 +27,7 @@ class RestoreGridd(MapTransform):
     Undoes the orientation, crops, paddings and resampling of the image, like MONAI's ``Invertd``
     with ``nearest_interp=False``: the logits are interpolated linearly, and decide the regions, see
     `Regions.mark`. What was cropped away is 0. Unlike ``Invertd``, it works slab by slab, in hardly
-    more memory than the result takes.
+    more memory than the result takes, and only around what is marked.
 
     The result carries the image's metadata and its file's own affine, and no operations.
 
@@ -93,12 +94,11 @@ def restore_grid(
         raise ValueError(f"the logits are {logits.shape[1:]}, their image {image.shape[1:]}.")
     lines = find_file_lines(image)
     logits = logits.as_tensor() if isinstance(logits, MetaTensor) else logits
-    mask = torch.zeros(
-        (len(logits), *(len(line.places) for line in lines)),
-        dtype=torch.uint8,
-        device=logits.device,
-    )
+    size = [len(line.places) for line in lines]
+    mask = torch.zeros((len(logits), *size), dtype=torch.uint8, device=logits.device)
     chances = torch.zeros_like(mask) if keep else None
+    if not keep:
+        lines = near_marks(lines, (logits > level).any(dim=0))
     # Only the box that the crops kept is filled.
     boxes = [kept_range(line.inside) for line in lines]
     if all(boxes):
@@ -112,7 +112,7 @@ def restore_grid(
     if keep:
         keep(chances)
     meta = deepcopy(image.meta)
-    affine = meta.get("original_affine", image.affine)
+    affine = meta.get("original_affine", np.eye(4))  # a picture has none
     meta["affine"] = torch.as_tensor(affine, dtype=torch.float64)
     return MetaTensor(mask, meta=meta)
 
@@ -126,8 +126,8 @@ def find_file_lines(image: MetaTensor) -> list[Line]:
         for a, size in enumerate(image.shape[1:])
     ]
     for record in reversed(unpack_paddings(image.applied_operations)):
-        matrix = step_matrix(record, affine)
         before = [int(size) for size in record["orig_size"]][:n]
+        matrix = step_matrix(record, affine, before, [len(line.places) for line in lines])
         ways = along_axes(matrix, before)
         if ways is None:
             name = image.meta.get("filename_or_obj", "the image")
@@ -135,7 +135,7 @@ def find_file_lines(image: MetaTensor) -> list[Line]:
                 f"{name}: its axes are not at right angles, so a prediction cannot be put back on "
                 "its grid; resample it to an upright grid first."
             )
-        crop = "cropped" in record["extra_info"]
+        crop = "cropped" in record.get("extra_info", {})
         lines = [
             follow(lines[axis], pace * np.arange(size) + start, crop=crop)
             for (axis, pace, start), size in zip(ways, before, strict=True)
@@ -155,7 +155,9 @@ def unpack_paddings(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def step_matrix(record: Mapping[str, Any], affine: np.ndarray) -> np.ndarray:
+def step_matrix(
+    record: Mapping[str, Any], affine: np.ndarray, before: Sequence[int], after: Sequence[int]
+) -> np.ndarray:
     """Map the voxels before an operation to those after it, whose affine is ``affine``."""
     n, info = len(affine) - 1, record.get("extra_info", {})
     matrix = np.eye(n + 1)
@@ -163,6 +165,9 @@ def step_matrix(record: Mapping[str, Any], affine: np.ndarray) -> np.ndarray:
         matrix[:n, n] = [-int(cut) for cut in info["cropped"][: 2 * n : 2]]
     elif "padded" in info:
         matrix[:n, n] = [int(added[0]) for added in info["padded"][1 : n + 1]]
+    elif record["class"] in ("Resize", "ResizePictured"):
+        scale = np.divide(after, before)
+        matrix[range(n), range(n)], matrix[:n, n] = scale, (scale - 1) / 2
     elif "src_affine" in info or "original_affine" in info:
         source = info["src_affine"] if "src_affine" in info else info["original_affine"]
         source = to_affine_nd(n, np.asarray(source, dtype=np.float64))
@@ -182,6 +187,23 @@ def follow(line: Line, places: np.ndarray, *, crop: bool) -> Line:
     if crop:
         inside &= places == clipped
     return Line(line.axis, np.interp(clipped, np.arange(last + 1), line.places), inside)
+
+
+def near_marks(lines: Sequence[Line], marked: torch.Tensor) -> list[Line]:
+    """Keep of each line what lies beside a marked voxel: between others, no logit is above a level.
+
+    Args:
+        lines: the axes of the file.
+        marked: bool (*spatial), on the network's grid.
+    """
+    out = []
+    for line in lines:
+        others = [axis for axis in range(marked.ndim) if axis != line.axis]
+        found = np.flatnonzero(marked.any(dim=others).cpu())
+        low, high = (found[0] - 1, found[-1] + 1) if len(found) else (np.inf, -np.inf)
+        near = (line.places > low) & (line.places < high)
+        out.append(line._replace(inside=line.inside & near))
+    return out
 
 
 def kept_range(inside: np.ndarray) -> slice | None:

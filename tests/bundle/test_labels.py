@@ -6,8 +6,8 @@ from PIL import Image
 
 from pipeline.bundle.labels import check_labels
 from pipeline.errors import InputError
+from pipeline.transforms.mark import LabelToRegionsd
 from pipeline.transforms.read import ReadImaged
-from pipeline.transforms.regions import LabelToRegionsd
 
 NESTED = {"optic_disc": [1, 2], "optic_cup": [2]}
 

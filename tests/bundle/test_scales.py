@@ -30,7 +30,8 @@ def test_the_scale_is_that_of_the_mask_that_is_trusted_most(tmp_path, monkeypatc
     assert usual.scales == [1.0]  # nothing would tell which one is better
     seen = []
     usual.network.register_forward_pre_hook(lambda _, given: seen.append(given[0][0, :, :, 0]))
-    answers = {scale: usual._segment(path, None, scale) for scale in (1.0, 2, 4, 0.5)}
+    items = {scale: usual.prepare(path, scale=scale) for scale in (1.0, 2, 4, 0.5)}
+    answers = {scale: usual._answer(item, scale) for scale, item in items.items()}
     assert not seen[0].any()  # black above the usual size, the edge's colours above a smaller one
     assert all(each.any(dim=0)[8:-8].all() for each in seen[1:3])
     chosen = set()

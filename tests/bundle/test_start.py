@@ -59,6 +59,17 @@ def input_error(error: BaseException) -> str:
     return str(error)
 
 
+def test_an_overlay_with_an_id_that_nothing_reads_is_refused(tiny, tmp_path):
+    overlay = tmp_path / "mine.json"
+    overlay.write_text('{"epohcs": 1, "rests": 2}')  # rests is the bundle's own
+    with pytest.raises(RuntimeError) as error:
+        workflow([tiny, str(overlay)])
+    assert input_error(error.value).startswith(f"{overlay}: epohcs 1: ")
+    assert "mean epochs?" in input_error(error.value)
+    overlay.write_text('{"epohcs": 1, "bundle_folder": "/b"}')  # the record of a training
+    workflow([tiny, str(overlay)])
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [

@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ import pytest
 pytest.importorskip("mlflow", reason="mlflow is not installed")
 
 import mlflow
+from forked import run_module
 
 from pipeline.cli import main
 from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
@@ -38,12 +36,10 @@ def work(tmp_path_factory) -> Path:
         ids |= {"dataset_dir": phantoms.parent, "device": "cpu", "tracking": "mlflow", **TINY}
         ids |= {"tracking_uri": f"sqlite:///{work}/store/mlflow.db", "experiment_name": 7}
         files = [str(CONFIGS / name) for name in ("train.json", *overlays)]
-        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
+        command = ["monai.bundle", "run", "--config_file", str(files)]
         for name, value in ids.items():
             command += [f"--{name}", str(value)]
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": ""}
-        done = subprocess.run(command, cwd=work, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        run_module(*command, cwd=work, env={"MLFLOW_TRACKING_URI": ""})
     return work
 
 

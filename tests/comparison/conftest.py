@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +83,7 @@ class Store:
             "training",
             f"{network}-{fold}-{seed}",
             tags={"pipeline.network": network},
-            params={"fold": fold, "seed": seed},
+            params={"fold": fold, "seed": seed, "lr": 0.002, "gates": int("att" in network)},
             metrics=[
                 ("train/minutes", 0, 12.5 + seed),
                 ("train/peak_memory_mb", 0, 2048),
@@ -94,7 +95,7 @@ class Store:
     def evaluation(
         self, network, *, shift, fold=0, seed=0, cases=None, training=None, parent=None,
         section="testing", digest="d1", status="FINISHED", predictions=True, checkpoint=None,
-        grown=0, unit="px", threshold=0.5, members=0,
+        grown=0, unit="px", threshold=0.5, members=0, title="",
     ):  # fmt: skip
         """An evaluation whose masks lie ``shift(shape)`` px beside the truth."""
         folder = self.folder / f"evaluation_{next(self.count)}"
@@ -122,6 +123,8 @@ class Store:
         if predictions:
             summary["label_values"] = dict(zip(REGIONS, VALUES, strict=True))
         write_summary(folder / "summary.json", summary)
+        config = {"measured_on": {"name": "Drawn eyes", "licence": "none"}}
+        (folder / "config.json").write_text(json.dumps(config))
         tags = {
             "pipeline.network": network,
             "pipeline.section": section,
@@ -130,6 +133,7 @@ class Store:
         tags |= {"pipeline.training_run_id": training} if training else {}
         tags |= {"pipeline.checkpoint_sha256": checkpoint} if checkpoint else {}
         tags |= {"pipeline.members": str(members)} if members else {}
+        tags |= {"pipeline.title": title} if title else {}
         run = self.run(
             "evaluation",
             f"evaluation of {network}-{fold}-{seed}",

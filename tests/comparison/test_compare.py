@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import itertools
 import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -15,8 +16,7 @@ from mlflow.store.entities import PagedList
 from PIL import Image
 
 from pipeline.cli import main
-from pipeline.comparison.evaluations import find_evaluations
-from pipeline.comparison.tables import format_number
+from pipeline.comparison.find import find_evaluations
 from pipeline.errors import InputError
 
 
@@ -31,6 +31,17 @@ def run(store, *arguments):
 def read_csv(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Figures are not rendered, which takes longer than all else."""
+
+    def save(figure, path, **options):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    monkeypatch.setattr("pipeline.comparison.report.save_figure", save)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +81,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tables, self.images, self.tags, self.attributes = {}, [], set(), []
+        self.tables, self.images, self.alts, self.tags, self.attributes = {}, [], [], set(), []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -85,6 +96,7 @@ class Page(HTMLParser):
             self.rows[-1].append([])
         elif tag == "img":
             self.images.append(known["src"])
+            self.alts.append(known["alt"])
 
     def handle_data(self, data):
         if data.strip() and getattr(self, "rows", None) and self.rows[-1]:
@@ -134,7 +146,7 @@ def test_html_markdown_and_csv_say_the_same(report):
     lines = (report / "report.md").read_text().replace(r"\|", "&vert;").splitlines()
     markdown = [[field.strip() for field in line.strip("| ").split(" | ")] for line in lines]
     compared = 0
-    for name, signed in (("metrics", False), ("differences", True)):
+    for name in ("metrics", "differences"):
         records = read_csv(report / f"tables/{name}.csv")
         networks = list(dict.fromkeys(r["network"] for r in records))
         head, *body = html[name]
@@ -146,14 +158,19 @@ def test_html_markdown_and_csv_say_the_same(report):
             assert len({r["metric"] for r in own}) == 1
             if name == "metrics":
                 markdown.remove(line)  # the differences have the same labels
+            latex = (report / f"tables/{name}.tex").read_text().replace("$", "")
+            decimals = set()
             for record, field, text in zip(own, row[1:], line[1:], strict=True):
-                low, value, high = (
-                    format_number(float(record[key]), sign=signed)
-                    for key in ("low", "value", "high")
-                )
-                assert field[:2] == [value, f"{low} to {high}"]
+                value, (low, high) = field[0], field[1].split(" to ")
                 assert text.replace("*", "").startswith(f"{value} ({low} to {high}")
+                assert rf"\footnotesize {low} to {high}".replace("\u2212", "-") in latex
+                for key, number in (("value", value), ("low", low), ("high", high)):
+                    decimals.add(len(number.partition(".")[2]))
+                    shown, off = float(number.replace("\u2212", "-")), 0.501 / 10 ** max(decimals)
+                    assert shown == pytest.approx(float(record[key]), abs=off)
+                    assert "-" not in number
                 compared += 1
+            assert len(decimals) == 1
     assert compared == 14 * 3 + 14 * 2
     assert "unet++|x" in str(html["footprint"])
     assert any(fields[0] == "unet++&vert;x" for fields in markdown)
@@ -163,19 +180,21 @@ def test_the_page_is_one_file_for_any_screen(report):
     text = (report / "report.html").read_text()
     page = Page(text)
     assert not page.tags & {"script", "link", "iframe", "object"}
-    outside = [v for k, v in page.attributes if k in ("src", "href") and not v.startswith("data:")]
+    links = [v for k, v in page.attributes if k in ("src", "href")]
+    outside = [link for link in links if not link.startswith(("data:", "#"))]
     assert outside == []
     assert "url(" not in text
     assert "@import" not in text
     assert ("name", "viewport") in page.attributes
     inside = [base64.b64decode(source.split(",")[1]) for source in page.images]
-    files = {path.read_bytes() for path in (report / "figures").iterdir()}
-    assert set(inside) == files
-    names = {path.name for path in (report / "figures").iterdir()}
-    assert names == {
-        "images.png", "cases.png", "small_structures.png", "learning_curves.png",
-        "attention_attention_unet.png",
-    }  # fmt: skip
+    pictures = set((report / "figures").glob("*.png"))
+    assert set(inside) == {path.read_bytes() for path in pictures}
+    drawn = {"images", "cases", "differences", "agreement", "small_structures", "learning_curves"}
+    assert {path.stem for path in pictures} == drawn | {"attention_attention_unet"}
+    assert {path.stem for path in (report / "figures").glob("*.svg")} == drawn
+    assert len(set(page.alts)) == len(inside)
+    assert all(re.search(r"unet.*\d\.\d{3}", alt) for alt in page.alts[:-1])
+    assert all(scheme in text for scheme in ("prefers-color-scheme: dark", "@media print"))
     for data in inside:
         assert np.asarray(Image.open(io.BytesIO(data)).convert("L")).std() > 5
     for where in re.findall(r"!\[.*\]\((.*)\)", (report / "report.md").read_text()):
@@ -185,7 +204,8 @@ def test_the_page_is_one_file_for_any_screen(report):
 def test_the_report_says_how_it_was_made(report):
     text = " ".join((report / "report.md").read_text().split())
     for said in (
-        "20 cases", "validation", "12 evaluations",
+        "20 cases", "validation", "12 evaluations", "| Dataset | Drawn eyes |",
+        "| Learning rate, peak | 0.002 |", "| Gates | unet: 0; attention_unet: 1; unet++",
         "evaluation of unet-0-0", "FAILED", "22 tests", "2 evaluations", "6 cases",
     ):  # fmt: skip
         assert said in text
@@ -196,6 +216,7 @@ def test_the_parent_keeps_the_report(plan, report):
     assert {"comparison/report.html", "comparison/tables", "comparison/figures"} <= kept
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_report_is_replaced_only_when_asked(plan, tmp_path, capsys):
     query = ["--experiment", plan.experiment, "--output", tmp_path / "out"]
     assert run(plan, *query) == 0
@@ -210,6 +231,7 @@ def test_a_report_is_replaced_only_when_asked(plan, tmp_path, capsys):
     assert (tmp_path / "out/notes.txt").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("given", ["parent", "trainings", "filter"])
 def test_ways_to_ask_for_the_same(given, plan, tmp_path):
     cells = [("unet", 0, 0), ("attention_unet", 0, 0)]
@@ -233,6 +255,7 @@ def test_ways_to_ask_for_the_same(given, plan, tmp_path):
     assert found == wanted
 
 
+@pytest.mark.usefixtures("quick")
 def test_any_tag_or_parameter_can_be_compared(plan, tmp_path):
     query = ["--experiment", plan.experiment, "--filter", "tags.pipeline.network = 'unet'"]
     seeds = [*query, "--by", "seed", "--baseline", "1", "--output", tmp_path / "seeds"]
@@ -287,6 +310,7 @@ def test_a_fold_that_the_network_was_trained_on_is_refused(new_store, tmp_path, 
     assert "fold 1" in error
 
 
+@pytest.mark.usefixtures("quick")
 def test_two_evaluations_of_one_cell(new_store, tmp_path, capsys):
     store = pair(new_store, checkpoint="c1")
     query = ["--experiment", store.experiment, "--output", tmp_path / "out"]
@@ -302,12 +326,13 @@ def test_two_evaluations_of_one_cell(new_store, tmp_path, capsys):
     assert "--run" in error
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_ensemble_stands_beside_its_members(new_store, tmp_path):
     store = new_store(4)
-    for network, shift in (("a", 3), ("b", 4)):
+    for network, shift, title in (("a", 3, "Net A"), ("b", 4, "")):
         for fold in (0, 1):
-            store.evaluation(network, shift=lambda _, s=shift + fold: s, fold=fold)
-    store.evaluation("a", shift=lambda _: 1, members=2)
+            store.evaluation(network, shift=lambda _, s=shift + fold: s, fold=fold, title=title)
+    store.evaluation("a", shift=lambda _: 1, members=2, title="Net A")
     query = ["--experiment", store.experiment, "--baseline", "a", "--output", tmp_path / "out"]
     assert run(store, *query) == 0
     means = {
@@ -315,10 +340,15 @@ def test_an_ensemble_stands_beside_its_members(new_store, tmp_path):
         for row in read_csv(tmp_path / "out/tables/metrics.csv")
         if row["metric"] == "dice/optic_disc"
     }
-    assert list(means) == ["a", "a-ensemble2", "b"]
-    assert means["a-ensemble2"] > means["a"] > means["b"]
+    assert list(means) == ["Net A", "Net A, ensemble of 2", "b"]
+    assert means["Net A, ensemble of 2"] > means["Net A"] > means["b"]
+    folds = read_csv(tmp_path / "out/tables/folds.csv")
+    assert {(row["fold"], row["network"]) for row in folds} == set(
+        itertools.product("01", ("Net A", "b"))
+    )
 
 
+@pytest.mark.usefixtures("quick")
 def test_over_what_all_share(new_store, tmp_path):
     store = pair(
         new_store, count=6, cases=["eye_01", "eye_02", "eye_04"], digest="d2", threshold=0.4
@@ -348,7 +378,7 @@ def test_images_that_are_gone_are_outlines_on_black(new_store, tmp_path):
     (store.folder / "eye_01_label.png").write_text("torn")
     query = ["--experiment", store.experiment, "--output", tmp_path]
     assert run(store, *query) == 0
-    text = (tmp_path / "report.md").read_text()
+    text = re.sub(r"!\[.*", "", (tmp_path / "report.md").read_text())
     for name in ("eye_00.png", "eye_01.png", "eye_01_label.png"):
         assert str(store.folder / name) in text
     assert "eye_02" not in text
@@ -356,6 +386,7 @@ def test_images_that_are_gone_are_outlines_on_black(new_store, tmp_path):
     assert (picture.max(axis=-1) < 5).mean() > 0.2
 
 
+@pytest.mark.usefixtures("quick")
 def test_names_that_look_like_numbers_or_nothing_stay_names(new_store, tmp_path):
     store = new_store(3)
     for old, new in zip(sorted(store.cases), ("NA", "007", "1e3"), strict=True):

@@ -1,19 +1,25 @@
 """The statistics of a comparison, against definitions that are written out."""
 
 import itertools
+import re
+import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import rankdata
+from scipy.stats import bootstrap, norm, rankdata, ttest_1samp
+from scipy.stats.mstats import mquantiles
 
 from pipeline.comparison import statistics as statistics
+from pipeline.comparison.agreement import limits_of_agreement
+from pipeline.comparison.case_tables import CaseTables, average_cases
 from pipeline.comparison.evaluations import read_cases
 from pipeline.comparison.figures import draw_box_plots
-from pipeline.comparison.statistics import CaseTables, adjust_holm, compare_pairs
+from pipeline.comparison.statistics import adjust_holm, compare_pairs
 from pipeline.comparison.tables import make_difference_table, make_metric_table
+from pipeline.comparison.writers import write_tables
 from pipeline.evaluation.metrics import METRICS, Metric, case_metrics
 from pipeline.evaluation.summary import write_rows
 
@@ -105,7 +111,7 @@ def test_a_case_counts_once_however_often_it_was_evaluated():
         def __init__(self, network, cases):
             self.network, self.cases = network, cases
 
-    found = statistics.average_cases(
+    found = average_cases(
         [
             One("unet", frames(dice_cup=[0.5, 0.7])),
             One("a", frames(dice_cup=[0.2, 0.4])),
@@ -204,3 +210,83 @@ def test_a_new_metric_is_one_row_here_too(monkeypatch):
     assert [cell.bold for cell in shown["New one, cup (px)"]] == [False, True]
     axes = [axes for axes in draw_box_plots(found, units=units).axes if axes.get_visible()]
     assert [each.get_title(loc="left")[:-2] for each in axes] == ["New one, cup (px)"]
+
+
+@pytest.mark.parametrize("count", [6, 30])
+def test_numbers_of_a_table_are_those_of_scipy(count):
+    """Below ten cases, where a bootstrap is too narrow, the interval is Student's t."""
+    values = np.random.default_rng(count).beta(9, 1, count)
+    (record,) = statistics.compute_means(CaseTables({"unet": frames(dice_cup=values)}))
+    low, high = ttest_1samp(values, 0).confidence_interval()
+    if count == 30:
+        rng = np.random.default_rng(0)
+        low, high = bootstrap((values,), np.mean, n_resamples=10_000, rng=rng).confidence_interval
+    assert (record["low"], record["high"]) == pytest.approx((low, high))
+    assert (record["value"], record["sd"]) == pytest.approx((values.mean(), np.std(values, ddof=1)))
+    quartiles = mquantiles(values, alphap=1, betap=1)
+    assert [record[key] for key in ("q1", "median", "q3")] == pytest.approx(list(quartiles))
+
+
+def test_limits_of_agreement():
+    """Against scipy's normal quantiles and t-interval; an undefined case counts in neither."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(5, 2, 40)
+    predicted = true + rng.normal(0.3, 0.5, 40)
+    predicted[7] = np.nan
+    found = limits_of_agreement(predicted, true)
+    difference = np.delete(predicted - true, 7)
+    low, high = ttest_1samp(difference, 0).confidence_interval()
+    assert found["n"] == 39
+    assert (found["bias_low"], found["bias_high"]) == pytest.approx((low, high))
+    ends = norm(found["bias"], difference.std(ddof=1)).interval(0.95)
+    assert (found["lower"], found["upper"]) == pytest.approx(ends, rel=1e-3)
+    # The variance of a limit is (1 + 1.96^2 n / (2 (n - 1))) times that of the bias.
+    wider = (found["upper_high"] - found["upper_low"]) / (high - low)
+    assert wider == pytest.approx(np.sqrt(1 + 1.96**2 * 39 / 76))
+
+
+def test_missed_and_invented_structures_folds_and_seeds():
+    class One:
+        def __init__(self, network, fold, seed, **columns):
+            self.network, self.fold, self.seed, self.is_ensemble = network, fold, seed, False
+            self.cases = frames(**columns)
+
+    truth = {"recall_cup": [0.8, 0, 0, np.nan], "area_cup": [9, 9, 9, 0]}
+    dice = {"dice_cup": [0.9, 0, 0, 0]}
+    evaluations = [
+        One("unet", "0", "0", **dice, **truth).__dict__,
+        One("unet", "1", "0", dice_cup=[1, 0.5, 0.5, 1], **truth).__dict__,
+    ]
+    evaluations = [type("E", (), each) for each in evaluations]
+    for each, sizes in zip(evaluations, ([8, 0, 3, 2], [9, 9, 9, 0]), strict=True):
+        each.cases["predicted_area/cup"] = sizes
+    found = average_cases(evaluations, baseline="unet")
+    (record,) = statistics.count_missed(found, evaluations)
+    assert record == {"region": "cup", "network": "unet", "present": 6, "not_found": 2,
+                      "empty": 1, "absent": 2, "invented": 1}  # fmt: skip
+    parts = statistics.compute_parts(found, evaluations, "fold")
+    assert [(each["fold"], each["value"]) for each in parts if each["metric"] == "dice/cup"] == [
+        ("0", pytest.approx(0.225)), ("1", pytest.approx(0.75)),
+    ]  # fmt: skip
+    assert statistics.compute_parts(found, evaluations, "seed") == []
+
+
+def test_the_workbook_has_the_numbers_of_the_records(tmp_path):
+    found = CaseTables(
+        {"=1+1": frames(dice_cup=[1 / 3, 0.5]), "b_": frames(dice_cup=[0.25, np.nan])}
+    )
+    table = make_metric_table(found, {})
+    write_tables(tmp_path, [table], {"cases": found.records()})
+    with zipfile.ZipFile(tmp_path / "tables.xlsx") as book:
+        texts, sheet, cases = (
+            book.read(f"xl/{name}.xml").decode()
+            for name in ("sharedStrings", "worksheets/sheet1", "worksheets/sheet2")
+        )
+    assert "<t>=1+1</t>" in texts
+    assert "<f>" not in sheet + cases
+    written = [float(value) for value in re.findall(r'<c r="D\d+"><v>(.*?)</v>', sheet)]
+    assert written == pytest.approx([record["value"] for record in table.records])
+    assert "<v>0.3333333333333333</v>" in cases
+    latex = (tmp_path / "metrics.tex").read_text()
+    assert r"b\_" in latex
+    assert r"$\uparrow$" in latex

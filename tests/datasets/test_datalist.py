@@ -13,7 +13,7 @@ def test_round_trip(tmp_path):
     content |= {"labels": {"0": "background", "1": "lesion"}, "regions": {"lesion": [1]}}
     content |= {"ignore_label": 255, "training": training, "testing": []}
     path = tmp_path / "datalist.json"
-    write_datalist(path, **content)
+    write_datalist(path, content)
     assert read_datalist(path, needs_labels=True) == content
     assert json.loads(path.read_text()) == content
     path.write_text(json.dumps(content | {"modality": "mri"}))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ct_dicom import write_dicom_series
+from ct_dicom import select_series, write_dicom_series
 
-from pipeline.datasets.dicom.series import find_series, read_series, select_series
+from pipeline.datasets.dicom.series import find_series, read_series
 from pipeline.prediction.inputs import find_inputs
 
 pydicom = pytest.importorskip("pydicom")

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ct_dicom import write_dicom_series
+from ct_dicom import select_series, write_dicom_series
 from nibabel import orientations
 
 from pipeline.bundle.listing import read_datalist
 from pipeline.datasets.checks import check_datalist
-from pipeline.datasets.dicom.series import read_series, select_series
+from pipeline.datasets.dicom.series import read_series
 from pipeline.datasets.nih_pancreas import prepare as nih_pancreas
 from pipeline.datasets.nih_pancreas.labels import match_label
 

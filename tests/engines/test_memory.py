@@ -1,6 +1,7 @@
 """What a cache may hold, and transforms that are seeded by torch."""
 
 import logging
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -49,6 +50,22 @@ def test_processes_of_one_machine_share_its_memory(cases, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda device: 4e6)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert cases_that_fit(cases, spacing=(1, 1, 1), share=0.8) == 2
+
+
+def test_two_caches_share_a_budget_and_leave_room_for_a_step(cases, monkeypatch):
+    """Of 10 MB, 8 for both caches; 2 cases of 0.768 MB are in the first."""
+    options = {"spacing": (1, 1, 1), "share": 0.8}
+    first = SimpleNamespace(_cache=[{"image": torch.zeros(768_000, dtype=torch.uint8)}] * 2)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 10e6 - 2 * 768_000)
+    cases = cases * 10
+    assert cases_that_fit(cases, after=first, **options) == (8_000_000 - 2 * 768_000) // 768_000
+    step = 84 * 3 * 20**3  # 2.016 MB, a little more than what the share leaves
+    assert cases_that_fit(cases, after=first, batch=[1, 3, 20, 20, 20], **options) == (
+        (10_000_000 - step - 2 * 768_000) // 768_000
+    )
+    assert cases_that_fit(cases, batch=[4, 32, 50, 50, 50], **options) == 0
+    pictures = {"spacing": None, "bytes_per_voxel": 14, "least": [200, 200]}
+    assert cases_that_fit([{"image": "1.png"}] * 99, **pictures) == int(0.8 * 8.464e6 / 560_000)
 
 
 def test_limits_of_a_job_count_but_not_the_files_that_it_has_read(tmp_path):

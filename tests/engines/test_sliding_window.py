@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import weakref
+from copy import deepcopy
 
 import hypothesis.strategies as st
 import pytest
@@ -51,10 +53,15 @@ class Counting(nn.Module):
         super().__init__()
         self.conv = nn.Conv3d(1, 1, 3, padding=1)
         self.most, self.windows = most, 0
+        self.failed: list[weakref.ref] = []
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.most is not None and len(x) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+        if self.most is not None and x.numel() > self.most:
+            self.failed.append(weakref.ref(x))
+            try:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            except torch.OutOfMemoryError as error:  # as MONAI does for its Gaussian map
+                raise RuntimeError("patch size (8, 8, 8)") from error
         self.windows += len(x)
         return self.conv(x)
 
@@ -145,15 +152,34 @@ def test_windows_shrink_to_the_free_memory_and_a_line_says_so(monkeypatch, caplo
 
 @torch.no_grad()
 def test_a_full_device_gets_fewer_windows_at_a_time(monkeypatch, caplog):
-    """As a GPU that others fill up meanwhile."""
-    image, network = torch.rand(1, 1, 16, 16, 16), Counting(most=1)
+    """As a GPU that others fill up meanwhile; what failed is gone before its memory is freed."""
+    image, network = torch.rand(1, 1, 16, 16, 16), Counting(most=8**3)
     tiling = sliding_window.Tiling((8, 8, 8), 8, torch.device("cpu"))
-    infer = SlidingWindow(roi_size=(8, 8, 8), overlap=0.0)
+    infer, alive = SlidingWindow(roi_size=(8, 8, 8), overlap=0.0), []
     monkeypatch.setattr(infer, "_choose_tiling", lambda *_: tiling)
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: alive.extend(each() for each in network.failed)
+    )
     result = infer(image, network)
     assert len(caplog.records) == 3  # 4, 2 and 1 at a time
+    assert alive == [None] * 6
     expected = sliding_window_inference(image, (8, 8, 8), 1, network, 0.0, mode="gaussian")
     torch.testing.assert_close(result, expected)
+    with pytest.raises(InputError, match=r'8 x 8 x 8.*device "cpu"'):
+        infer(image, Counting(most=8))
+
+
+@pytest.mark.parametrize(("voxels", "batch", "roi"), [(8, 8, 64), (7, 4, 64), (0.5, 1, 32)])
+def test_a_batch_of_windows_stays_below_what_a_gpu_can_index(voxels, batch, roi, monkeypatch):
+    """Its largest tensor is the skip (4 channels) with what comes from below (8)."""
+    network = deepcopy(NETWORKS[3]).to("meta")
+    image = torch.empty(1, 1, 128, 128, 128, device="meta")
+    monkeypatch.setattr(sliding_window, "free_memory", lambda _: 1e12)
+    monkeypatch.setattr(sliding_window, "_VALUES", 12 * voxels * 64**3)
+    tiling = SlidingWindow(roi_size=64)._choose_tiling(
+        image, lambda windows, network=network: network(windows), network
+    )
+    assert tiling == sliding_window.Tiling((roi,) * 3, batch, image.device)
 
 
 def test_impossible_windows_are_refused():

@@ -71,7 +71,8 @@ def test_an_empty_region_has_stated_values(prediction, truth, score):
 def test_a_picture_has_no_volume():
     masks = np.ones((1, 8, 9), dtype=bool)
     row = case_metrics(masks, masks, ["optic_disc"], (1, 1))
-    kinds = ("dice", "iou", "precision", "recall", "hd95", "intersection", "union", "area")
+    kinds = ("dice", "iou", "precision", "recall", "hd95", "intersection", "union")
+    kinds += ("area", "predicted_area")
     assert list(row) == [f"{kind}/optic_disc" for kind in kinds] + ["area/image"]
 
 

@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.postprocessing import ChosenPostprocessing, is_better
 from pipeline.evaluation.report import CaseReport
 from pipeline.transforms.largest import KeepPartsd
-from pipeline.transforms.regions import LabelToRegionsd, MarkRegionsd
+from pipeline.transforms.mark import LabelToRegionsd, MarkRegionsd
 
 REGIONS = {"kidney": [7], "liver": [3]}
 

@@ -26,8 +26,8 @@ from pipeline.errors import InputError
 from pipeline.evaluation.cases import name_case
 from pipeline.evaluation.metrics import case_metrics, find_units, vertical_cdr
 from pipeline.evaluation.report import CaseReport
+from pipeline.transforms.mark import LabelToRegionsd, MarkRegionsd
 from pipeline.transforms.read import ReadImaged
-from pipeline.transforms.regions import LabelToRegionsd, MarkRegionsd
 
 REGIONS = ["optic_disc", "optic_cup"]
 NESTED = {"optic_disc": [1, 2], "optic_cup": [2]}

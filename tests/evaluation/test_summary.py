@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.evaluation.metrics import case_metrics
 from pipeline.evaluation.summary import (
-    bootstrap_interval,
+    confidence_interval,
     leave_out_absent,
     print_summary,
     summarise,
@@ -19,17 +19,20 @@ from pipeline.evaluation.summary import (
 )
 
 VALUES = st.one_of(
-    st.lists(st.floats(0, 1), min_size=2, max_size=12),
-    st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=12),
+    st.lists(st.floats(0, 1), min_size=2, max_size=16),
+    st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=16),
 )
 
 
 @given(VALUES)
 @settings(max_examples=50, deadline=None)
-def test_any_column_has_a_finite_interval_within_its_range(values):
+def test_any_column_has_a_finite_interval(values):
+    """Of ten or more values it lies within their range; Student's of fewer may reach beyond."""
     cases = [{"case": str(i), "dice/x": value} for i, value in enumerate(values)]
     column = summarise(cases, resamples=500)["metrics"]["dice/x"]
-    assert min(values) - 1e-9 <= column["ci_low"] <= column["ci_high"] <= max(values) + 1e-9
+    assert column["ci_low"] <= column["mean"] + 1e-9 <= column["ci_high"] + 2e-9
+    if len(values) >= 10:
+        assert min(values) - 1e-9 <= column["ci_low"] <= column["ci_high"] <= max(values) + 1e-9
     assert column["mean"] == pytest.approx(np.mean(values))
     assert column["n"] == len(values)
     if len(set(values)) == 1:
@@ -116,12 +119,12 @@ def test_the_interval_of_a_ratio_draws_whole_cases():
     def ratio(a, b, axis):
         return a.sum(axis) / b.sum(axis)
 
-    low, high = bootstrap_interval((part, whole), ratio)
+    low, high = confidence_interval((part, whole), ratio)
     draws = rng.integers(0, 40, size=(20_000, 40))
     expected = np.quantile(part[draws].sum(1) / whole[draws].sum(1), (0.025, 0.975))
     assert (low, high) == pytest.approx(tuple(expected), abs=0.01)
-    assert bootstrap_interval((whole, whole), ratio) == (1, 1)
-    assert bootstrap_interval((part[:1], whole[:1]), ratio) == (None, None)
+    assert confidence_interval((whole, whole), ratio) == (1, 1)
+    assert confidence_interval((part[:1], whole[:1]), ratio) == (None, None)
 
 
 def test_a_region_that_no_label_holds_is_in_no_mean_and_one_that_some_hold_counts_everywhere():

@@ -10,13 +10,12 @@ from fire.parser import DefaultParseValue
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bundle.members import list_trainings
 from pipeline.errors import InputError
 from pipeline.experiments.cells import SETTINGS, check_unchanged, make_cells, make_ensembles
 from pipeline.experiments.jobs import Resources
 from pipeline.experiments.plan import Categorical, Plan, read_plan
+from pipeline.experiments.progress import read_failure
 from pipeline.experiments.run import make_works
-from pipeline.experiments.session import read_failure
 from pipeline.experiments.work import evaluation_step, format_argument, training_step
 from pipeline.files import write_json
 
@@ -38,7 +37,8 @@ def read(tmp_path):
 
 
 def test_a_cell_for_each_network_variant_fold_and_seed(read):
-    networks = {"attention_unet": {}, "unet": {"overlays": ["networks/unet.json"]}}
+    unet = {"title": "U-Net", "overlays": ["networks/unet.json"]}
+    networks = {"attention_unet": {}, "unet": unet}
     variants = {"slow": {"lr": 0.001}, "fast": {"lr": 0.01}}
     overrides = {"lr": 0.5, "epochs": 7}
     plan = read(
@@ -53,21 +53,14 @@ def test_a_cell_for_each_network_variant_fold_and_seed(read):
             (1, 3),
         )
     )
+    assert found[0].tags == {"pipeline.network": "attention_unet-slow"}
+    assert found[-1].tags == {"pipeline.network": "unet-fast", "pipeline.title": "U-Net, fast"}
+    with pytest.raises(InputError, match="'unet'"):
+        read(networks={"unet": {}, "other": {"title": "unet"}})
     for cell in found:
         assert cell.ids["lr"] == variants[cell.network.rsplit("-")[-1]]["lr"]
         assert cell.config.get("epochs") == 7
         assert cell.config.get("gates") == (0 if cell.network.startswith("unet") else 1)
-
-
-def test_the_folders_of_a_plan_have_the_names_of_its_cells(read):
-    networks = {"b": {}, "a": {}}
-    for variants in ({}, {"slow": {"lr": 0.001}, "fast": {}}):
-        plan = read(networks=networks, variants=variants, folds=[0, 2], seeds=[1, 3])
-        found = list_trainings(plan.model_dump())
-        assert [name for names in found.values() for name in names] == [
-            cell.name for cell in make_cells(plan)
-        ]
-        assert list(found) == list(dict.fromkeys(cell.network for cell in make_cells(plan)))
 
 
 def test_networks_that_are_trained_several_times_have_an_ensemble(read, tmp_path):
@@ -117,6 +110,7 @@ def test_overlays_are_found_in_the_bundle_or_from_the_working_folder(read, tmp_p
         ({"evaluate": {"section": "test"}}, r'evaluate\.section: .*"test"'),
         ({"networks": {}}, "networks: .*{}"),
         ({"networks": {"a/b": {}}}, "networks.*'a/b'"),
+        ({"networks": {"a": {}, "a-b": {}}, "variants": {"b-c": {}, "c": {}}}, "the name a-b-c"),
         ({"folds": [1, 1]}, r"folds \[1, 1\]"),
         *[({"folds": [0, fold]}, rf"folds\.1: .*all.*{fold}") for fold in ("every", -1, 1.5)],
         ({"folds": [0, "all"]}, r"folds \[0, 'all'\]: .*evaluate\.section .*testing"),
@@ -182,10 +176,9 @@ def test_settings_notice_a_file_that_has_changed(read, tmp_path):
     elsewhere = {"device": "cuda:1", "register": "eyes", "tracking_uri": "x"}
     (moved,) = make_cells(read(configs=[str(overlay)], overrides=elsewhere))
     check_unchanged(tmp_path, before)  # nothing was begun yet
-    for begun in (before, {**before, "ids": before["ids"] | elsewhere}):
-        write_json(tmp_path / SETTINGS, begun)
-        check_unchanged(tmp_path, before)
-        check_unchanged(tmp_path, moved.settings())
+    write_json(tmp_path / SETTINGS, before)
+    check_unchanged(tmp_path, before)
+    check_unchanged(tmp_path, moved.settings())
     overlay.write_text('{"lr": 0.2}')
     with pytest.raises(InputError, match=rf"{tmp_path}: .*mine\.json"):
         check_unchanged(tmp_path, cell.settings())

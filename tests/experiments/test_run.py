@@ -19,9 +19,8 @@ from pipeline.experiments.cells import make_cells
 from pipeline.experiments.clusters import Local
 from pipeline.experiments.jobs import Resources, run_all
 from pipeline.experiments.plan import read_plan
-from pipeline.experiments.progress import Board
+from pipeline.experiments.progress import Board, make_command
 from pipeline.experiments.run import check_begun, run_plan, write_settings
-from pipeline.experiments.session import make_command
 from pipeline.experiments.work import Step, Work
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"

@@ -123,9 +123,9 @@ def packages(trainings, tmp_path_factory):
             options = {"version": "0.2.0", "change": "other code"} if name == SECOND else {}
             files, reference = package_files(ROOT / "bundles" / bundle, name, source, **options)
         if name == SECOND:
-            path, old = "scripts/transforms/regions.py", b"index[masks[n]] = value"
+            path, old = "scripts/transforms/regions.py", b"index.masked_fill_(masks[n], value)"
             assert files[path].count(old) == 1
-            files[path] = files[path].replace(old, b"index[masks[n]] = 3 - value")
+            files[path] = files[path].replace(old, b"index.masked_fill_(masks[n], 3 - value)")
         write_archive(folder / f"{name}.zip", name, files)
         found[name] = SimpleNamespace(archive=folder / f"{name}.zip", config=reference[0])
     return found

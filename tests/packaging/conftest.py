@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import mlflow
 import pytest
+from forked import run_module
 
 from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 
@@ -22,6 +23,8 @@ SMALL = {
 
 def run(*command, cwd, check=True, env=None):
     """A finished Python process."""
+    if command[0] == "-m":
+        return run_module(*command[1:], cwd=cwd, env=env, check=check)
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **(env or {})}
     done = subprocess.run(
         [sys.executable, *map(str, command)], cwd=cwd, env=env, capture_output=True, text=True

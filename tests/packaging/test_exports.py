@@ -1,3 +1,4 @@
+import io
 import os
 import subprocess
 import sys
@@ -50,6 +51,9 @@ def test_torchscript_takes_any_size_and_names_no_file_of_this_machine(dimensions
     for size in (16, 21):
         image = torch.rand(2, 1, *[size] * dimensions)
         check_export("torchscript", [run_torchscript(content, image)], [net(image)])
+    moved = torch.jit.load(io.BytesIO(content), map_location="meta")
+    assert {each.device.type for each in moved.state_dict().values()} == {"meta"}
+    assert len(moved.state_dict()) == len(net.state_dict())  # none became a constant
 
 
 @pytest.mark.slow

@@ -194,7 +194,7 @@ def test_a_retraining_is_undone_and_old_ones_are_pruned(model):
         assert "time" not in label_folder.restore(folder.parents[1], "eye")
         found.append((folder / WEIGHTS).read_bytes())
     assert found == [b"retrained 4", b"retrained 3", b"retrained 2", b"packaged"]
-    with pytest.raises(InputError, match="nothing to undo"):
+    with pytest.raises(ValueError, match="nothing to undo"):
         label_folder.restore(folder.parents[1], "eye")
     with pytest.raises(InputError, match="eye"):
         label_folder.restore(folder.parents[1], "../model/eye2")
@@ -214,7 +214,7 @@ def test_a_killed_training_is_recorded_at_the_next_start(model):
         lambda: label_folder.restore(folder.parents[1], "eye"),
         lambda: label_folder.check_model(folder, files, Path("eye.zip")),
     ):
-        with pytest.raises(InputError, match="a training of it runs"):
+        with pytest.raises(ValueError, match="a training of it runs"):
             act()
     training.kill()
     training.wait()

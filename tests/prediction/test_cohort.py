@@ -70,7 +70,7 @@ def running(output, name):
 def test_an_interrupt_and_a_kill_cost_no_case(cohort):
     start, output = cohort
     first = start(hang="case 1")
-    wait_for(lambda: running(output, "case 1"), first)
+    wait_for(lambda: running(output, "case 1") and not running(output, "case 0"), first)
     time.sleep(0.2)  # into the case itself
     first.send_signal(signal.SIGINT)
     said = first.communicate()

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundle_configs import BUNDLES
-from ct_dicom import write_dicom_series
+from ct_dicom import select_series, write_dicom_series
 from scipy.spatial.transform import Rotation
 
-from pipeline.datasets.dicom.series import read_series, select_series
+from pipeline.datasets.dicom.series import read_series
 from pipeline.errors import InputError
 from pipeline.prediction.dicom_seg import Meaning, write_dicom_seg
 from pipeline.transforms.regions import Regions

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import subprocess
+import threading
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import nibabel
@@ -25,22 +27,27 @@ from small_cases import (
 )
 
 from pipeline.datasets.dicom.series import write_nifti
+from pipeline.prediction import runner
 from pipeline.prediction.case import _measure
 from pipeline.transforms.regions import Regions
 
 
-def test_photographs_get_the_masks_of_the_bundle_and_their_ratio(eye, tmp_path):
+def test_photographs_get_the_masks_of_the_bundle_and_their_ratio(eye, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    runtime = "openvino" if find_spec("openvino") else "torch"
     photograph(tmp_path / "im/œil de l'été 1.png")
     photograph(tmp_path / "im/b.c.tif", size=(31, 70), seed=1)
     with Image.open(tmp_path / "im/b.c.tif") as picture:
         write_picture(tmp_path / "im/d.dcm", np.asarray(picture))
     output = tmp_path / "out put"
-    predict(tmp_path / "im", "--bundle", EYE, "--checkpoint", eye, "--output", output)
+    options = ("--bundle", EYE, "--checkpoint", eye, "--runtime", runtime)
+    predict(tmp_path / "im", *options, "--output", output)
     known = masks_of_the_bundle(EYE, eye, tmp_path / "im", tmp_path / "bundle")
     cases = report(output)["cases"]
     assert [case["name"] for case in cases] == ["b.c", "d", "œil de l'été 1"]
     assert cases[1]["area_px"] == cases[0]["area_px"]
     for case in cases:
+        assert case["runtime"] == runtime
         assert case["outputs"] == [f"{case['name']}_seg.png"]
         mask = np.asarray(Image.open(output / case["outputs"][0]))
         assert np.array_equal(mask, np.asarray(Image.open(known / case["outputs"][0])))
@@ -212,7 +219,7 @@ def test_a_mask_that_is_still_right_outlives_a_failure(eye, tmp_path, monkeypatc
     predict(*options)
     mask = (output / "1_seg.png").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.prediction.predict.segment", fails)
+        patch.setattr("pipeline.prediction.runner.segment", fails)
         predict(*options, "--overwrite", code=1)
         assert (output / "1_seg.png").read_bytes() == mask
         predict(*options, code=1)  # tried again, and not taken for somebody else's
@@ -220,6 +227,41 @@ def test_a_mask_that_is_still_right_outlives_a_failure(eye, tmp_path, monkeypatc
     predict(*options)
     assert statuses(output) == {"1": "done"}
     assert (output / "1_seg.png").read_bytes() == mask
+
+
+def test_the_next_image_is_read_beside_the_network(eye, tmp_path, monkeypatch, capsys):
+    events = {f"{number}": threading.Event() for number in range(4)}
+    open_now, most = set(), []
+    prepare, segment, write = runner.prepare, runner.segment, runner.write
+
+    def read(case, *more):
+        open_now.add(case.name)
+        most.append(len(open_now))
+        events[case.name].set()
+        return prepare(case, *more)
+
+    def run(case, *more):
+        following = events.get(f"{int(case.name) + 1}")
+        assert following is None or following.wait(60)
+        if case.name == "1":
+            open_now.remove("1")
+            raise ArithmeticError("odd")
+        return segment(case, *more)
+
+    def keep(case, *more):
+        measured = write(case, *more)
+        open_now.remove(case.name)
+        return measured
+
+    for name, function in (("prepare", read), ("segment", run), ("write", keep)):
+        monkeypatch.setattr(runner, name, function)
+    for name in events:
+        photograph(tmp_path / f"in/{name}.png")
+    options = ("--bundle", EYE, "--checkpoint", eye, "--output", tmp_path / "out")
+    predict(tmp_path / "in", *options, code=1)
+    said = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[:4]]
+    assert said == [["done", "0"], ["failed", "1"], ["done", "2"], ["done", "3"]]
+    assert max(most) in (2, 3)
 
 
 def test_what_is_done_is_kept_and_what_is_not_is_done(eye, tmp_path):
@@ -410,7 +452,7 @@ def test_a_fault_in_the_arguments_ends_with_one_line(
 def test_what_a_transform_raises_is_told_without_the_words_of_monai(eye, tmp_path, capsys):
     image = photograph(tmp_path / "1.png")
     options = ("--bundle", EYE, "--checkpoint", eye, "--output", tmp_path / "o")
-    predict(image, *options, "--set", "preprocessing#transforms#2#mode=sideways", code=1)
+    predict(image, *options, "--set", "preprocessing#transforms#3#mode=sideways", code=1)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line[:6] == "failed"]
     assert line.startswith(f"failed  1  {image}: ")
     assert "sideways" in line

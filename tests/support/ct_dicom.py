@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.datasets.dicom.series import Series, find_series
+
 _DAY, _TIME = "20200101", "120000"
+
+
+def select_series(folder: Path, **options: str | None) -> Series:
+    """The only series that is wanted; the problem of one that is not a volume is an error."""
+    found = find_series(folder, **options)
+    wanted = [each for each in found if each.is_wanted] or found
+    if faults := [f"{each}: {each.problem}" for each in wanted if each.problem]:
+        raise ValueError("; ".join(faults))
+    (series,) = wanted
+    return series
 
 
 def write_dicom_series(

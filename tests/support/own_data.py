@@ -11,7 +11,6 @@ from PIL import Image
 from pipeline.datasets.phantoms import ct_scanner
 from pipeline.datasets.phantoms.ct_anatomy import draw_body
 from pipeline.datasets.phantoms.ct_shapes import Lattice
-from pipeline.datasets.phantoms.fundus import fundus_phantom
 
 #: Values of a label of `organs`: four exclusive organs, and a tumour inside one of them.
 ORGANS = {"liver": 3, "spleen": 5, "kidney": 9, "pancreas": 11, "tumour": 12}
@@ -62,20 +61,6 @@ def write_two_channels(folder: Path, count: int = 6) -> tuple[Path, Path]:
         _save(images / f"s{seed}_0000.nii.gz", first.astype(np.float32), affine)
         _save(images / f"s{seed}_0001.nii.gz", second.astype(np.float32), affine)
         _save(labels / f"s{seed}.nii.gz", balls[0].astype(np.uint8), affine)
-    return images, labels
-
-
-def write_discs(folder: Path, count: int = 8) -> tuple[Path, Path]:
-    """Photographs with the disc alone, drawn as 255 in a PNG."""
-    images, labels = folder / "photos", folder / "discs"
-    images.mkdir(parents=True)
-    labels.mkdir()
-    for seed in range(count):
-        photograph, label = fundus_phantom(seed)
-        half = (photograph.shape[1] // 8, photograph.shape[0] // 8)
-        Image.fromarray(photograph).resize(half).save(images / f"eye{seed}.jpg", quality=95)
-        disc = Image.fromarray(np.where(label > 0, 255, 0).astype(np.uint8))
-        disc.resize(half, Image.Resampling.NEAREST).save(labels / f"eye{seed}_mask.png")
     return images, labels
 
 

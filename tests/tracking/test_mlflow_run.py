@@ -132,13 +132,10 @@ def test_an_old_validation_is_not_logged_again(store, tmp_path):
         assert history(store, run, name) == [(2, 0.8)]
 
 
-def test_the_environment_names_the_store_and_names_stay_texts(store, tmp_path, monkeypatch):
+def test_the_environment_names_the_store_and_a_name_stays_a_text(store, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
-    for name in (123, "1e3", "a,b"):
-        train(tmp_path / str(name), run_name=name)
-    assert {
-        name: run.info.status for name, run in find_runs(store, "eyes").items()
-    } == dict.fromkeys(["123", "1e3", "a,b"], "FINISHED")
+    train(tmp_path / "123", run_name=123)
+    assert find_runs(store, "eyes")["123"].info.status == "FINISHED"
 
 
 def test_a_password_of_the_store_is_nowhere_in_the_record(store, tmp_path, monkeypatch):

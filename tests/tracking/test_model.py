@@ -94,11 +94,10 @@ def test_a_model_segments_in_a_fresh_process_what_the_bundle_does(model, images,
 def test_a_model_whose_weights_are_others_is_refused(model):
     (weights,) = model.rglob("model.pt")
     content = torch.load(weights, weights_only=True)
-    for other in (dict(content), pack_weights(content, {**SMALL, "strides": [4]})):
-        weights.unlink()  # it may be a link
-        torch.save(other, weights)
-        with pytest.raises(InputError, match=r"model\.pt"):
-            SegmentationModel(weights.parent)
+    weights.unlink()  # it may be a link
+    torch.save(pack_weights(content, {**SMALL, "strides": [4]}), weights)
+    with pytest.raises(InputError, match=r"model\.pt"):
+        SegmentationModel(weights.parent)
 
 
 def test_a_model_of_several_channels_takes_a_column_of_paths_for_each(images, tmp_path):

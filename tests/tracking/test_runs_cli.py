@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")
 
+from forked import run_module
 from mlflow import MlflowClient
 
 from pipeline.cli import main
@@ -27,11 +25,7 @@ TINY = {"roi_size": [64, 64], "patch_size": [64, 64], "channels": [4, 8], "strid
 
 def run(command: list[str], folder: Path, tracking_uri: str) -> str:
     """What a command in a process of its own says."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": tracking_uri}
-    command = [sys.executable, "-m", *command]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout
+    return run_module(*command, cwd=folder, env={"MLFLOW_TRACKING_URI": tracking_uri}).stdout
 
 
 SECRET = "postgresql://anna:hidden@host/mlflow"
@@ -147,7 +141,6 @@ def test_a_run_that_is_no_training_is_refused(store, tmp_path, capsys):
     "command",
     [
         ["runs", "tidy"],
-        ["runs", "tidy", "--experiment", "eyes"],
         ["runs", "sync", "."],
         ["runs", "rerun", "0" * 32],
         ["compare", "--experiment", "eyes", "--output", "report"],

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import tifffile
-from monai.transforms import Compose, Invertd, Resized
 from PIL import Image
 
 from pipeline.errors import InputError, UnfitFile
@@ -302,24 +301,3 @@ def test_the_number_of_channels_says_how_a_picture_is_read(tmp_path):
             read(*case)
     label = ReadImaged("label", spatial_dims=2, ensure_channel_first=True)
     assert label({"label": str(tmp_path / "black.png")})["label"].shape == (1, 64, 8)
-
-
-def test_the_mask_of_a_shrunk_picture_is_on_the_grid_of_its_file(tmp_path):
-    row, column = np.mgrid[:47, :61].astype(np.uint8)
-    pixels = np.stack([column * 4, row * 5, column + row], axis=-1)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    read = ReadImaged("image", spatial_dims=2, channels=3, largest=600, ensure_channel_first=True)
-    steps = Compose([read, Resized("image", 12, size_mode="longest", mode="bilinear")])
-    item = read({"image": str(tmp_path / "a.png")})
-    assert item["image"].shape == (3, 20, 15)  # a third
-    assert item["image"].meta["spatial_shape"].tolist() == [61, 47]
-    item = steps({"image": str(tmp_path / "a.png")})
-    item["pred"] = item["image"].clone()
-    back = Invertd("pred", steps, "image", nearest_interp=False)(item)["pred"]
-    assert back.shape == (3, 61, 47)
-    inside = back.numpy().transpose(2, 1, 0)[8:-8, 8:-8]
-    assert np.abs(inside - pixels[8:-8, 8:-8]).max() < 8
-    assert read.inverse(read({"image": str(tmp_path / "a.png")}))["image"].shape == (3, 61, 47)
-    whole = ReadImaged("image", spatial_dims=2, channels=3, ensure_channel_first=True)
-    image = whole({"image": str(tmp_path / "a.png")})["image"]
-    assert (image.shape, image.applied_operations) == ((3, 61, 47), [])

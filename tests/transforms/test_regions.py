@@ -14,7 +14,8 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, Resized, SpatialPadd
 
 from pipeline.errors import InputError
-from pipeline.transforms.regions import LabelToRegionsd, MarkRegionsd, Regions, RegionsToLabeld
+from pipeline.transforms.mark import LabelToRegionsd, MarkRegionsd, RegionsToLabeld
+from pipeline.transforms.regions import Regions
 
 NESTED = {"disc": [1, 2], "cup": [2]}
 EXCLUSIVE = {"anterior": [1], "posterior": [2]}

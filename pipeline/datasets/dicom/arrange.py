@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .headers import SliceFile
 from .screening import Incidental, find_shared, read_numbers, refuse_other_images
 
 if TYPE_CHECKING:
-    import numpy as np
     from pydicom import Dataset
 
 _LEAST_DRIFT, _DRIFT = 0.25, 0.00175  # mm, and mm per mm: 0.1 degrees, as by rounding
@@ -22,29 +23,25 @@ _SAME_PLACE = 1e-3  # mm
 _FEW = 3  # places at most, of two or more images each, that watch for a bolus
 
 
-def arrange(
-    slices: Sequence[SliceFile], *, modality: str | None = "CT"
-) -> tuple[list[SliceFile], np.ndarray]:
+def arrange(slices: Sequence[SliceFile], *, modality: str) -> tuple[list[SliceFile], np.ndarray]:
     """Put the slices of one series in order and locate them.
 
     Copies of a slice are dropped where their pixels are the same.
 
     Args:
         slices: of the series.
-        modality: that they have to be of, one of ``MODALITIES``; None for any of these.
+        modality: of these, see `refuse_other_modality`.
 
     Returns:
         The slices along their axis, and the ``(4, 4)`` affine, mm, RAS as in NIfTI, of an array
         ``(columns, rows, slices)``.
 
     Raises:
-        OtherImages: these are not slices of the modality.
+        OtherImages: these are not slices.
         Incidental: these do not look like a volume, but like images beside one.
         ValueError: these slices are not a volume, or those of a CT are not in Hounsfield units;
             the message says what to do.
     """
-    import numpy as np
-
     headers = [item.header for item in slices]
     refuse_other_images(headers, modality)
     shape = find_shared(headers, "size", lambda h: f"{h.Columns} x {h.Rows} px")
@@ -97,7 +94,6 @@ def arrange(
 
 def _near(first: np.ndarray, name: str) -> Any:
     """Make a function that reads an element, as ``first`` where only the last digits differ."""
-    import numpy as np
 
     def value_of(header: Dataset) -> tuple[float, ...]:
         own = read_numbers(header, name, len(first))
@@ -111,8 +107,6 @@ def _without_copies(
     slices: Sequence[SliceFile], order: np.ndarray, heights: np.ndarray
 ) -> list[int]:
     """Drop slices at the height of the one before, if they are the same image."""
-    import numpy as np
-
     kept: list[int] = []
     for index in order:
         if not kept or heights[index] - heights[kept[-1]] > _SAME_PLACE:
@@ -152,8 +146,6 @@ def _name(item: SliceFile) -> str:
 
 def _refuse_gaps(slices: Sequence[SliceFile], heights: np.ndarray) -> None:
     """Refuse slices at uneven distances, which an affine cannot describe."""
-    import numpy as np
-
     even = np.linspace(heights[0], heights[-1], len(heights))
     steps = np.diff(heights)
     step = float(np.sort(steps)[(len(steps) - 1) // 2])

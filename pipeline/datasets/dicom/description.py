@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ...walk import LeftOut
 from .arrange import arrange
@@ -18,9 +19,6 @@ from .screening import (
     is_derived,
     refuse_other_modality,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def describe(
     Args:
         slices: and other files of the series.
         torn: the files of each folder that may be slices and cannot be read, and why.
-        modality: see `arrange`.
+        modality: that they have to be of, one of ``MODALITIES``; None for any of these.
     """
     kept = [item for item in slices if not item.stray]
     left_out = {item.path: item.stray for item in slices if item.stray}
@@ -101,14 +99,13 @@ def describe(
         incidental=f"it is derived ({describe_types(header)})" if is_derived(header) else "",
     )
     try:
+        found = refuse_other_modality([item.header for item in kept or slices], modality)
         if not kept:
-            refuse_other_modality([item.header for item in slices], modality)
             stray = slices[0].stray
             raise (Incidental if stray == PAGE else OtherImages)(stray)
-        refuse_other_modality([item.header for item in kept], modality)
         if faults := faults | {item.path: item.fault for item in kept if item.fault}:
             raise ValueError(tell_torn(faults))
-        ordered, affine = arrange(kept, modality=modality)
+        ordered, affine = arrange(kept, modality=found)
     except Incidental as error:
         problem = f"{error}: give the series of a volume"
         return replace(series, problem=problem, incidental=str(error))

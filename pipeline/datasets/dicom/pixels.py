@@ -7,12 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...errors import UnfitFile, one_line
 from ...transforms.itk import open_by_itk
 from .headers import is_encoded, read_slices
 
 if TYPE_CHECKING:
-    import numpy as np
     from pydicom import Dataset
 
 
@@ -33,8 +34,6 @@ def read_planes(
     Raises:
         ValueError: a file cannot be decoded; the message names it.
     """
-    import numpy as np
-
     volume = np.empty((len(slices), *shape), np.float32)
     named: dict[int, np.ndarray] = {}  # (rows, columns) bool of the slices that have such pixels
     beyond: dict[int, np.ndarray] = {}
@@ -85,8 +84,6 @@ def _decode(path: Path) -> np.ndarray:
 
 def _find_named(plane: np.ndarray, header: Dataset) -> np.ndarray | None:
     """Find the pixels of a slice that its header calls padding."""
-    import numpy as np
-
     first, last = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
     if first is None:
         return None
@@ -112,7 +109,6 @@ def _as_stored(value: int, header: Dataset) -> int:
 
 def _find_beyond(path: Path, header: Dataset, shape: tuple[int, ...]) -> np.ndarray | None:
     """Find pixels that use bits above BitsStored, if all have one value; others are overlays."""
-    import numpy as np
     import pydicom
 
     bits = int(header.get("BitsStored") or 16)
@@ -132,8 +128,6 @@ def _find_beyond(path: Path, header: Dataset, shape: tuple[int, ...]) -> np.ndar
 
 def _is_among_others(volume: np.ndarray, named: Mapping[int, np.ndarray]) -> bool:
     """Whether what is called padding lies within the range of all other values."""
-    import numpy as np
-
     padding = np.array([np.inf, -np.inf])  # the least and the largest value
     others = padding.copy()
     for number, plane in enumerate(volume):
@@ -146,8 +140,6 @@ def _is_among_others(volume: np.ndarray, named: Mapping[int, np.ndarray]) -> boo
 
 def _keep_from_edges(padding: np.ndarray) -> np.ndarray:
     """Keep what reaches an edge of its slice in a straight line of nothing else, ``(H, W)``."""
-    import numpy as np
-
     kept = np.zeros_like(padding)
     for turns in range(4):
         turned = np.logical_and.accumulate(np.rot90(padding, turns), axis=0)

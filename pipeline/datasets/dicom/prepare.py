@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from ...bundle.channels import VOLUMES
+from ...bundle.channels import VOLUMES, is_volume
 from ...errors import InputError
 from ...files import some
 from ...folders import new_folder
@@ -141,43 +142,42 @@ def plan_dicom(
     if labels is not None:
         found = [] if _has_volumes(Path(labels)) else dicom.find_series(labels, modality=None)
     segmentations = find_segmentations(found, list(series_of.values()))
+    sources: Sequence[Source]
     if segmentations:
         lacking = [name for name, series in series_of.items() if series.uid not in segmentations]
         if spans:
             raise InputError("--values is for NIfTI masks; a DICOM SEG names its segments itself.")
-        combinations = Combinations()
-        sources: list[Source] = [
-            SegmentedSeries(
-                name,
-                series.files,
-                segmentations[series.uid][0],
-                patient=patient_of(series),
-                series=series,
-                segmentations=segmentations[series.uid],
-                combinations=combinations,
-            )
-            for name, series in series_of.items()
-            if name not in lacking
-        ]
         if lacking and not skip_refused:
             raise InputError(
                 f"no segmentation of {some(lacking)}; add it, or leave these series out by "
                 "--skip-refused."
             )
         notes += [f"left out {name}, which has no segmentation" for name in lacking]
-        return series_of, plan_dataset(sources, combinations.name_values, options, name=name), notes
-    if labels is None:
+        combinations = Combinations()
+        meaning = combinations.name_values
+        labelled = {case: series_of[case] for case in series_of if case not in lacking}
+        sources = [
+            SegmentedSeries(
+                *(case, series.files, segmentations[series.uid][0]),
+                patient=patient_of(series),
+                series=series,
+                segmentations=segmentations[series.uid],
+                combinations=combinations,
+            )
+            for case, series in labelled.items()
+        ]
+    elif labels is None:
         return series_of, None, notes
-    paths = _find_labels(Path(labels), series_of)
-    sources = [
-        LabelledSeries(name, series.files, paths[name], patient=patient_of(series), series=series)
-        for name, series in series_of.items()
-    ]
-    return (
-        series_of,
-        plan_dataset(sources, lambda held: name_values(spans, held), options, name=name),
-        notes,
-    )
+    else:
+        meaning = partial(name_values, spans)
+        paths = _find_labels(Path(labels), series_of)
+        sources = [
+            LabelledSeries(
+                case, series.files, paths[case], patient=patient_of(series), series=series
+            )
+            for case, series in series_of.items()
+        ]
+    return series_of, plan_dataset(sources, meaning, options, name=name), notes
 
 
 def patient_of(series: dicom.Series) -> str:
@@ -203,7 +203,7 @@ def _name_series(found: Sequence[dicom.Series]) -> dict[str, dicom.Series]:
 def _has_volumes(folder: Path) -> bool:
     if not folder.is_dir():
         raise InputError(f"--labels {folder}: there is no such folder; give that of the labels.")
-    return any(path.name.lower().endswith(VOLUMES) for path in folder.iterdir())
+    return any(map(is_volume, folder.iterdir()))
 
 
 def _find_labels(folder: Path, series_of: dict[str, dicom.Series]) -> dict[str, Path]:

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...transforms.modality import find_modality
 from .headers import PAGE, image_types
 
 if TYPE_CHECKING:
-    import numpy as np
     from pydicom import Dataset
 
 #: What all files of a series share, if they have it.
@@ -51,14 +52,13 @@ def refuse_other_modality(headers: Sequence[Dataset], modality: str | None) -> s
     return found
 
 
-def refuse_other_images(headers: Sequence[Dataset], modality: str | None) -> None:
-    """Refuse headers that are not those of slices of the modality, those of a CT in HU.
+def refuse_other_images(headers: Sequence[Dataset], modality: str) -> None:
+    """Refuse headers of a modality that are not those of slices, those of a CT in HU.
 
     Raises:
         OtherImages, Incidental, ValueError: see `arrange`.
     """
-    found = refuse_other_modality(headers, modality)
-    if found == "CT" and all(_words_of(header) & _PROJECTIONS for header in headers):
+    if modality == "CT" and all(_words_of(header) & _PROJECTIONS for header in headers):
         raise OtherImages(f"it is a projection ({describe_types(headers[0])}), not slices")
     for name, counts in find_conflicts(headers).items():
         listing = ", ".join(str(count) for _, count in counts.most_common(5))
@@ -80,7 +80,7 @@ def refuse_other_images(headers: Sequence[Dataset], modality: str | None) -> Non
     for name in _NEEDED:
         if lacking := sum(not header.get(name) for header in headers):
             raise ValueError(f"{lacking} of {len(headers)} files have no {name}: export it again")
-    _refuse_other_values(headers, found)
+    _refuse_other_values(headers, modality)
 
 
 def find_conflicts(headers: Iterable[Dataset]) -> dict[str, Counter[str]]:
@@ -118,8 +118,6 @@ def find_shared(headers: Sequence[Dataset], name: str, value_of: Any) -> Any:
 
 def read_numbers(header: Dataset, name: str, count: int) -> np.ndarray:
     """Read the numbers of an element."""
-    import numpy as np
-
     value = header[name].value
     try:
         numbers = np.array(value, dtype=float).ravel()

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ...errors import InputError, one_line
 from ...files import some
+from ...lazy import load_optional
 from ..label_values import Held, LabelValues, Span
 from .series import Series
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SEG = "SEG"  # the modality of a segmentation in DICOM
 _SAME = 1e-3  # mm, and cosine: headers are rounded
@@ -54,14 +53,7 @@ def import_highdicom() -> ModuleType:
     Raises:
         ModuleNotFoundError: it is not installed; says how to.
     """
-    try:
-        import highdicom
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "DICOM SEG needs highdicom: pip install 'attention-unet-pipeline[data]'",
-            name="highdicom",
-        ) from error
-    return highdicom
+    return load_optional("highdicom", need="DICOM SEG needs", extra="data")
 
 
 def read_segments(paths: Sequence[Path], series: Series) -> dict[str, np.ndarray]:
@@ -116,8 +108,6 @@ class Combinations:
 
     def to_numbers(self, segments: Mapping[str, np.ndarray]) -> np.ndarray:
         """Number the voxels of one case, int32 ``(X, Y, Z)``, by their combination."""
-        import numpy as np
-
         shape = next(iter(segments.values())).shape
         numbers = np.zeros(shape, np.int32)
         here = [frozenset[str]()]  # the combination of each number, in this case
@@ -154,8 +144,6 @@ _TAGS = ["SOPInstanceUID", "Rows", "Columns", "ImageOrientationPatient", "PixelS
 
 def _refuse_other_grid(seg, header, uids: Sequence[str]) -> None:  # types of pydicom
     """Refuse a segmentation whose frames do not lie on the slices of the series."""
-    import numpy as np
-
     strange = {str(uid) for _, _, uid in seg.get_source_image_uids()} - set(uids)
     if strange:
         raise ValueError(f"it refers to {len(strange)} images that are not in the series")

@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...files import some
+from ...lazy import load_optional
 from ...transforms.modality import find_modality
 from ...transforms.volume_checks import hu_problem
 from .description import Series, describe, tell_torn
@@ -15,7 +18,6 @@ from .grouping import read_folder, split
 from .pixels import read_planes
 
 if TYPE_CHECKING:
-    import numpy as np
     from nibabel import Nifti1Image
 
 _AIR = -1024  # HU, the least that 12 bits hold
@@ -46,12 +48,7 @@ def find_series(
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: give the folder of a DICOM series")
-    try:
-        import pydicom  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "DICOM needs pydicom: pip install 'attention-unet-pipeline[data]'", name="pydicom"
-        ) from error
+    load_optional("pydicom", need="DICOM needs", extra="data")
     groups, torn, indices = read_folder(folder)
     if not (groups or torn or indices):
         raise FileNotFoundError(f"no DICOM file below {folder}: give the folder of a series")
@@ -71,34 +68,6 @@ def find_series(
     ]
     found = _choose(found, name) if name else _leave_incidental(found)
     return sorted(found, key=lambda s: (str(s.folder), s.number.zfill(9), s.uid))
-
-
-def select_series(
-    folder: str | Path, *, name: str | None = None, modality: str | None = "CT"
-) -> Series:
-    """Select the only series of a modality below a folder, or the only one of that ``name``.
-
-    Raises:
-        FileNotFoundError: there is no DICOM file, or no series of that number, description or UID.
-        ValueError: the series is not a volume, or there are several.
-    """
-    found = find_series(folder, modality=modality, name=name)
-    wanted = [series for series in found if series.is_wanted]
-    if not wanted and name:
-        raise FileNotFoundError(no_series(name, found, folder))
-    if not wanted:
-        raise ValueError("; ".join(f"{series}: {series.problem}" for series in found[:3]))
-    # A broken series counts beside a valid one, since it may be the one that was meant.
-    if len(wanted) > 1:
-        listing = "; ".join(f"{s}{f': {s.problem}' if s.problem else ''}" for s in wanted[:5])
-        kind = f"{modality} series" if modality else "series"
-        raise ValueError(
-            f"{len(wanted)} {kind} below {folder}: choose one by number, description or UID: "
-            f"{listing}"
-        )
-    if wanted[0].problem:
-        raise ValueError(f"{wanted[0]}: {wanted[0].problem}")
-    return wanted[0]
 
 
 def no_series(name: str, found: Sequence[Series], folder: str | Path) -> str:
@@ -125,8 +94,6 @@ def read_series(series: Series) -> tuple[np.ndarray, np.ndarray]:
         ValueError: the series has a problem, a file cannot be decoded, also for want of SimpleITK,
             or the values of a CT are not Hounsfield units.
     """
-    import numpy as np
-
     if series.problem is not None or series.affine is None:
         raise ValueError(f"{series}: {series.problem}")
     ct = find_modality(series.code) == "CT"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...lazy import load_optional
+
 if TYPE_CHECKING:
     from idc_index import IDCClient
 
@@ -33,15 +35,10 @@ def new_client() -> IDCClient:
     Raises:
         ModuleNotFoundError: idc-index is not installed.
     """
-    try:
-        from idc_index import IDCClient
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the CTs of the NIH need idc-index: pip install 'attention-unet-pipeline[nih]'"
-        ) from error
+    idc_index = load_optional("idc_index", need="the CTs of the NIH need", extra="nih")
     for name in ("idc_index", "idc_index.index"):  # the log is long; downloads are checked below
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    return IDCClient()
+    return idc_index.IDCClient()
 
 
 def list_series(client: IDCClient, collection: str) -> list[RemoteSeries]:

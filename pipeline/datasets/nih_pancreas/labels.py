@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
+from nibabel import orientations
+from scipy.ndimage import binary_dilation
 
 _WINDOW = (-150, 250)  # HU; beyond it, bone and air would count for too much
 _SHELL = 2  # voxels
@@ -37,9 +37,6 @@ def match_label(
     Raises:
         ValueError: the mask is empty, or its size is not that of the CT.
     """
-    import numpy as np
-    from nibabel import orientations
-
     turn = orientations.ornt_transform(
         orientations.io_orientation(affine), orientations.io_orientation(ct_affine)
     )
@@ -71,9 +68,6 @@ def match_label(
 
 def measure_contrast(mask: np.ndarray, ct: np.ndarray) -> float:
     """Measure how much denser the voxels of ``mask`` are than the shell around them, in HU."""
-    import numpy as np
-    from scipy.ndimage import binary_dilation
-
     box = tuple(
         slice(max(int(places.min()) - _SHELL, 0), int(places.max()) + _SHELL + 1)
         for places in np.nonzero(mask)

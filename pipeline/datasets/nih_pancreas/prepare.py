@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
 
 from ...bundle.listing import read_datalist
 from ...files import some
+from ...folders import CARDS
 from ..datalist import pair_files, select_part, write_dataset
 from ..dicom import series as dicom
 from ..download import fetch_archive
 from .idc import download_series, list_series, new_client
 from .labels import match_label
 
-if TYPE_CHECKING:
-    import numpy as np
-
 #: Our split of the 80 cases, 60 to 20 as the article's 61 to 21 of 82, and five folds of the 60.
-DATALIST = Path(__file__).parents[3] / "data" / "nih_pancreas" / "datalist.json"
+DATALIST = CARDS / "nih_pancreas" / "datalist.json"
 COLLECTION = "pancreas_ct"
 WITHDRAWN = ("PANCREAS_0025", "PANCREAS_0070")
 
@@ -162,9 +162,6 @@ def prepare(
 
 def _read_label(path: Path, ct: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, str]:
     """Read a label on the grid of its CT, uint8 0 and 1; and a note where its file was wrong."""
-    import nibabel
-    import numpy as np
-
     try:
         file = nibabel.load(path)
         mask = np.asanyarray(file.dataobj) > 0

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import nibabel
+import numpy as np
+from nibabel import orientations
+
+from . import ct_scanner as scanner
+from .ct_anatomy import draw_body
 from .folder import write_phantoms
-
-if TYPE_CHECKING:
-    import numpy as np
 
 #: With the values of the Medical Segmentation Decathlon; the pancreas includes its tumour.
 ABOUT = {
@@ -55,11 +58,6 @@ def ct_phantom(
             shape; the third axis counts the slices. The origin is the middle of the vertebra
             behind the neck of the pancreas.
     """
-    import numpy as np
-    from nibabel import orientations
-
-    from . import ct_scanner as scanner
-    from .ct_anatomy import draw_body
 
     parts = [seed] if isinstance(seed, int) else list(seed)
     of_body, of_scan = (np.random.Generator(np.random.PCG64([*parts, n])) for n in range(2))
@@ -103,8 +101,6 @@ def write_ct_phantoms(
         ValueError: an option is out of range.
         FileExistsError: see `write_phantoms`.
     """
-    import nibabel
-
     if not 0 <= tumour_share <= 1:
         raise ValueError(f"tumour_share is {tumour_share}: give a share from 0 to 1")
     if size and not all(16 <= number <= 1024 for number in size):

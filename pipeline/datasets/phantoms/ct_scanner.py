@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from .ct_body import Body
 from .ct_shapes import Lattice, Waves
@@ -153,8 +154,6 @@ def _paint_brick(body: Body, lattice: Lattice) -> np.ndarray:
 
 def scan(rng: np.random.Generator, hu: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Add the blur and the grain of a scanner, and round to int16 HU."""
-    from scipy.ndimage import gaussian_filter
-
     step = float(np.linalg.norm(affine[:3, 0]))
     blur, width = rng.uniform(0.4, 0.7) / step, rng.uniform(0.5, 0.9) / step
     hu = gaussian_filter(hu, (blur, blur, 0))

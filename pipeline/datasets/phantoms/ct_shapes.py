@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 _FAR = np.float32(1e3)
 Box = tuple[slice, slice, slice]
@@ -205,8 +206,6 @@ def _intersect(one: Box, other: Box) -> Box | None:
 
 def smooth_curve(points: list[Vector] | np.ndarray, count: int = 20) -> np.ndarray:
     """``(count, 3)`` places at even steps on a smooth curve through the points."""
-    from scipy.interpolate import CubicSpline
-
     points = np.asarray(points, float)
     lengths = np.linalg.norm(np.diff(points, axis=0), axis=1)
     along = np.concatenate([[0], np.cumsum(np.sqrt(lengths))])  # centripetal: no loops

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datalist import case_paths, write_dataset
-from ..folds import assign_folds
+from ..folds import FOLDS, deal
 
 
 def write_phantoms(
@@ -53,7 +53,7 @@ def write_phantoms(
     index = {f"{stem}_{number:04d}": number for number in range(count)}
     cases = [case_paths(name, suffix=suffix) for name in index]
     cut = count - round(count * testing)
-    folds = assign_folds([case["patient"] for case in cases[:cut]], seed=seed)
+    folds = deal([case["patient"] for case in cases[:cut]], [1] * FOLDS, seed=seed)
     return write_dataset(
         output,
         index,

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from . import fundus_scene as parts
 from .folder import write_phantoms
-
-if TYPE_CHECKING:
-    import numpy as np
+from .fundus_vessels import draw_vessels
 
 #: As in Drishti-GS: the whole disc is rim and cup together.
 ABOUT = {
@@ -35,11 +38,6 @@ def fundus_phantom(seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         1 disc rim, 2 cup. W is 420 to 640, H 0.8 to 1 times W; the vertical cup-to-disc ratio
         0.3 to 0.85; the cup lies inside the disc.
     """
-    import numpy as np
-    from scipy.ndimage import gaussian_filter
-
-    from . import fundus_scene as parts
-    from .fundus_vessels import draw_vessels
 
     rng = np.random.Generator(np.random.PCG64(seed))
     scene = parts.new_scene(rng)
@@ -89,7 +87,6 @@ def write_fundus_phantoms(output: str | Path, *, seed: int = 0, **options: Any) 
     Raises:
         ValueError, FileExistsError: see `write_phantoms`.
     """
-    from PIL import Image
 
     def draw(index: int, image_path: Path, label_path: Path) -> None:
         image, label = fundus_phantom((seed, index))

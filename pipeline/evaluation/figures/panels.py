@@ -7,11 +7,12 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
 from ...files import replacing
@@ -106,6 +107,14 @@ def add_legend(figure: Figure, regions: Sequence[str]) -> None:
     box.set_in_layout(False)
 
 
+def add_names(panel: Axes, regions: Sequence[str]) -> None:
+    """Name the colours of surfaces in a black panel."""
+    pairs = zip(map(as_words, regions), cycle(COLOURS), strict=False)
+    handles = [Patch(color=colour, label=name) for name, colour in pairs]
+    style = {"fontsize": 8, "labelcolor": "white", "frameon": False, "handlelength": 1}
+    panel.legend(handles=handles, loc="lower left", **style)
+
+
 def list_keys(regions: Sequence[str]) -> list[tuple[str, object, str]]:
     """Colour, line style and text of each entry of a legend; of many regions each has only one."""
     whose = ((SOLID, "predicted"), (DASHED, "expert"))
@@ -122,10 +131,14 @@ def fit_columns(regions: Sequence[str], width: float) -> int:
     """How many entries of a legend fit beside each other into a figure, ``width`` in inches."""
     keys = list_keys(regions)
     longest = max((len(text) for *_, text in keys), default=0)
-    return max(1, min(len(keys), int(width / (0.6 + 0.062 * longest))))
+    lines = -(-len(keys) // max(1, int(width / (0.6 + 0.062 * longest))))
+    return max(1, -(-len(keys) // max(1, lines)))  # as long as each other
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 130) -> None:
-    """Write a PNG, so that a reader never sees half a picture."""
-    with replacing(Path(path)) as temporary:
-        figure.savefig(temporary, format="png", dpi=dpi)
+    """Write a PNG, or an SVG, so that a reader never sees half a picture."""
+    form = Path(path).suffix[1:]
+    # The same figure gives the same file.
+    with rc_context({"svg.hashsalt": "figure"}), replacing(Path(path)) as temporary:
+        same = {"Date": None} if form == "svg" else {}
+        figure.savefig(temporary, format=form, dpi=dpi, metadata=same)

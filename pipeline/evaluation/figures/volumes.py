@@ -24,6 +24,7 @@ from .panels import (
     INK,
     SOLID,
     add_legend,
+    add_names,
     draw_masks,
     frame,
     make_panels,
@@ -33,6 +34,10 @@ from .view import AXIAL, CORONAL, EDGES, SAGITTAL, Plane, VolumeView
 
 PLANES = {AXIAL: "Axial", CORONAL: "Coronal", SAGITTAL: "Sagittal", None: ""}
 BAR = 20.0  # mm, length of the scale bar
+READING = (
+    "A gate multiplies the features of its level by its map: bright (1) lets a place pass, dark "
+    "(0) shuts it out; a coarser grid is a deeper level."
+)
 
 
 def draw_volumes(cases: Sequence[tuple[str, str, VolumeView]], *, regions: Sequence[str]) -> Figure:
@@ -69,6 +74,8 @@ def draw_volumes(cases: Sequence[tuple[str, str, VolumeView]], *, regions: Seque
             panel.imshow(_blend_surfaces(shades))
             _add_letters(panel, EDGES[CORONAL])
             panel.set_title(f"{who}, from the front", loc="left", fontsize=10, color=INK)
+        if len(regions) <= FEW:  # the legend below all panels has the colours of many
+            add_names(expert, regions)
         if view.outside:
             note = f"{_format_ml(view.outside)} predicted outside this view"
             predicted.set_xlabel(note, loc="left", fontsize=9.5, color=INK)
@@ -105,12 +112,13 @@ def draw_attention(
             _add_letters(panel, EDGES[plane.axis])
         row[0].set_ylabel(PLANES[plane.axis], fontsize=10, color=INK)
         for panel, alpha in zip(row[1:], maps, strict=True):
+            # What is finer than the map stays visible, and the colours are those of the scale.
+            panel.imshow(_fine_parts(plane.picture), zorder=1.5)
             shown = panel.imshow(
                 alpha,
                 cmap="inferno",
                 vmin=0,
                 vmax=1,
-                alpha=0.6,
                 interpolation="nearest" if plane.axis == AXIAL else "bilinear",
                 # The outer edges of the coarse grid coincide with those of the picture.
                 extent=(-0.5, width - 0.5, height - 0.5, -0.5),
@@ -127,9 +135,17 @@ def draw_attention(
     if any(plane.truth.any() for plane in planes):
         axes[-1, 0].set_xlabel("dashed: expert", loc="left", fontsize=9.5, color=INK)
     bar = figure.colorbar(shown, ax=axes[:, 1:], fraction=0.03, pad=0.015, ticks=(0, 0.5, 1))
-    bar.set_label("attention", color=INK)
-    bar.solids.set_alpha(1)
+    bar.set_label("attention: 0 shut out, 1 let pass", color=INK)
     return figure
+
+
+def _fine_parts(picture: np.ndarray) -> np.ndarray:
+    """Edges and vessels of a picture ``(H, W)`` in black and white on transparent ground."""
+    from scipy.ndimage import gaussian_filter
+
+    fine = picture - gaussian_filter(picture, max(picture.shape) / 40)
+    grey = np.repeat((fine > 0).astype(float)[..., None], 3, axis=-1)
+    return np.dstack([grey, np.clip(3 * np.abs(fine), 0, 0.6)])
 
 
 def _show(panel: Axes, plane: Plane) -> None:

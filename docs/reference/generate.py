@@ -1,0 +1,129 @@
+"""Writes the pages of this folder that follow from the code: ``python docs/reference/generate.py``.
+
+`tests/test_pages.py` holds that they are what this makes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pipeline.bundle.ids import IDS, Id, Role, Same
+from pipeline.cli import app
+from pipeline.evaluation.metrics import METRICS
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+BUNDLES = {
+    "photographs": ROOT / "bundles/fundus_disc_cup_segmentation/configs",
+    "CTs": ROOT / "bundles/pancreas_ct_segmentation/configs",
+}
+MEANINGS = json.loads(HERE.joinpath("meanings.json").read_text())
+GROUPS = {
+    "Data": [Role.DATA],
+    "Where it runs": [Role.PLACE],
+    "How it is recorded": [Role.RECORD],
+    "What this run does": [Role.CHOICE],
+    "The model and its training": [Role.MODEL],
+}
+SHOWN = {role for roles in GROUPS.values() for role in roles}
+KEPT = {
+    Same.RESUMED: "a resumed training",
+    Same.AFTERWARDS: "a resumed training, evaluation and prediction",
+}
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of Markdown; a bar inside a cell is escaped."""
+    lines = [list(header), ["---"] * len(list(header)), *rows]
+    return "\n".join(f"| {' | '.join(c.replace('|', '&#124;') for c in row)} |" for row in lines)
+
+
+def default_of(name: str, configs: Path) -> str:
+    """The value of an id in the first of a bundle's configs that has it."""
+    for config in ("train", "evaluate", "inference"):
+        content = json.loads((configs / f"{config}.json").read_text())
+        if name in content:
+            value = content[name]
+            return "" if is_made(value) else f"`{json.dumps(value)}`"
+    return "-"
+
+
+def is_made(value: Any) -> bool:
+    """Is it a component or an expression: something that follows from other ids?"""
+    return str(value).startswith(("$", "@")) or "_target_" in str(value)
+
+
+def explain(name: str, row: Id) -> str:
+    """What an id is for, what its value may be, and where it has to stay."""
+    lines = [MEANINGS[name]]
+    if row.rule:  # the words of the error that refuses another value
+        lines.append(f"*{row.rule.fix.replace('number -inf or more', 'number')}*")
+    if row.same is not Same.ANYWHERE:
+        lines.append(f"*same in {KEPT[row.same]}*")
+    return "<br>".join(lines)
+
+
+def ids_page() -> str:
+    parts = ["# Ids", HERE.joinpath("ids.txt").read_text().strip()]
+    for title, roles in GROUPS.items():
+        rows = [
+            (
+                f"`{name}`",
+                explain(name, row),
+                *(default_of(name, each) for each in BUNDLES.values()),
+            )
+            for name, row in IDS.items()
+            if row.role in roles
+        ]
+        header = ("id", "meaning", *(f"default, {kind}" for kind in BUNDLES))
+        parts += [f"## {title}", table(header, rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def commands_page() -> str:
+    parts = ["# Commands", "Each command also shows this with `--help`."]
+
+    def visit(command: Any, words: str) -> None:
+        children = getattr(command, "commands", {})
+        for name, child in children.items():
+            visit(child, f"{words} {name}")
+        if children:
+            return
+        context = command.make_context(words, [], resilient_parsing=True)
+        usage = re.sub(r"{(.*?)}", r"\1", " ".join(command.collect_usage_pieces(context)))
+        usage = usage.replace("......", "...")
+        records = [each.get_help_record(context) for each in command.get_params(context)]
+        rows = [(f"`{r[0]}`", r[1]) for r in records if r and r[0] != "--help"]
+        parts.extend([f"## {words.removeprefix('python -m pipeline ')}", command.help])
+        parts.append(f"```text\n{words} {usage}\n```")
+        parts.append(table(("argument or option", "meaning"), rows))
+
+    visit(typer.main.get_command(app), "python -m pipeline")
+    return "\n\n".join(parts) + "\n"
+
+
+def metrics_page() -> str:
+    units = {"": "", "length": "px or mm", "volume": "ml", "tolerance": "share within 2 mm"}
+    best = {"zero": "nearest to 0"}
+    dims = {(2,): "2D", (3,): "3D", (2, 3): ""}
+    rows = [
+        (f"`{m.key}`", m.title, units[m.unit], best.get(m.best, m.best), dims[m.dims])
+        for m in METRICS.values()
+        if m.kind == "metric"
+    ]
+    header = ("column", "name", "unit", "better", "only in")
+    intro = HERE.joinpath("metrics.txt").read_text()
+    return f"# Metrics\n\n{intro}\n{table(header, rows)}\n"
+
+
+PAGES = {"ids.md": ids_page, "commands.md": commands_page, "metrics.md": metrics_page}
+
+if __name__ == "__main__":
+    for name, write in PAGES.items():
+        HERE.joinpath(name).write_text(write(), encoding="utf-8")

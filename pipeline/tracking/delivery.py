@@ -185,9 +185,16 @@ class Delivery:
                     self._wake.set()
 
     def _deliver_unwritten(self) -> None:
-        """Send the last events of a run whose disk is full."""
+        """Send the last events of a run whose disk is full.
+
+        A training that failed is resumed from a checkpoint before its unwritten metrics, and
+        repeats them, since the journal does not know them.
+        """
+        ends = {event.get("status") for event in self.journal.unwritten}
+        left_out = () if ends <= {None, "FINISHED"} else ("metrics",)
         while self.journal.unwritten:
-            self._send(self.journal.unwritten[0])
+            event = self.journal.unwritten[0]
+            self._send({name: value for name, value in event.items() if name not in left_out})
             del self.journal.unwritten[0]
 
     def _complete(self) -> bool:

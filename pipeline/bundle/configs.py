@@ -201,8 +201,8 @@ def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def first_cause(error: BaseException) -> BaseException:
-    """The ``InputError`` among the causes of an error, else the first cause."""
-    while not isinstance(error, InputError) and (cause := error.__cause__ or error.__context__):
+def first_cause(error: BaseException, kinds: type | tuple[type, ...] = InputError) -> BaseException:
+    """The nearest of these kinds among an error and its causes, else the first cause."""
+    while not isinstance(error, kinds) and (cause := error.__cause__ or error.__context__):
         error = cause
     return error

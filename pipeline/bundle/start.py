@@ -17,7 +17,7 @@ import torch
 from ..errors import InputError, one_line
 from ..networks.weights import load_fitting_weights, load_weights
 from .as_trained import check_as_trained, check_recorded, find_difference
-from .configs import Config, as_json, is_plain, read_overlay, top_level
+from .configs import Config, as_json, first_cause, is_plain, read_overlay, top_level
 from .device import tell_out_of_memory
 from .listing import ALL
 from .running import changed_ids, config_files, overrides, running_config
@@ -101,10 +101,8 @@ def show_input_errors_as_one_line() -> None:
         if issubclass(kind, KeyboardInterrupt):
             print("interrupted", file=sys.stderr)
             return
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError | torch.OutOfMemoryError):
-            cause = cause.__cause__ or cause.__context__
-        text = str(cause or "")
+        cause = first_cause(error, (InputError, torch.OutOfMemoryError))
+        text = str(cause) if isinstance(cause, InputError) else ""
         if isinstance(cause, torch.OutOfMemoryError):
             text = tell_out_of_memory(cause, running_config(error))
         if text:

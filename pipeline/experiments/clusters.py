@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from ..errors import InputError
 from ..files import read_json, write_json
 from .jobs import Cluster, Job, Resources
@@ -156,6 +154,8 @@ def list_queue() -> set[str] | None:
 
 def list_gpus() -> list[str]:
     """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    import torch
+
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return named.split(",")[:count] if named else [str(index) for index in range(count)]

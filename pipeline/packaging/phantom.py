@@ -31,6 +31,10 @@ def draw_phantom(config: Mapping[str, Any], work: Path) -> dict[str, Any]:
         from ..datasets.phantoms.ct import ct_phantom
 
         image, label, affine = ct_phantom(0, size=(72, 60, 40), field_of_view=330.0)
+        # Of two windows along each axis: a whole abdomen has thousands of a small, fine one.
+        extent = np.abs(affine[:3, :3]) @ image.shape
+        window = np.multiply(Config(config).built("roi_size"), Config(config).built("spacing"))
+        affine[:3, :3] *= np.minimum(1, 1.5 * window / extent)[:, None]
     # Slices of what is drawn stand for the bundle's structures: a training wants all of them.
     for value, part in zip(values, np.array_split(np.flatnonzero(label), len(values)), strict=True):
         label.flat[part] = value

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
+from small_cases import write_eyes
 
 from pipeline.datasets.phantoms.ct import write_ct_phantoms
-from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 FUNDUS, PANCREAS = "fundus_disc_cup_segmentation", "pancreas_ct_segmentation"
@@ -21,7 +21,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    fundus = write_fundus_phantoms(folder / "fundus", count=10, seed=1)
+    fundus = write_eyes(folder / "fundus")
     ct = write_ct_phantoms(folder / "ct", count=10, size=(48, 48, 20))
     return {FUNDUS: fundus.parent, PANCREAS: ct.parent}
 

@@ -11,9 +11,9 @@ import torch
 from bundle_configs import BUNDLES
 from monai.bundle import ConfigParser
 from pretended_gpu_build import build
+from small_cases import write_eyes
 
 from pipeline.datasets.phantoms.ct import write_ct_phantoms
-from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.engines.inferer import has_right_volumes
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -46,7 +46,7 @@ def found(request, tmp_path_factory):
     env = request.param()
     work = tmp_path_factory.mktemp("gpu")
     data = {
-        "fundus_disc_cup_segmentation": write_fundus_phantoms(work / "a", count=10, testing=0.2),
+        "fundus_disc_cup_segmentation": write_eyes(work / "a"),
         "pancreas_ct_segmentation": write_ct_phantoms(
             work / "b", count=10, size=(56, 56, 28), tumour_share=1.0
         ),
@@ -125,10 +125,11 @@ runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 @pytest.mark.gpu
 def test_a_full_gpu_ends_a_training_in_one_line(run_bundle, tmp_path):
     take_real()
-    data = write_fundus_phantoms(tmp_path / "data", count=10).parent
+    data = write_eyes(tmp_path / "data").parent
+    (tmp_path / "full.py").write_text(FULL)
     ids = {"dataset_dir": data, "cache_device": "cpu", "log_to_mlflow": False}
     done = run_bundle(BUNDLES[0] / "configs", ["train.json"], cwd=tmp_path, check=False,
-                      launcher=(sys.executable, "-c", FULL), **ids)  # fmt: skip
+                      launcher=("full",), **ids)  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "--batch_size (now 5)" in done.stderr.splitlines()[-1]

@@ -13,9 +13,9 @@ pytest.importorskip("mlflow", reason="mlflow is not installed")
 
 import mlflow
 from forked import run_module
+from small_cases import write_eyes
 
 from pipeline.cli import main
-from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 
 CONFIGS = Path(__file__).parents[2] / "bundles/fundus_disc_cup_segmentation/configs"
 TINY = {"roi_size": [64, 64], "patch_size": [64, 64], "channels": [4, 8], "strides": [2]}
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 def work(tmp_path_factory) -> Path:
     """A training and an evaluation in ``run``, with the options that MONAI's tracking reads."""
     work = tmp_path_factory.mktemp("work")
-    phantoms = write_fundus_phantoms(work / "phantoms", count=12, testing=2 / 12)
+    phantoms = write_eyes(work / "phantoms", count=12, testing=2 / 12)
     for overlays, ids in (
         ([], {"output_dir": "run", "epochs": EPOCHS, "batch_size": BATCH, "run_name": 123}),
         (["evaluate.json"], {"ckpt_path": "run/model.pt", "section": "testing"}),

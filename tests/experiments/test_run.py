@@ -9,11 +9,14 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
+from forked import python
+from small_cases import write_eyes
+from stand_ins import driver, notes, stand_in, wait_for, words
 
-from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.errors import InputError
 from pipeline.experiments.cells import make_cells
 from pipeline.experiments.clusters import Local
@@ -24,49 +27,6 @@ from pipeline.experiments.run import check_begun, run_plan, write_settings
 from pipeline.experiments.work import Step, Work
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
-
-# Stands for a training: says when it begins and ends, and closes what it has open on SIGTERM.
-STAND_IN = """
-import signal, sys, time
-from pathlib import Path
-folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
-def note(word):
-    with (folder / "notes").open("a") as file:
-        print(word, time.time(), file=file)
-def closed(number, frame):
-    note("closed")
-    sys.exit(1)
-signal.signal(signal.SIGTERM, closed)
-note("begun")
-time.sleep(seconds)
-assert seconds, "this one fails"
-note("ended")
-(folder / "result").touch()
-"""
-
-
-def stand_in(folder, seconds):
-    folder.mkdir(parents=True, exist_ok=True)
-    command = (sys.executable, "-c", STAND_IN, str(folder), str(seconds))
-    return Work(folder.name, folder, (Step(command, folder / "log", folder / "result"),))
-
-
-def notes(folder):
-    """What a stand-in noted: [(word, time), ...]."""
-    path = folder / "notes"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [(line.split()[0], float(line.split()[1])) for line in lines]
-
-
-def words(folder):
-    return [word for word, _ in notes(folder)]
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "timeout"
-        time.sleep(0.05)
 
 
 def test_two_at_a_time_and_a_failure_stops_nobody(tmp_path):
@@ -91,7 +51,7 @@ def test_two_at_a_time_and_a_failure_stops_nobody(tmp_path):
 
 def test_a_job_does_not_load_torch_before_its_command_does():
     code = (
-        "import sys, pipeline.experiments.work, pipeline.tracking.store\n"
+        "import sys, pipeline.experiments.clusters, pipeline.tracking.store\n"
         "assert not {'torch', 'monai', 'mlflow'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -117,25 +77,6 @@ def test_a_result_counts_once_its_command_has_ended_well(tmp_path):
     assert len(list(tmp_path.glob("evaluation-unfinished-*/summary.json"))) == 1
 
 
-DRIVER = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_run import stand_in, run_all, Resources
-from pipeline.experiments.clusters import Local, Slurm
-works = [stand_in(Path(sys.argv[1]) / str(i), float(sys.argv[2])) for i in range(2)]
-run_all({cluster}, (w for w in works if not w.done),
-        watch=lambda job: None, ended=lambda job: None, interval=0.1)
-"""
-
-
-def driver(folder, seconds, cluster="Local(Resources(jobs=2))"):
-    """A process that runs two stand-ins, in a terminal's process group of its own."""
-    code = DRIVER.format(tests=str(Path(__file__).parent), cluster=cluster)
-    command = [sys.executable, "-c", code, str(folder), str(seconds)]
-    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
 def test_a_stop_lets_every_training_close_its_record(tmp_path, number):
@@ -158,12 +99,12 @@ def test_a_stop_lets_every_training_close_its_record(tmp_path, number):
 
 @pytest.mark.slow
 def test_a_killed_start_is_not_repeated_while_its_trainings_live(tmp_path):
-    process = driver(tmp_path, 12)
+    process = driver(tmp_path, 6)
     both = [tmp_path / "0", tmp_path / "1"]
     wait_for(lambda: [words(each) for each in both] == [["begun"], ["begun"]])
     process.kill()
     process.communicate()
-    again = driver(tmp_path, 12)
+    again = driver(tmp_path, 6)
     again.communicate(timeout=60)
     assert again.returncode == 0
     assert [words(each) for each in both] == [["begun", "ended"]] * 2
@@ -204,7 +145,7 @@ def plan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    write_fundus_phantoms(tmp_path / "fundus", count=10, seed=1)
+    write_eyes(tmp_path / "fundus")
     # One channel too many for the photographs: found in the first step, not before.
     network = {
         "_target_": "pipeline.networks.AttentionUnet",
@@ -232,8 +173,9 @@ def plan(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys):
+def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys, monkeypatch):
     path, content = plan
+    monkeypatch.setattr("pipeline.experiments.work.sys", SimpleNamespace(executable=python()))
     resources = Resources(gpus=0, jobs=2)
     assert run_plan(path, resources=resources) == 1
     shown = capsys.readouterr().out

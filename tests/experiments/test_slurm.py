@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 import signal
 import socket
@@ -11,19 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+from stand_ins import driver, stand_in, wait_for, words
 
 from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.experiments.clusters import Slurm, list_queue
 from pipeline.experiments.jobs import Resources, run_all
 from pipeline.experiments.run import run_plan
 
-# Stand-ins for trainings: each notes when it begins, ends, or closes because it was told to.
-HERE = Path(__file__).parent
-RUN = runpy.run_path(str(HERE / "test_run.py"))
-stand_in, words, wait_for, driver = (
-    RUN[name] for name in ("stand_in", "words", "wait_for", "driver")
-)
-BUNDLE = HERE.parents[1] / "bundles" / "fundus_disc_cup_segmentation"
+BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
 CLUSTER = "Slurm(Resources('slurm', cpus=1), interval=0.5)"
 # torchrun looks the first node up by its name; this one is 127.0.0.1 in any resolver.
 NODES = ("0x7f000001", "second")

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import mlflow
 import pytest
 from forked import run_module
-
-from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
+from small_cases import write_eyes
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
 SMALL = {
@@ -38,7 +37,7 @@ def run(*command, cwd, check=True, env=None):
 def trained(tmp_path_factory):
     """A short training and its evaluation, recorded in MLflow, from the command line."""
     work = tmp_path_factory.mktemp("trained")
-    write_fundus_phantoms(work / "data", count=12, seed=5)
+    write_eyes(work / "data", count=12)
     store = f"sqlite:///{work / 'mlflow.db'}"
     mlflow.MlflowClient(store).search_experiments()  # makes it, however long that takes
     ids = {**SMALL, "dataset_dir": work / "data", "tracking_uri": store}

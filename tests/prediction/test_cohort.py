@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from forked import python
 from small_cases import PANCREAS, ct, predict, report, statuses
 
 from pipeline.errors import InputError
@@ -32,9 +33,9 @@ def cohort(pancreas, tmp_path):
     options += ["--output", output, "--config", tmp_path / "hang.json"]
     started = []
 
-    def start(*launcher, hang="?"):
-        command = [sys.executable, "-m", *launcher, "pipeline", *map(str, options)]
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "HANG": hang}
+    def start(*launcher, hang="?", program=sys.executable):
+        command = [program, "-m", *launcher, "pipeline", *map(str, options)]
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "HANG": hang, "PYTHON_EXEC": program}
         started.append(subprocess.Popen(command, env=env, stdout=-1, stderr=-1, text=True))
         return started[-1]
 
@@ -104,7 +105,7 @@ def test_an_interrupt_and_a_kill_cost_no_case(cohort):
 def test_a_name_that_another_process_took_in_this_run_is_refused(cohort, pancreas, tmp_path):
     """`predict one/ct.nii.gz` beside `predict two/ct.nii.gz` into one folder."""
     start, output = cohort
-    process = start(hang="case 5")
+    process = start(hang="case 5", program=python())
     wait_for(lambda: records(output).get("case 0", {}).get("status") == "done", process)
     mask = (output / "case 0_seg.nii.gz").read_bytes()
     other = ct(tmp_path / "two/case 0.nii.gz", seed=9)
@@ -118,7 +119,9 @@ def test_a_name_that_another_process_took_in_this_run_is_refused(cohort, pancrea
 @pytest.mark.slow
 def test_torchrun_shares_a_cohort(cohort):
     start, output = cohort
-    process = start("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m")
+    process = start(
+        *("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"), program=python()
+    )
     said = process.communicate()
     assert process.returncode == 0, said
     cases = [case for path in output.glob("report-*.json") for case in _whole(path)["cases"]]

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_cases import EYE, PANCREAS, report
+from small_cases import EYE, PANCREAS, report, write_eyes
 
 from pipeline.datasets.phantoms.ct import write_ct_phantoms
-from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -22,7 +21,7 @@ def test_a_gpu_that_cannot_hold_a_volume_gives_what_a_cpu_gives(eye, pancreas, t
         pytest.importorskip("pretended_gpu_build").build()
     except RuntimeError as error:
         pytest.skip(f"no pretended GPU: {error}")
-    pictures = write_fundus_phantoms(tmp_path / "a", count=10, testing=0.2)
+    pictures = write_eyes(tmp_path / "a")
     volumes = write_ct_phantoms(tmp_path / "b", count=10, size=(40, 40, 24))
     jobs = [(EYE, eye, pictures), (PANCREAS, pancreas, volumes)]
     jobs = [{"bundle": str(b), "run": str(r), "data": str(d.parent)} for b, r, d in jobs]

@@ -12,6 +12,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from pipeline.cli import main
+from pipeline.datasets.phantoms.folder import write_phantoms
+from pipeline.datasets.phantoms.fundus import ABOUT
 from pipeline.networks.attention_unet import AttentionUnet
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -63,6 +65,23 @@ def photograph(path: Path, *, size=(50, 40), seed: int = 0) -> Path:
     noise = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
     Image.fromarray(noise).save(path)
     return path
+
+
+def write_eyes(folder: Path, *, count: int = 10, testing: float = 0.2) -> Path:
+    """A dataset of small pictures that say where the disc and the cup are; the datalist."""
+
+    def draw(index: int, image: Path, label: Path) -> None:
+        random = np.random.default_rng(index)
+        height, width = 80 + index % 3 * 8, 100
+        y, x = np.ogrid[:height, :width]
+        off = np.hypot(y - random.uniform(35, 45), x - random.uniform(40, 60))
+        mask = (off < random.uniform(18, 24)) + (off < random.uniform(9, 14)).astype(np.uint8)
+        picture = random.normal(60 + 70 * mask[..., None], 15, (height, width, 3))
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(image)
+        Image.fromarray(mask.astype(np.uint8)).save(label)
+
+    names = {"stem": "phantom", "suffix": ".png", "title": "Small eyes"}
+    return write_phantoms(folder, draw, **names, about=ABOUT, count=count, testing=testing)
 
 
 def ct_volume(seed: int = 0, shape=(22, 20, 18)) -> tuple[np.ndarray, np.ndarray]:

@@ -12,9 +12,9 @@ pytest.importorskip("mlflow", reason="mlflow is not installed")
 
 from forked import run_module
 from mlflow import MlflowClient
+from small_cases import write_eyes
 
 from pipeline.cli import main
-from pipeline.datasets.phantoms.fundus import write_fundus_phantoms
 from pipeline.tracking.delivery import PARENT_KEY, PARENT_NAME, RUN_KEY
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.rerun import find_unknown
@@ -52,7 +52,7 @@ def status_of(capsys, *arguments: str) -> str:
 def recorded(tmp_path_factory) -> tuple[Path, str, str]:
     """A dataset, a store and the id of a training that was recorded elsewhere, its folder gone."""
     work = tmp_path_factory.mktemp("work")
-    write_fundus_phantoms(work / "phantoms", count=10)
+    write_eyes(work / "phantoms")
     files = [str(CONFIGS / name) for name in ("train.json", "networks/unet.json")]
     ids = {"dataset_dir": "phantoms", "output_dir": "first", "epochs": 3, "lr": 0.02, **TINY}
     ids |= {"tags": {"team": "eyes", "mlflow.parentRunId": "0" * 32}, "device": "cpu"}

@@ -48,13 +48,13 @@ def test_properties_and_network_are_what_monai_demands(
         )
         workflow.initialize()
         assert workflow.check_properties() == []
-        if where == "root" or bundle == FUNDUS:  # a pass of the whole 3D network takes seconds
-            verify_net_in_out(
-                net_id="network_def",
-                meta_file=str(configs / "metadata.json"),
-                config_file=str(configs / name),
-                device="cpu",
-            )
+        verify_net_in_out(
+            net_id="network_def",
+            meta_file=str(configs / "metadata.json"),
+            config_file=str(configs / name),
+            device="cpu",
+            channels=[4, 8, 8, 8, 8],
+        )
 
 
 @pytest.mark.parametrize("bundle", [FUNDUS, PANCREAS])

@@ -94,7 +94,7 @@ def test_convolutions_in_bfloat16_are_those_in_float32(bundle, device):
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs/train.json"))
     size, batch = parser.get_parsed_content("patch_size"), parser.get_parsed_content("batch_size")
-    size, batch = ([32] * len(size), 1) if device == "cpu" else (size, batch)
+    size, batch = ([16] * len(size), 1) if device == "cpu" else (size, batch)
     network = parser.get_parsed_content("network_def").to(device).eval()
     checked = []
 

@@ -113,37 +113,33 @@ def test_offline_runs_go_to_a_local_store_and_later_to_the_server(
     assert run.info.end_time == find_runs(local)["a"].info.end_time
 
 
-def test_a_server_that_dies_and_comes_back_misses_nothing(training, server, tmp_path):
+def test_a_server_that_dies_costs_nothing_whether_it_comes_back_or_not(training, server, tmp_path):
     stop = tmp_path / "stop"
-    process = training("a", tracking_uri=server.uri, epochs=10**6, seconds=0.03, until=str(stop))
-    process.wait_for(5)
+    back = training("a", tracking_uri=server.uri, epochs=10**6, seconds=0.03, until=str(stop))
+    back.wait_for(5)
+    gone = training("b", tracking_uri=server.uri, epochs=30, seconds=0.02)
+    gone.wait_for(5)
     server.kill()
-    process.wait_for(25)
+    status, errors = gone.end()
+    assert status == 0
+    assert f"python -m pipeline runs sync {tmp_path / 'b'}" in errors
+    assert (tmp_path / "b" / "model_final.pt").exists()
+    back.wait_for(25)
     server.start()
     stop.touch()
-    status, errors = process.end()
-    run = find_runs(server.uri)["a"]
+    status, errors = back.end()
     assert status == 0, errors
-    assert run.info.status == "FINISHED"
-    assert is_whole(server.uri, run, max(steps(server.uri, run, "train/loss")))
-    assert {"model.pt", "history.csv"} <= artifacts(server.uri, run)
-
-
-def test_a_server_that_stays_dead_costs_no_epoch_and_sync_delivers(training, server, tmp_path):
-    process = training("a", tracking_uri=server.uri, epochs=30, seconds=0.02)
-    process.wait_for(5)
-    server.kill()
-    status, errors = process.end()
-    assert status == 0
-    assert f"python -m pipeline runs sync {tmp_path / 'a'}" in errors
-    assert (tmp_path / "a" / "model_final.pt").exists()
-    server.start()
     with pytest.raises(SystemExit) as end:
-        main(["runs", "sync", str(tmp_path)])
+        main(["runs", "sync", str(tmp_path / "b")])
     assert not end.value.code
-    run = find_runs(server.uri)["a"]
-    assert run.info.status == "FINISHED"
-    assert is_whole(server.uri, run, 30)
+    runs = find_runs(server.uri)
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "a": "FINISHED",
+        "b": "FINISHED",
+    }
+    assert is_whole(server.uri, runs["a"], max(steps(server.uri, runs["a"], "train/loss")))
+    assert is_whole(server.uri, runs["b"], 30)
+    assert {"model.pt", "history.csv"} <= artifacts(server.uri, runs["a"])
 
 
 def test_a_full_disk_at_a_checkpoint_fails_the_run_and_keeps_the_last_good_one(

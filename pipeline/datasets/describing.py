@@ -145,6 +145,27 @@ def find_patients(keys: Mapping[str, str], pattern: str) -> dict[str, str]:
         ) from None
 
 
+def note_patients(keys: Sequence[str]) -> list[str]:
+    """Note that cases which share a folder, or the beginning of a name, count as several patients.
+
+    Args:
+        keys: what names the cases, such as ``p01/scan1`` or ``p01_scan1``.
+    """
+    for end in "/_- ":
+        pattern = f"^([^{end}]+){end}"
+        groups: dict[str, list[str]] = {}
+        for key in keys:
+            if match := re.search(pattern, key):
+                groups.setdefault(match[1], []).append(key)
+        pair = next((group for group in groups.values() if len(group) > 1), None)
+        if len(groups) > 1 and pair:
+            return [
+                f"each case counts as a patient; if {pair[0]} and {pair[1]} are of one, "
+                f"add --patient '{pattern}'"
+            ]
+    return []
+
+
 def _region_name(name: str) -> str:
     """Turn a label's name into what MLflow and file names take."""
     return re.sub(r"[^\w.-]+", "_", name).strip("_.-") or "region"

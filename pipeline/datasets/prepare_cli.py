@@ -62,7 +62,13 @@ def prepare_folder(
             "once for each channel."
         ),
     ],
-    labels: Annotated[str, typer.Option(help="Folder of the labels, or a pattern.")],
+    labels: Annotated[
+        list[str],
+        typer.Option(
+            help="Folder of the labels, or a pattern; or NAME=FOLDER for the masks of one "
+            "structure, once for each."
+        ),
+    ],
     output: Output,
     values: Values = None,
     region: Region = None,
@@ -73,6 +79,13 @@ def prepare_folder(
     testing: Testing = 0,
     dry_run: DryRun = False,
     skip_incomplete: SkipIncomplete = False,
+    missing_is_empty: Annotated[
+        bool,
+        typer.Option(
+            "--missing-is-empty",
+            help="With several --labels: a case without a mask of a structure has nothing of it.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Pair your own images and labels by name, and write a datalist."""
@@ -81,6 +94,7 @@ def prepare_folder(
 
     options = _options(modality, channels, region, patient, folds, testing)
     given = {"values": values or [], "skip_incomplete": skip_incomplete}
+    given["missing_is_empty"] = missing_is_empty
     name = output.resolve().name
     pairs, dataset = plan_folder(images, labels, options, name=name, **given)
     show_pairs(pairs)

@@ -18,10 +18,11 @@ from ..describing import Options
 from ..importing import Dataset, plan_dataset
 from ..naming import name_values, read_spans
 from ..progress import show_progress
+from ..segments import Combinations
 from ..sources import Source
 from . import series as dicom
 from .labelled import LabelledSeries, SegmentedSeries
-from .segmentation import SEG, Combinations, find_segmentations
+from .segmentation import SEG, find_segmentations
 
 _FOLDER = "pictures, and volumes in other formats, are for `data prepare folder`"
 

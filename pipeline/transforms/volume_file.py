@@ -61,6 +61,14 @@ def open_volume(path: str | Path) -> Volume:
     return volume
 
 
+def is_slice(path: str | Path) -> bool:
+    """Tell the file of one slice, which is read as a picture."""
+    try:
+        return _is_flat(open_volume(path).voxels.shape)
+    except UnfitFile:
+        return False
+
+
 def read_header(path: str | Path, *, channels: int = 1) -> Volume:
     """Open a volume with three axes and one number per voxel, or one for each of ``channels``.
 

@@ -102,6 +102,13 @@ def show_next(output: Path, found: dict[str, Any]) -> None:
     """Print the commands that come next, to be copied word by word."""
     configs, name = f"{output}/configs", output.resolve().name
     run = f"runs/{name}"
+    cases, more = "the validation cases", ""
+    plan = f"""
+Train and evaluate three networks on {len(found["folds"])} folds:
+python -m pipeline experiment run {output}/plans/networks.json
+"""
+    if len(found["folds"]) == 1:  # nothing is validated
+        cases, more, plan = "the cases that it was trained on", " --fold all --section training", ""
     print(
         f"""
 wrote {output}
@@ -109,13 +116,10 @@ wrote {output}
 Train:
 python -m monai.bundle run --config_file {configs}/train.json --output_dir {run}
 
-Evaluate on the validation cases:
+Evaluate on {cases}:
 python -m monai.bundle run --config_file "['{configs}/train.json','{configs}/evaluate.json']" \\
-    --ckpt_path {run}/model.pt
-
-Train and evaluate three networks on {len(found["folds"])} folds:
-python -m pipeline experiment run {output}/plans/networks.json
-
+    --ckpt_path {run}/model.pt{more}
+{plan}
 Segment new images:
 python -m pipeline predict --bundle {output} --checkpoint {run} IMAGES --output predictions
 

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..bundle.channels import PICTURES, VOLUMES, find_channel, group_channels, is_split
+from ..bundle.channels import (
+    PICTURES,
+    VOLUMES,
+    find_channel,
+    group_channels,
+    is_split,
+    is_volume,
+)
 from ..datasets.dicom.series import Series, find_series, no_series
 from ..errors import InputError
 from ..transforms.content import explain_kind
@@ -177,7 +184,12 @@ def _below(
             cases.append(InputCase(each.folder, series=(each,), problem=refused))
         else:
             left_out.append((Path(each.source), str(each.problem)))
-    left_out += [(path, _tell_kind(path) or other) for path in files if path not in named]
+    deep = "it is a volume, and this bundle takes pictures"  # a slice is a case by now
+    left_out += [
+        (path, _tell_kind(path) or (deep if is_volume(path) else other))
+        for path in files
+        if path not in named
+    ]
     if chosen and not any(case.series for case in cases):
         cases.append(InputCase(folder, problem=f"--series: {no_series(chosen, found, folder)}"))
     if not cases:

@@ -22,6 +22,7 @@ from ..segments import Combinations
 from ..sources import Source
 from . import series as dicom
 from .labelled import LabelledSeries, SegmentedSeries
+from .screening import CONTOURS, RTSTRUCT
 from .segmentation import SEG, find_segmentations
 
 _FOLDER = "pictures, and volumes in other formats, are for `data prepare folder`"
@@ -169,6 +170,8 @@ def plan_dicom(
         ]
     elif labels is None:
         return series_of, None, notes
+    elif contours := [each for each in found if each.code == RTSTRUCT]:
+        raise InputError(f"--labels {labels}: {contours[0]} is {RTSTRUCT}, and {CONTOURS}.")
     else:
         meaning = partial(name_values, spans)
         paths = _find_labels(Path(labels), series_of)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..bundle.channels import RGB
+from ..bundle.channels import RGB, is_colour
 from ..errors import InputError
-from ..transforms.modality import read_modality
+from ..transforms.modality import find_modality, read_modality
 from .images import Grid
 
 
@@ -77,6 +77,9 @@ def describe_images(
             f"an image has {count} channels and {len(names)} names; give --channels with a name "
             "for each, such as T1,T2."
         )
+    other = [name for name in names if find_modality(name) not in (None, modality)]
+    if other and not is_colour(names):
+        notes.append(f"{', '.join(other)}: scaled as {modality} is, as all channels are")
     return {"modality": modality, "channel_names": names}, notes
 
 
@@ -146,24 +149,24 @@ def find_patients(keys: Mapping[str, str], pattern: str) -> dict[str, str]:
 
 
 def note_patients(keys: Sequence[str]) -> list[str]:
-    """Note that cases which share a folder, or the beginning of a name, count as several patients.
+    """Note that cases which share a folder, a name or its beginning count as several patients.
 
     Args:
-        keys: what names the cases, such as ``p01/scan1`` or ``p01_scan1``.
+        keys: what names the cases, such as ``p01/scan1``, ``before/p01`` or ``p01_scan1``.
     """
-    for end in "/_- ":
-        pattern = f"^([^{end}]+){end}"
+    found = []
+    for pattern in ("^([^/]+)/", "/([^/]+)$", *(f"^([^{end}]+){end}" for end in "_- ")):
         groups: dict[str, list[str]] = {}
         for key in keys:
             if match := re.search(pattern, key):
                 groups.setdefault(match[1], []).append(key)
-        pair = next((group for group in groups.values() if len(group) > 1), None)
-        if len(groups) > 1 and pair:
-            return [
-                f"each case counts as a patient; if {pair[0]} and {pair[1]} are of one, "
-                f"add --patient '{pattern}'"
-            ]
-    return []
+        if len(groups) > 1 and (pair := next((g[:2] for g in groups.values() if len(g) > 1), None)):
+            found.append((len(groups), pattern, pair))
+    if not found:
+        return []
+    _, pattern, pair = max(found, key=lambda each: each[0])  # patients outnumber their visits
+    both = " and ".join(pair)
+    return [f"each case counts as a patient; if {both} are of one, add --patient '{pattern}'"]
 
 
 def _region_name(name: str) -> str:

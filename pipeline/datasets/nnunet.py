@@ -58,6 +58,8 @@ def plan_nnunet(
     name_values = partial(known_values, names, ignore_label=ignored, regions=regions)
     terms = read_terms(content)
     dataset = plan_dataset(cases, name_values, options, name=root.name, terms=terms)
+    if "nonorm" in (name.lower() for name in options.channels):
+        dataset.notes.append("noNorm is not heeded: all channels are scaled")
     if left := len(sources) - len(complete):
         dataset.notes.append(f"left out {left} cases that lack a file")
     if left := len(listed) - len(tested):

@@ -278,6 +278,7 @@ def test_numbers_of_objects_are_no_classes(tmp_path):
         (["p1_a", "p1_b", "p2_a"], "'^([^_]+)_'"),
         (["case_1", "case_2"], None),
         (["p1/", "p2/"], None),
+        (["train/p1", "test/p1", "test/p2", "test/p3"], "'/([^/]+)$'"),
     ],
 )
 def test_cases_that_may_be_of_one_patient_are_noted(keys, pattern):

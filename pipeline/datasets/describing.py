@@ -114,13 +114,14 @@ def make_regions(
     defaults = given or {name: [value] for name, value in known.items()}
     regions = said | {name: list(v) for name, v in defaults.items() if name not in said}
     regions = {name: values for name, values in regions.items() if values}
-    safe = {_region_name(name): values for name, values in regions.items()}
-    if len(safe) < len(regions):
-        raise InputError(
-            f"the labels {', '.join(regions)} would be the regions {', '.join(safe)}, with one "
-            "name for two; rename one, such as --values 1=NAME."
-        )
-    return safe
+    safe: dict[str, str] = {}
+    for name in regions:
+        if (other := safe.setdefault(_region_name(name).casefold(), name)) != name:
+            raise InputError(
+                f"{other} and {name} would be regions of one name; rename one, such as by --values "
+                "1=NAME, or give both the same name if they are one."
+            )
+    return {_region_name(name): values for name, values in regions.items()}
 
 
 def find_patients(keys: Mapping[str, str], pattern: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..files import some
 from .describing import Options
 from .importing import Dataset, plan_dataset
+from .label_values import BACKGROUND, IGNORE
 from .naming import name_values, read_spans
 from .pairing import Pairs, find_files, pair_images
 from .segments import Combinations, SegmentedSource, SegmentFile, read_segment_names
@@ -79,13 +80,18 @@ def read_places(labels: Sequence[str]) -> list[tuple[str, str]]:
     """Take the options ``--labels`` apart, ``NAME=FOLDER``; one without a name may stand alone.
 
     Raises:
-        InputError: there are several, and one has no name.
+        InputError: there are several, and one has no name, or a name means no structure.
     """
     places = []
     for text in labels:
         name, equals, place = text.partition("=")
         named = equals and name.strip() and not Path(text).exists() and not re.search(r"[/*]", name)
         places.append((name.strip(), place) if named else ("", text))
+    if reserved := [name for name, _ in places if name.lower() in (BACKGROUND, IGNORE)]:
+        raise InputError(
+            f"--labels {reserved[0]}=...: a mask is of a structure; name that, or give one label "
+            f"for each image and say by --values which value is {reserved[0]}."
+        )
     if len(places) > 1 and (lacking := [place for name, place in places if not name]):
         raise InputError(
             f"--labels {some(lacking, shown=2)}: several --labels are masks of one structure each; "

@@ -201,6 +201,7 @@ def test_several_values_colours_and_what_is_ignored(tmp_path):
         (_index(), (), "nothing but background"),
         (_index(3, 252, 255), ("255=a",), "--values 128-255=NAME"),
         (_index(1), ("1",), "--values 1: "),
+        (_index(1, 2), ("1=Cup", "2=cup"), "Cup and cup would be"),
         (_index(1), ("red=a",), "--values red=a: "),
         (_index(1), ("1=a", "0-5=b"), "--values 0-5=b: 1=a says so already"),
         (np.dstack([COLOURS, _index(1)]), (), "transparent"),
@@ -312,6 +313,8 @@ def test_masks_of_each_structure_are_joined(tmp_path):
     assert np.array_equal(masks[1], body + 2 * (left > 0) + 2 * (more > 0))
     with pytest.raises(InputError, match="--labels NAME=FOLDER"):
         plan_folder(given[0], [str(tmp_path / "body"), str(tmp_path / "left")], given[2], name="x")
+    with pytest.raises(InputError, match="--labels ignore="):
+        plan_folder(given[0], [f"ignore={tmp_path / 'body'}"], given[2], name="x")
     Image.fromarray(body + 6 * (left > 0).astype(np.uint8)).save(tmp_path / "left/a_left.png")
     with pytest.raises(InputError, match="0-127=background"):
         plan_folder(*given, name="x", missing_is_empty=True)

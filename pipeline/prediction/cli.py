@@ -73,7 +73,7 @@ def predict(
             overwrite=overwrite,
         )
     except KeyboardInterrupt:
-        typer.secho("stopped; the same command goes on with what is missing", fg="yellow", err=True)
+        typer.secho("stopped; run the command again to do the rest", fg="yellow", err=True)
         raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -197,7 +197,7 @@ background has none. A sigmoid turns logits into probabilities. The weights are 
 
 {around}
 
-If the inferer slides a window, your program must slide one too; `roi_size` is {image["spatial_shape"]}.
+If the inferer slides a window, your program must too; `roi_size` is {image["spatial_shape"]}.
 
 ## After
 

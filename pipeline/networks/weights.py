@@ -94,7 +94,7 @@ def _find_problem(content: Any) -> str:
     """Why the content of a file is not that of a file of weights; empty if it is."""
     if isinstance(content, Mapping):
         if {"epoch", "state", "generators"} <= content.keys():
-            return "it is the state for resuming a training, not the model.pt next to it"
+            return "it holds a training to be resumed; its weights are in the model.pt next to it"
         state, _ = _take_apart(content)
         if all(isinstance(each, torch.Tensor) for each in state.values()):
             return ""

@@ -49,7 +49,7 @@ def describe_images(
     notes = []
     pictures = {grid.affine is None for each in grids.values() for grid in each}
     if len(pictures) > 1:
-        raise InputError("some images are pictures and others volumes; import them apart.")
+        raise InputError("some images are pictures and others volumes; prepare them separately.")
     flat = pictures.pop()
     coloured = flat and any(grid.channels > 1 for each in grids.values() for grid in each)
     if options.modality is None and not coloured:

@@ -44,8 +44,8 @@ def make_bundle(
     output = output or Path("bundles") / folder_name(about.get("name") or datalist.parent.name)
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", output.resolve().name):
         raise InputError(
-            f"--output {output}: its name becomes that of an experiment; use letters, digits and "
-            "_ . + - only."
+            f"--output {output}: the experiment gets the name of this folder; use only letters, "
+            "digits and _ . + -."
         )
     if not dry_run and not overwrite and output.is_dir() and any(output.iterdir()):
         raise FileExistsError(
@@ -92,7 +92,7 @@ def show(found: dict[str, Any], choices: list[Any]) -> None:
     console = Console()
     if found["measured"] < found["cases"]:
         console.print(f"measured {found['measured']} of {found['cases']} cases, evenly spaced")
-    table = Table("id", "value", "because", title=Text(f"{found['dataset']}: what was chosen"))
+    table = Table("id", "value", "because", title=Text(f"{found['dataset']}: the settings and why"))
     for each in choices:
         table.add_row(each.id, Text(json.dumps(each.value)), Text(each.because))
     console.print(table)
@@ -102,6 +102,13 @@ def show_next(output: Path, found: dict[str, Any]) -> None:
     """Print the commands that come next, to be copied word by word."""
     configs, name = f"{output}/configs", output.resolve().name
     run = f"runs/{name}"
+    cases, more = "the validation cases", ""
+    plan = f"""
+Train and evaluate three networks on {len(found["folds"])} folds:
+python -m pipeline experiment run {output}/plans/networks.json
+"""
+    if len(found["folds"]) == 1:  # nothing is validated
+        cases, more, plan = "the cases that it was trained on", " --fold all --section training", ""
     print(
         f"""
 wrote {output}
@@ -109,13 +116,10 @@ wrote {output}
 Train:
 python -m monai.bundle run --config_file {configs}/train.json --output_dir {run}
 
-Evaluate on the validation cases:
+Evaluate on {cases}:
 python -m monai.bundle run --config_file "['{configs}/train.json','{configs}/evaluate.json']" \\
-    --ckpt_path {run}/model.pt
-
-Train and evaluate three networks on {len(found["folds"])} folds:
-python -m pipeline experiment run {output}/plans/networks.json
-
+    --ckpt_path {run}/model.pt{more}
+{plan}
 Segment new images:
 python -m pipeline predict --bundle {output} --checkpoint {run} IMAGES --output predictions
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..bundle.channels import RGB
+from ..bundle.channels import RGB, is_colour
 from ..errors import InputError
-from ..transforms.modality import read_modality
+from ..transforms.modality import find_modality, read_modality
 from .images import Grid
 
 
@@ -49,7 +49,7 @@ def describe_images(
     notes = []
     pictures = {grid.affine is None for each in grids.values() for grid in each}
     if len(pictures) > 1:
-        raise InputError("some images are pictures and others volumes; import them apart.")
+        raise InputError("some images are pictures and others volumes; prepare them separately.")
     flat = pictures.pop()
     coloured = flat and any(grid.channels > 1 for each in grids.values() for grid in each)
     if options.modality is None and not coloured:
@@ -77,6 +77,9 @@ def describe_images(
             f"an image has {count} channels and {len(names)} names; give --channels with a name "
             "for each, such as T1,T2."
         )
+    other = [name for name in names if find_modality(name) not in (None, modality)]
+    if other and not is_colour(names):
+        notes.append(f"{', '.join(other)}: scaled as {modality} is, as all channels are")
     return {"modality": modality, "channel_names": names}, notes
 
 
@@ -111,13 +114,14 @@ def make_regions(
     defaults = given or {name: [value] for name, value in known.items()}
     regions = said | {name: list(v) for name, v in defaults.items() if name not in said}
     regions = {name: values for name, values in regions.items() if values}
-    safe = {_region_name(name): values for name, values in regions.items()}
-    if len(safe) < len(regions):
-        raise InputError(
-            f"the labels {', '.join(regions)} would be the regions {', '.join(safe)}, with one "
-            "name for two; rename one, such as --values 1=NAME."
-        )
-    return safe
+    safe: dict[str, str] = {}
+    for name in regions:
+        if (other := safe.setdefault(_region_name(name).casefold(), name)) != name:
+            raise InputError(
+                f"{other} and {name} would be regions of one name; rename one, such as by --values "
+                "1=NAME, or give both the same name if they are one."
+            )
+    return {_region_name(name): values for name, values in regions.items()}
 
 
 def find_patients(keys: Mapping[str, str], pattern: str) -> dict[str, str]:
@@ -143,6 +147,27 @@ def find_patients(keys: Mapping[str, str], pattern: str) -> dict[str, str]:
         raise InputError(
             f"--patient {pattern}: {reason}; put the patient in brackets, such as '^([^_]+)_'."
         ) from None
+
+
+def note_patients(keys: Sequence[str]) -> list[str]:
+    """Note that cases which share a folder, a name or its beginning count as several patients.
+
+    Args:
+        keys: what names the cases, such as ``p01/scan1``, ``before/p01`` or ``p01_scan1``.
+    """
+    found = []
+    for pattern in ("^([^/]+)/", "/([^/]+)$", *(f"^([^{end}]+){end}" for end in "_- ")):
+        groups: dict[str, list[str]] = {}
+        for key in keys:
+            if match := re.search(pattern, key):
+                groups.setdefault(match[1], []).append(key)
+        if len(groups) > 1 and (pair := next((g[:2] for g in groups.values() if len(g) > 1), None)):
+            found.append((len(groups), pattern, pair))
+    if not found:
+        return []
+    _, pattern, pair = max(found, key=lambda each: each[0])  # patients outnumber their visits
+    both = " and ".join(pair)
+    return [f"each case counts as a patient; if {both} are of one, add --patient '{pattern}'"]
 
 
 def _region_name(name: str) -> str:

@@ -145,8 +145,8 @@ def write_volume(path: Path, pixels: np.ndarray, affine: np.ndarray) -> None:
     write_nifti(path, pixels, affine)
 
 
-def write_picture(path: Path, pixels: np.ndarray, source: Path) -> None:
-    """Write whole numbers (H, W) as a PNG of 8 or 16 bits, which keeps every value.
+def to_picture(pixels: np.ndarray, source: Path) -> np.ndarray:
+    """Convert whole numbers (H, W) to 8 or 16 bits, which keep every value.
 
     Raises:
         InputError: the values have no place in a PNG; the message names ``source``.
@@ -157,4 +157,9 @@ def write_picture(path: Path, pixels: np.ndarray, source: Path) -> None:
             f"{source}: it is 2D, of {pixels.dtype} from {low:g} to {high:g}; save it as a PNG, "
             "with 8 or 16 bits."
         )
-    Image.fromarray(np.ascontiguousarray(pixels, np.uint8 if high < 256 else np.uint16)).save(path)
+    return np.ascontiguousarray(pixels, np.uint8 if high < 256 else np.uint16)
+
+
+def write_picture(path: Path, pixels: np.ndarray, source: Path) -> None:
+    """Write whole numbers (H, W) as a PNG, see `to_picture`."""
+    Image.fromarray(to_picture(pixels, source)).save(path)

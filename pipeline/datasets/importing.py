@@ -12,7 +12,7 @@ from ..bundle.listing import check_description
 from ..errors import InputError
 from ..folders import new_folder
 from .datalist import write_datalist
-from .describing import Options, describe_images, find_patients, make_regions
+from .describing import Options, describe_images, find_patients, make_regions, note_patients
 from .folds import divide
 from .label_values import Held, LabelValues, find_held
 from .progress import show_progress
@@ -76,11 +76,22 @@ def plan_dataset(
     about["regions"] = make_regions(values.names, options.regions, values.regions)
     about["ignore_label"] = values.ignore_label
     about |= terms or {}
-    check_description(dict(about), needs_labels=True)
+    try:
+        check_description(dict(about), needs_labels=True)
+    except InputError as error:
+        if not values.regions:
+            raise
+        listed = ", ".join(f"{value} {name}" for value, name in values.names.items() if value)
+        raise InputError(
+            f"{error} The labels are {listed}; --region NAME=VALUE,VALUE says which belong to a "
+            "region, and --region NAME= leaves one out."
+        ) from None
     patients = {source.name: source.patient or source.name for source in sources}
+    keys = {source.name: source.key or source.name for source in sources}
     if options.patient is not None:
-        keys = {source.name: source.key or source.name for source in sources}
         patients = find_patients(keys, options.patient)
+    elif not any(source.patient or source.part is not None for source in sources):
+        notes += note_patients(list(keys.values()))
     holds: dict[str, list[str]] = {}
     for source in sources:
         found = values.names_in(held[source.name])

@@ -12,6 +12,7 @@ from .label_values import BACKGROUND, IGNORE, OTHER, Held, LabelValues, Span, sh
 
 IGNORED = 255  # the value that ``ignore`` gets in an index mask
 _FEW = 20  # values; labels with more of them are probably not index masks
+_COUNTS = 2  # different numbers of values in the labels; with more they may number objects
 _COLOUR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 _NUMBERS = re.compile(r"(?P<low>-?\d+(\.\d+)?)(-(?P<high>\d+(\.\d+)?))?")
 
@@ -44,7 +45,7 @@ def read_spans(options: Iterable[str]) -> list[Span]:
             if other.coloured == span.coloured and max(other.low, span.low) <= min(
                 other.high, span.high
             ):
-                raise InputError(f"--values {text}: {other}={other.name} says so already.")
+                raise InputError(f"--values {text}: {other}={other.name} names it already.")
         spans.append(span)
     return spans + others
 
@@ -71,6 +72,7 @@ def name_values(spans: Sequence[Span], held: Mapping[str, Held]) -> LabelValues:
         found |= {int(value) & 255 for each in held.values() for value in each.values}
     plain = not spans and not coloured and len(found) <= _FEW
     if plain and sorted(found | {0}) == list(range(len(found | {0}))):
+        _refuse_numbered(held)
         spans = [Span(value, value, False, f"label_{value:g}") for value in sorted(found - {0})]
     index = _number_names(spans)
     values = {BACKGROUND: 0, IGNORE: IGNORED} | index
@@ -85,6 +87,20 @@ def name_values(spans: Sequence[Span], held: Mapping[str, Held]) -> LabelValues:
     if not index:
         raise InputError("the labels hold nothing but background; give --values VALUE=NAME.")
     return named
+
+
+def _refuse_numbered(held: Mapping[str, Held]) -> None:
+    """Refuse values that probably number the objects of each image, such as cells, from 1 on."""
+    counts = {len(each.values - {0}) for each in held.values()}
+    if len(counts - {0}) > _COUNTS and all(
+        each.values | {0} == set(range(len(each.values | {0}))) for each in held.values()
+    ):
+        last = some([str(count) for count in sorted(counts - {0})])
+        raise InputError(
+            f"the labels hold 1 to {last}: if they number objects of one kind, such as cells, give "
+            "--values 1-65535=NAME; if each is a class, name them, such as --values 1=NAME "
+            "--values 2=NAME."
+        )
 
 
 def _number_names(spans: Sequence[Span]) -> dict[str, int]:
@@ -148,14 +164,15 @@ def _refuse_unnamed(named: LabelValues, held: Mapping[str, Held]) -> None:
         f"{text} (in {len(where[key])} of {len(held)})"
         for text, key in zip(shown, sorted(where), strict=True)
     ]
-    if len(shown) > _FEW:
-        fix = (
-            "name those that count and add --values other=background; where they are JPEGs or soft "
-            "at their edges, give ranges: --values 0-127=background --values 128-255=NAME"
-        )
-    else:
+    fix = "name those that count and add --values other=background"
+    if len(shown) <= _FEW:
         quote = "'" if any(coloured for coloured, _ in where) else ""
         fix = "give " + " ".join(f"--values {quote}{text}=NAME{quote}" for text in shown)
+    if len(shown) > 1 and not any(coloured for coloured, _ in where):
+        fix += (
+            "; where they are JPEGs or soft at their edges, give ranges: --values 0-127=background "
+            "--values 128-255=NAME; where they number objects, --values 1-65535=NAME"
+        )
     raise InputError(
         f"the labels hold values without a name: {some(counts, shown=_FEW)}; {fix}; "
         f"NAME may be {BACKGROUND} or {IGNORE}."

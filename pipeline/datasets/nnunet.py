@@ -47,7 +47,7 @@ def plan_nnunet(
     names, regions, ignored = read_labels(content["labels"], where)
     kind = content.get("file_ending")
     if kind not in KINDS:
-        raise InputError(f'{where}: "file_ending" is {kind!r}; known are {", ".join(KINDS)}.')
+        raise InputError(f'{where}: "file_ending" is {kind!r}; give one of {", ".join(KINDS)}.')
     sources = _list_cases(root, content, kind)
     complete = keep_complete(sources, skip_incomplete=skip_incomplete, where=root)
     if splits or (root / SPLITS).is_file():
@@ -58,6 +58,8 @@ def plan_nnunet(
     name_values = partial(known_values, names, ignore_label=ignored, regions=regions)
     terms = read_terms(content)
     dataset = plan_dataset(cases, name_values, options, name=root.name, terms=terms)
+    if "nonorm" in (name.lower() for name in options.channels):
+        dataset.notes.append("noNorm is not heeded: all channels are scaled")
     if left := len(sources) - len(complete):
         dataset.notes.append(f"left out {left} cases that lack a file")
     if left := len(listed) - len(tested):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -17,7 +17,8 @@ from ..transforms.volume_file import list_files
 from ..walk import LeftOut, walk
 from .images import KINDS, is_image
 
-_SAMPLES = 5  # images that propose rules
+_SAMPLES = 5  # images, and labels, that propose rules
+_WILD = re.compile(r"[*?\[]")
 _CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
 
 
@@ -50,18 +51,25 @@ class Pairs:
 
     Attributes:
         rules: one for each channel.
-        files: the images, one for each channel, and the label of each case, by its name.
+        files: the images, one for each channel, and the labels of each case, by its name; None
+            for a mask that a case lacks.
         unpaired: the images and labels that belong to no case.
         left_out: what else lies in the folders, each a path and the reason.
     """
 
     rules: Sequence[Rule]
-    files: Mapping[str, tuple[tuple[Path, ...], Path]]
+    files: Mapping[str, tuple[tuple[Path, ...], tuple[Path | None, ...]]]
     unpaired: Sequence[Path]
     left_out: Sequence[LeftOut] = ()
 
 
-def pair_images(images: Sequence[str], labels: str, *, skip_incomplete: bool = False) -> Pairs:
+def pair_images(
+    images: Sequence[str],
+    labels: str,
+    *,
+    skip_incomplete: bool = False,
+    marked: Collection[Path] = (),
+) -> Pairs:
     """Pair the images and labels in folders, or of patterns such as ``cases/*/t1.nii.gz``.
 
     A name is the path below the folder, or below the part of the pattern without wildcards, and
@@ -72,6 +80,7 @@ def pair_images(images: Sequence[str], labels: str, *, skip_incomplete: bool = F
             which end in ``_0000``, ``_0001``, ....
         labels: the folder or pattern.
         skip_incomplete: leave out images and labels that no rule pairs.
+        marked: other labels, which are not images either where a folder holds both.
 
     Raises:
         InputError: there are no files, two have one name, or a file is not paired.
@@ -80,7 +89,8 @@ def pair_images(images: Sequence[str], labels: str, *, skip_incomplete: bool = F
     channels = []
     for each in images:
         found, others = find_files(each, option="--images")
-        channels.append(found)
+        no_image = {*marked, *by_label.values()}
+        channels.append({n: p for n, p in found.items() if p not in no_image} or found)
         left_out += others
     if len(channels) == 1:
         channels = _split_channels(channels[0], by_label)
@@ -95,10 +105,10 @@ def pair_images(images: Sequence[str], labels: str, *, skip_incomplete: bool = F
     ]
     paired = [name for name in by_label if all(name in found for found in cases)]
     files = {
-        cases[0][name][0]: (tuple(found[name][1] for found in cases), by_label[name])
+        cases[0][name][0]: (tuple(found[name][1] for found in cases), (by_label[name],))
         for name in paired
     }
-    used = {path for images, label in files.values() for path in (*images, label)}
+    used = {path for images, labels in files.values() for path in (*images, *labels)}
     every = [path for found in (*channels, by_label) for path in found.values()]
     unpaired = [path for path in every if path not in used]
     shown = "; ".join(dict.fromkeys(map(str, rules)))
@@ -106,9 +116,10 @@ def pair_images(images: Sequence[str], labels: str, *, skip_incomplete: bool = F
         raise InputError(
             f"{len(unpaired)} of {len(every)} files have no partner by the best rule ({shown}): "
             f"{some(list(map(str, unpaired)), shown=3)}; rename them, give patterns such as "
-            f"--images 'FOLDER/*_image.png'{', or add --skip-incomplete' if paired else ''}."
+            f"--images 'FOLDER/*_image.png'{', or add --skip-incomplete' if paired else ''}. Where "
+            "an image has several masks, give --labels NAME=FOLDER for each kind."
         )
-    if twice := [str(label) for images, label in files.values() if label in images]:
+    if twice := [str(label) for images, (label,) in files.values() if label in images]:
         raise InputError(
             f"{some(twice, shown=2)}: each is both image and label; give a pattern for each, such "
             "as --images 'FOLDER/*_image.png' --labels 'FOLDER/*_mask.png'."
@@ -120,8 +131,10 @@ def pair_images(images: Sequence[str], labels: str, *, skip_incomplete: bool = F
 def find_rule(images: Sequence[str], labels: Sequence[str]) -> Rule:
     """Find the rule that pairs the most images with a label, the plainest of several."""
     proposed: Counter[Rule] = Counter()
-    for image in images[:: max(1, len(images) // _SAMPLES)][:_SAMPLES]:
+    for image in _some_of(images):
         proposed.update({rule for label in labels for rule in _propose(image, label)})
+    for label in _some_of(labels):  # where there are few, none may be of those images
+        proposed.update({rule for image in images for rule in _propose(image, label)})
     most = [Rule(), *(rule for rule, _ in proposed.most_common(50))]
     known = set(labels)
 
@@ -143,14 +156,15 @@ def find_files(place: str, *, option: str) -> tuple[dict[str, Path], list[LeftOu
         InputError: there are none, or two have one name.
     """
     parts = Path(place).parts
-    wild = next((n for n, part in enumerate(parts) if re.search(r"[*?\[]", part)), None)
+    literal = [Path(*parts[: n + 1]).exists() for n in range(len(parts))]  # "a [1]" may be a name
+    wild = next((n for n, part in enumerate(parts) if _WILD.search(part) and not literal[n]), None)
     root = Path(place) if wild is None else Path(*parts[:wild])
     if not root.is_dir():
         raise InputError(f"{option} {place}: there is no folder {root}; give one, or a pattern.")
     if wild is None:
         paths, left_out = walk(root)
     else:
-        paths, left_out = sorted(root.glob(str(Path(*parts[wild:])))), []
+        paths, left_out = sorted(root.glob(_in_any_case(str(Path(*parts[wild:]))))), []
     found: dict[str, Path] = {}
     slices = {path: why for path in filter(is_image, paths) if (why := tell_other(path))}
     for path in filter(is_image, paths):
@@ -174,6 +188,17 @@ def find_files(place: str, *, option: str) -> tuple[dict[str, Path], list[LeftOu
             if path not in {*used, *slices}
         ]
     return found, left_out
+
+
+def _some_of(names: Sequence[str]) -> Sequence[str]:
+    return names[:: max(1, len(names) // _SAMPLES)][:_SAMPLES]
+
+
+def _in_any_case(pattern: str) -> str:
+    """Let the ending of a pattern stand for itself in any case, as that of a file does."""
+    rest = cut_ending(pattern, KINDS)
+    end = pattern[len(rest) :]
+    return rest + "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in end)
 
 
 def _split_channels(found: dict[str, Path], labels: Mapping[str, Path]) -> list[dict[str, Path]]:

@@ -21,9 +21,9 @@ def show_pairs(pairs: Pairs) -> None:
     rules = dict.fromkeys(map(str, pairs.rules))
     console.print(Text(f"rule: {'; '.join(rules)}"))
     table = Table("case", "image", "label")
-    for name, (images, label) in list(pairs.files.items())[:_SHOWN]:
-        shown = ", ".join(path.name for path in images)
-        table.add_row(*map(Text, (name, shown, label.name)))
+    for name, files in list(pairs.files.items())[:_SHOWN]:
+        shown = (", ".join(path.name if path else "none" for path in each) for each in files)
+        table.add_row(*map(Text, (name, *shown)))
     console.print(table)
     if (more := len(pairs.files) - _SHOWN) > 0:
         console.print(f"and {more} more pairs")

@@ -40,7 +40,12 @@ class Source:
     @property
     def files(self) -> Sequence[Path]:
         """All files that are read."""
-        return [*self.images, self.label]
+        return [*dict.fromkeys((*self.images, self.label, *self.label_files))]
+
+    @property
+    def label_files(self) -> Sequence[Path]:
+        """Files of the label, each on the grid of the images."""
+        return [self.label]
 
     def find_missing(self) -> list[Path]:
         """Find the files that are not there."""
@@ -55,7 +60,8 @@ class Source:
         grids = [read_grid(path) for path in self.images]
         first = grids[0]
         others = [*zip(self.images[1:], grids[1:], strict=True)]
-        for path, grid in [*others, (self.label, read_grid(self.label))]:
+        others += [(path, read_grid(path)) for path in self.label_files]
+        for path, grid in others:
             if (grid.affine is None) != (first.affine is None):
                 how = "one is a picture and the other a volume"
             else:

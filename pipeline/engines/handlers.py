@@ -184,7 +184,7 @@ class EpochSummary:
                 writer.writerows(self.rows)
         except OSError as error:
             raise InputError(
-                f"{self.path}: it cannot be written ({error}); make room, and go on with "
+                f"{self.path}: it cannot be written ({error}); make room, and resume with "
                 "--resume True."
             ) from error
 

@@ -51,6 +51,8 @@ class QualityEstimates:
         """
         if not all(f"agreement/{name}" in row for row in rows for name in regions):
             return
+        if self.learns and len(rows) == 1:  # whose estimate would come from no other
+            return
         if self.learns:
             self.calibration = Calibration(rows, regions, pair)
         if self.calibration is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -10,22 +9,22 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..bundle.channels import NIFTI
+from ..bundle.channels import NIFTI, is_volume
 from ..datasets.dicom.series import as_nifti, read_series
+from ..datasets.images import read_pixels, to_picture
 from ..errors import InputError, UnfitFile
 from ..files import replacing
-from ..transforms.picture import read_picture
+from ..transforms.picture import read_picture, to_image
 from ..transforms.volume_checks import grid_problems, value_problems
 from ..transforms.volume_file import Volume, read_volume
 from .bundle import Model
 from .input_case import InputCase, make_printable
 from .output import writing
-from .own_format import own_ending, write_like
+from .own_format import as_nifti_like, own_ending, pack, write_like
 from .view import draw_picture, draw_volume, shade, write_view
 
 if TYPE_CHECKING:
     import numpy as np
-    from nibabel import Nifti1Image
 
     from ..bundle.predictor import Answer, Predictor
     from ..transforms.regions import Regions
@@ -38,7 +37,9 @@ def output_names(case: InputCase, model: Model) -> list[str]:
 
 def mask_names(case: InputCase, model: Model) -> list[str]:
     """List the files of a mask: itself, and it again as DICOM SEG or as its volume is."""
-    own = ".dcm" if case.series else own_ending(case.files[0]) if case.files else ""
+    own = ".dcm" if case.series else ""
+    if case.files and not own:
+        own = own_ending(case.files[0], volumes=model.volumes)
     endings = [_ending(model), *([own] if own else [])]
     return [f"{case.name}_seg{ending}" for ending in endings]
 
@@ -181,7 +182,11 @@ def _read_pictures(case: InputCase, model: Model) -> list[np.ndarray]:
     pictures = []
     for path in case.files:
         try:
-            pictures.append(read_picture(path, channels=channels, modality=model.modality))
+            if is_volume(path):
+                pixels = to_picture(read_pixels(path), path)  # as `data prepare` does
+                pictures.append(to_image(pixels, channels=channels))
+            else:
+                pictures.append(read_picture(path, channels=channels, modality=model.modality))
         except UnfitFile as error:
             raise InputError(f"{path}: it {error}") from None
     return pictures
@@ -240,7 +245,7 @@ def _write(
                 del names[1]
                 note = {"note": f"no DICOM SEG: {error}"}
         elif len(names) > 1:
-            write_like(folder / names[1], mask, case.files[0])
+            write_like(folder / names[1], mask if model.volumes else mask.T, case.files[0])
     return {"outputs": names, **note}
 
 
@@ -262,23 +267,7 @@ def _write_array(
         Image.fromarray(array).save(path, format="PNG")
         return
     known = case.files and case.files[0].name.lower().endswith(NIFTI)
-    image = _as_nifti_like(case.files[0], array) if known else as_nifti(array, affine)
+    image = as_nifti_like(case.files[0], array) if known else as_nifti(array, affine)
     if slope:
         image.header.set_slope_inter(slope, 0)
-    # nibabel.save would leave the file open on a full disk.
-    path.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
-
-
-def _as_nifti_like(source: Path, mask: np.ndarray) -> Nifti1Image:
-    """Put a mask on the grid of another NIfTI, bit by bit, without the rest of its header."""
-    import nibabel
-
-    image = nibabel.load(source)
-    header = type(image.header)()
-    for name in image.header:
-        if name.startswith(("qform", "sform", "quatern", "qoffset", "srow")):
-            header[name] = image.header[name]
-    header["pixdim"][:4] = image.header["pixdim"][:4]
-    header.set_data_dtype(mask.dtype)
-    header.set_xyzt_units("mm")
-    return type(image)(mask, None, header)
+    path.write_bytes(pack(image))

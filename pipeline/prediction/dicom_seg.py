@@ -137,7 +137,7 @@ def _check_mask(mask: np.ndarray, regions: Regions, series: Series) -> None:
     if series.problem is not None:
         raise InputError(f"{series}: {series.problem}")
     if len(series.slices) != len(series.files):
-        raise InputError(f"{series} has files of many frames, to which this command refers none")
+        raise InputError(f"{series} has multi-frame files, to which this command cannot refer")
     if mask.dtype.kind not in "bu":
         raise InputError(f"the mask holds {mask.dtype}: give unsigned integers")
     if mask.ndim != 3 or mask.shape[2] != len(series.files):

@@ -7,12 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..bundle.channels import PICTURES, VOLUMES, find_channel, group_channels, is_split
+from ..bundle.channels import (
+    PICTURES,
+    VOLUMES,
+    find_channel,
+    group_channels,
+    is_split,
+    is_volume,
+)
 from ..datasets.dicom.series import Series, find_series, no_series
 from ..errors import InputError
 from ..transforms.content import explain_kind
 from ..transforms.dicom_picture import is_dicom, tell_other
-from ..transforms.volume_file import list_files
+from ..transforms.volume_file import is_slice, list_files
 from ..walk import LeftOut, walk
 from .input_case import InputCase
 from .names import name_cases
@@ -70,17 +77,15 @@ def find_inputs(
             cases = [_file(path, kinds)]
         for case in cases:
             found.setdefault(case.source, case)
-    named = name_cases(list(_join_channels(list(found.values()), channel_names, kinds)))
+    named = name_cases(list(_join_channels(list(found.values()), channel_names)))
     used = {file for case in named for file in (case.path, *case.files)}
     return Inputs(named, [each for each in left_out if each[0] not in used])
 
 
-def _join_channels(
-    cases: Sequence[InputCase], names: Sequence[str], kinds: Sequence[str]
-) -> Iterator[InputCase]:
+def _join_channels(cases: Sequence[InputCase], names: Sequence[str]) -> Iterator[InputCase]:
     """Make one case of the files or the series that are the channels of one image."""
     files = [case.path for case in cases if not (case.series or case.problem)]
-    for image in group_channels(files, names, suffixes=kinds):
+    for image in group_channels(files, names, suffixes=VOLUMES + PICTURES):
         problem = f"{image.path}: {image.problem}" if image.problem else ""
         alone = len(image.files) == 1 and not problem
         yield InputCase(image.files[0] if alone else image.path, image.files, problem=problem)
@@ -117,11 +122,18 @@ def _join_series(several: Sequence[Series], names: Sequence[str]) -> InputCase:
 
 def _file(path: Path, kinds: Sequence[str]) -> InputCase:
     in_dicom = is_dicom(path)
-    if path.name.lower().endswith(tuple(kinds)) or (in_dicom and kinds == PICTURES):
+    if _is_taken(path, kinds) or (in_dicom and kinds == PICTURES):
         return InputCase(path)
     hint = "give the folder of its series" if in_dicom else f"give {', '.join(kinds)}"
     told = _tell_kind(path) or f"this bundle does not take such a file: {hint}"
     return InputCase(path, problem=f"{path}: {told}")
+
+
+def _is_taken(path: Path, kinds: Sequence[str]) -> bool:
+    """Tell a file of these kinds; a slice in a volume's file is a picture."""
+    name = path.name.lower()
+    slices = kinds == PICTURES and name.endswith(VOLUMES)
+    return name.endswith(tuple(kinds)) or (slices and is_slice(path))
 
 
 def _below(
@@ -147,8 +159,7 @@ def _below(
     cases = [
         InputCase(path)
         for path in files
-        if (path in pictures or path.name.lower().endswith(tuple(kinds)))
-        and path not in passed_over
+        if path not in passed_over and (path in pictures or _is_taken(path, kinds))
     ]
     named = passed_over.union(*(list_files(case.path) for case in cases))
     found: list[Series] = []
@@ -173,7 +184,12 @@ def _below(
             cases.append(InputCase(each.folder, series=(each,), problem=refused))
         else:
             left_out.append((Path(each.source), str(each.problem)))
-    left_out += [(path, _tell_kind(path) or other) for path in files if path not in named]
+    deep = "it is a volume, and this bundle takes pictures"  # a slice is a case by now
+    left_out += [
+        (path, _tell_kind(path) or (deep if is_volume(path) else other))
+        for path in files
+        if path not in named
+    ]
     if chosen and not any(case.series for case in cases):
         cases.append(InputCase(folder, problem=f"--series: {no_series(chosen, found, folder)}"))
     if not cases:

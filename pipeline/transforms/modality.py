@@ -46,7 +46,9 @@ def read_modality(text: object) -> str:
         InputError: the modality is not known.
     """
     if not isinstance(text, str) or not (found := find_modality(text)):
-        raise InputError(f"modality {text!r} is not known; give {', '.join(MODALITIES)}.")
+        raise InputError(
+            f"modality {text!r} is not known; give the nearest of {', '.join(MODALITIES)}."
+        )
     return found
 
 

@@ -65,7 +65,13 @@ def read_picture(
     Raises:
         UnfitFile: see `read_grid`; or its values are negative, NaN or infinite, or one all over.
     """
-    pixels, opacity = _read(Path(path), modality)
+    return to_image(*_read(Path(path), modality), channels=channels)
+
+
+def to_image(
+    pixels: np.ndarray, opacity: np.ndarray | None = None, *, channels: int | None = None
+) -> np.ndarray:
+    """The same from the pixels of a file and their opacity, see `read_picture`."""
     if pixels.dtype == bool:
         pixels = pixels * np.uint8(255)
     if pixels.dtype.kind not in "u" and not (np.isfinite(pixels).all() and pixels.min() >= 0):

@@ -61,6 +61,14 @@ def open_volume(path: str | Path) -> Volume:
     return volume
 
 
+def is_slice(path: str | Path) -> bool:
+    """Tell the file of one slice, which is read as a picture."""
+    try:
+        return _is_flat(open_volume(path).voxels.shape)
+    except UnfitFile:
+        return False
+
+
 def read_header(path: str | Path, *, channels: int = 1) -> Volume:
     """Open a volume with three axes and one number per voxel, or one for each of ``channels``.
 
@@ -138,7 +146,7 @@ def _open_nibabel(path: Path) -> Volume:
         )
     if unit := _UNITS.get(int(header["xyzt_units"]) % 8 if coded else 0):
         raise UnfitFile(
-            f"gives its spacing in {unit} (xyzt_units), which some programs heed and others do not",
+            f"gives its spacing in {unit} (xyzt_units), which some programs ignore",
             "write it in mm",
         )
     both = coded and header["sform_code"] and header["qform_code"]

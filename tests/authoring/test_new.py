@@ -174,11 +174,14 @@ def test_the_thickness_of_a_strip_is_its_width_and_diagonal_voxels_are_connected
     assert measure_region(np.diag([1, 0, 1, 0]).astype(bool), [1, 1]).parts == 2
 
 
-def test_with_one_fold_all_cases_are_trained_on(bodies, tmp_path):
+def test_with_one_fold_all_cases_are_trained_on(bodies, tmp_path, capsys):
     content = json.loads((bodies / "datalist.json").read_text())
     one = [case | {"fold": 0} for case in content["training"]]
     (bodies / "one.json").write_text(json.dumps(content | {"training": one}))
     make_bundle(bodies / "one.json", output=tmp_path / "own")
+    told = capsys.readouterr().out
+    assert "--fold all --section training" in told
+    assert "experiment run" not in told
     ids = Config.read(tmp_path / "own/configs/train.json").content
     assert (ids["fold"], ids["datalist"]) == ("all", "$@dataset_dir + '/one.json'")
     plan = read_plan(tmp_path / "own/plans/networks.json")

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from monai.data import MetaTensor
 
 from pipeline.bundle.quality import Calibration, quality_file, read_calibration
 from pipeline.errors import InputError
+from pipeline.evaluation.quality import QualityEstimates
 from pipeline.files import sha256
 from pipeline.transforms.quality import QualityFeaturesd, calibration_error, quality_features
 
@@ -52,6 +54,17 @@ def test_agreement_is_the_mean_dice_of_all_pairs_of_masks():
     assert (
         quality_features(torch.full_like(logits, -1e9), image, ["a"], ["red"])["agreement/a"] == 0
     )
+
+
+def test_one_case_is_estimated_from_no_other(tmp_path):
+    rows = draw(np.random.default_rng(0), 1)
+    known = dict(rows[0])
+    given = {"weights": str(tmp_path / "model.pt"), "section": "validation"}
+    estimates = QualityEstimates(SimpleNamespace(members=[1]), output_dir=str(tmp_path), **given)
+    estimates.add(rows, ["a", "b"], [])
+    estimates.keep()
+    assert rows == [known]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_estimates_are_right_on_average_and_intervals_hold_nine_of_ten():

@@ -129,6 +129,16 @@ def test_segmentations_beside_the_series_name_their_regions(tmp_path):
     for name, lesion in (("p1", 1), ("p2", 0)):
         mask = np.asarray(nibabel.load(tmp_path / f"out/labels/{name}.nii.gz").dataobj)
         assert np.array_equal(mask, outer + np.uint8(lesion) * inner)
+    beside = find_series(tmp_path / "in/1", modality="MR")[0]
+    _segment(beside, {"fat": np.roll(inner, 1, 0) | ~outer}, tmp_path / "in/1/fat.dcm")
+    with pytest.raises(InputError, match=r"organ and fat|fat and organ.*--region NAME=VALUE"):
+        plan_dicom(tmp_path / "in", Options(), name="x")
+    _, dataset, _ = plan_dicom(tmp_path / "in", Options(regions=["fat=fat"]), name="x")
+    assert dataset.about["labels"]["3"] == "fat and organ"
+    (tmp_path / "in/1/fat.dcm").unlink()
+    write_dicom_series(tmp_path / "rt", _ct(1), AFFINE, Modality="RTSTRUCT")
+    with pytest.raises(InputError, match="contours are not read"):
+        plan_dicom(tmp_path / "in", Options(), name="x", labels=tmp_path / "rt")
     (tmp_path / "in/2/organ.dcm").unlink()
     with pytest.raises(InputError, match=r"no segmentation of p2.*--skip-refused"):
         prepare(tmp_path / "in", tmp_path / "again", options=Options())

@@ -6,7 +6,7 @@ from PIL import Image
 from pipeline.bundle.listing import read_datalist
 from pipeline.cli import main
 from pipeline.datasets.checks import check_datalist
-from pipeline.datasets.describing import Options
+from pipeline.datasets.describing import Options, note_patients
 from pipeline.datasets.folder import plan_folder
 from pipeline.datasets.images import read_grid
 from pipeline.datasets.importing import write_sources
@@ -58,11 +58,24 @@ def test_one_rule_pairs_all(tmp_path, images, labels, cases):
     assert all(left_out.values())
     found = [
         (image.relative_to(tmp_path / "i"), label.relative_to(tmp_path / "l"))
-        for (image,), label in pairs.files.values()
+        for (image,), (label,) in pairs.files.values()
     ]
     assert [tuple(map(str, pair)) for pair in found] == [*zip(images, labels, strict=True)]
     assert pairs.unpaired == []
     assert cases is None or list(pairs.files) == cases
+
+
+def test_a_rare_mask_is_paired_with_its_own_image(tmp_path):
+    _touch(tmp_path, *(f"i/a{n:02d}.png" for n in range(20)), "l/a13_mask.png")
+    pairs = pair_images([str(tmp_path / "i")], str(tmp_path / "l"), skip_incomplete=True)
+    assert list(pairs.files) == ["a13"]
+
+
+def test_names_with_brackets_are_names_and_endings_have_any_case(tmp_path):
+    _touch(tmp_path / "x [1]", "a.JPG", "b.jpg", "a_m.PNG", "b_m.png")
+    pairs = pair_images([str(tmp_path / "x [1]/*.jpg")], str(tmp_path / "x [1]/*_m.png"))
+    assert list(pairs.files) == ["a", "b"]
+    assert pairs.files == pair_images([str(tmp_path / "x [1]")], f"{tmp_path}/x [1]/*.PNG").files
 
 
 def test_channels_are_files_of_one_folder_or_patterns(tmp_path):
@@ -88,6 +101,8 @@ def test_files_without_a_partner_are_named(tmp_path):
     assert [path.name for path in pairs.unpaired] == ["b.png", "d_m.png"]
     with pytest.raises(InputError, match="both image and label"):
         pair_images(places[0], places[0][0])
+    pairs = pair_images([str(tmp_path)], str(tmp_path / "l"), skip_incomplete=True)
+    assert [each[0][0].parent.name for each in pairs.files.values()] == ["i", "i"]
     with pytest.raises(InputError, match=r"--images .*nowhere"):
         pair_images([str(tmp_path / "nowhere")], places[1])
 
@@ -111,7 +126,7 @@ def _index(*values):
 
 
 def _write(folder, *values, **options):
-    places = [str(folder / "images")], str(folder / "labels")
+    places = [str(folder / "images")], [str(folder / "labels")]
     said = Options(**{"modality": "X-ray"} | options)
     _, dataset = plan_folder(*places, said, name="test", values=values)
     datalist = write_sources(dataset, folder / "out")
@@ -184,9 +199,11 @@ def test_several_values_colours_and_what_is_ignored(tmp_path):
         (COLOURS, (), "--values '#0000ff=NAME' --values '#ff0000=NAME'"),
         (np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint8).reshape(SHAPE), (), "128-255=NAME"),
         (_index(), (), "nothing but background"),
+        (_index(3, 252, 255), ("255=a",), "--values 128-255=NAME"),
         (_index(1), ("1",), "--values 1: "),
+        (_index(1, 2), ("1=Cup", "2=cup"), "Cup and cup would be"),
         (_index(1), ("red=a",), "--values red=a: "),
-        (_index(1), ("1=a", "0-5=b"), "--values 0-5=b: 1=a says so already"),
+        (_index(1), ("1=a", "0-5=b"), "--values 0-5=b: 1=a names it already"),
         (np.dstack([COLOURS, _index(1)]), (), "transparent"),
         (_index(1)[1:], (), r"labels/a\.png.*16 x 11 instead of 16 x 12"),
     ],
@@ -227,7 +244,7 @@ def test_volumes_of_other_formats_and_patients(tmp_path):
             path = tmp_path / f"{name} {kind}.nii"
             nibabel.save(nibabel.Nifti1Image(array, affine), path)
             sitk.WriteImage(sitk.ReadImage(str(path)), str(path.with_suffix(".mha")))
-    places = [str(tmp_path / "* image.mha")], str(tmp_path / "* label.mha")
+    places = [str(tmp_path / "* image.mha")], [str(tmp_path / "* label.mha")]
     with pytest.raises(InputError, match="--modality"):
         plan_folder(*places, Options(), name="x", values=["700=organ"])
     options = Options(modality="mri", patient=r"^(\w+) ", testing=0.5)
@@ -245,10 +262,68 @@ def test_volumes_of_other_formats_and_patients(tmp_path):
     assert np.array_equal(mask.dataobj, label // 700)
 
 
+def test_numbers_of_objects_are_no_classes(tmp_path):
+    for count in (1, 2, 3):
+        _save(tmp_path, _index(*range(1, count + 1)), name="a" * count)
+    with pytest.raises(InputError, match="--values 1-65535=NAME"):
+        _write(tmp_path)
+    content, written = _write(tmp_path, "1-65535=cell")
+    assert content["regions"] == {"cell": [1]}
+    assert np.array_equal(written, _index(1))
+
+
+@pytest.mark.parametrize(
+    ("keys", "pattern"),
+    [
+        (["p1/a", "p1/b", "p2/a"], "'^([^/]+)/'"),
+        (["p1_a", "p1_b", "p2_a"], "'^([^_]+)_'"),
+        (["case_1", "case_2"], None),
+        (["p1/", "p2/"], None),
+        (["train/p1", "test/p1", "test/p2", "test/p3"], "'/([^/]+)$'"),
+    ],
+)
+def test_cases_that_may_be_of_one_patient_are_noted(keys, pattern):
+    notes = note_patients(keys)
+    assert len(notes) == bool(pattern)
+    assert all(pattern in note for note in notes)
+
+
+def test_masks_of_each_structure_are_joined(tmp_path):
+    body, left, more, right = (np.zeros(SHAPE, np.uint8) for _ in range(4))
+    body[1:8], left[2], more[4], right[10] = 1, 255, 7, 1
+    masks = {"body": [body] * 2, "left": [left] * 2, "more": [None, more], "right": [right, None]}
+    for name in "ab":
+        _save(tmp_path, body, name=name)
+    for kind, files in masks.items():
+        (tmp_path / kind).mkdir()
+        for name, mask in zip("ab", files, strict=True):
+            if mask is not None:
+                Image.fromarray(mask).save(tmp_path / kind / f"{name}_{kind}.png")
+    places = [f"{kind.replace('more', 'left')}={tmp_path / kind}" for kind in masks]
+    given = [str(tmp_path / "images")], places, Options(modality="X-ray")
+    with pytest.raises(InputError, match=r"--missing-is-empty"):
+        plan_folder(*given, name="x")
+    pairs, dataset = plan_folder(*given, name="x", missing_is_empty=True)
+    names = [path and path.name for path in pairs.files["b"][1]]
+    assert names == ["b_body.png", "b_left.png", "b_more.png", None]
+    content = read_datalist(write_sources(dataset, tmp_path / "out"))
+    assert content["regions"] == {"body": [1, 3], "left": [3], "right": [2]}
+    masks = [np.asarray(Image.open(tmp_path / f"out/labels/{name}.png")) for name in "ab"]
+    assert np.array_equal(masks[0], body + 2 * (left > 0) + 2 * right)
+    assert np.array_equal(masks[1], body + 2 * (left > 0) + 2 * (more > 0))
+    with pytest.raises(InputError, match="--labels NAME=FOLDER"):
+        plan_folder(given[0], [str(tmp_path / "body"), str(tmp_path / "left")], given[2], name="x")
+    with pytest.raises(InputError, match="--labels ignore="):
+        plan_folder(given[0], [f"ignore={tmp_path / 'body'}"], given[2], name="x")
+    Image.fromarray(body + 6 * (left > 0).astype(np.uint8)).save(tmp_path / "left/a_left.png")
+    with pytest.raises(InputError, match="0-127=background"):
+        plan_folder(*given, name="x", missing_is_empty=True)
+
+
 def test_what_is_doubtful_is_noted(tmp_path):
     _save(tmp_path, _index(1))
     _save(tmp_path, _index(), name="empty")
-    places = [str(tmp_path / "images")], str(tmp_path / "labels")
+    places = [str(tmp_path / "images")], [str(tmp_path / "labels")]
     given = {"name": "x", "values": ["1=vessel", "2=lesion"]}
     _, dataset = plan_folder(*places, Options(testing=1, modality="X-ray"), **given)
     assert [note.split()[:4] for note in dataset.notes] == [
@@ -307,3 +382,37 @@ def test_three_slices_are_not_colours_and_colours_of_16_bits_are_those_of_8(tmp_
     assert np.array_equal(read_label(tmp_path / "257.png").pixels, expected.pixels)
     with pytest.raises(InputError, match="8 bits"):
         read_label(tmp_path / "256.png")
+
+
+def test_segments_of_slicer_are_told_by_their_names(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    image = np.random.default_rng(0).normal(0, 1, (5, 7, 6)).astype(np.float32)  # (Z, Y, X)
+    for name, numbers in (("a", (1, 2)), ("b", (2, 1))):  # which stand for liver and spleen
+        layers = np.zeros((3, 4, 5, 2), np.uint8)  # less than the image, from (1, 2, 1) on
+        layers[0, ..., 0], layers[2, ..., 0] = numbers
+        layers[0, :2, :, 1] = 1  # a tumour in the liver
+        segments = sitk.GetImageFromArray(layers, isVector=True)
+        whole = sitk.GetImageFromArray(image)
+        for volume in (whole, segments):
+            volume.SetSpacing((1, 2, 3))
+        segments.SetOrigin((1, 4, 3))
+        places = zip(("liver", "spleen", "tumour"), (0, 0, 1), (*numbers, 1), strict=True)
+        for n, (segment, layer, value) in enumerate(places):
+            segments.SetMetaData(f"Segment{n}_Name", segment)
+            segments.SetMetaData(f"Segment{n}_Layer", str(layer))
+            segments.SetMetaData(f"Segment{n}_LabelValue", str(value))
+        for folder, volume in (("images", whole), ("labels", segments)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            sitk.WriteImage(volume, str(tmp_path / folder / f"{name}.nrrd"))
+    places = [str(tmp_path / "images")], [str(tmp_path / "labels")]
+    _, dataset = plan_folder(*places, Options(modality="MR"), name="x")
+    content = read_datalist(write_sources(dataset, tmp_path / "out"))
+    assert content["regions"] == {"liver": [1, 3], "spleen": [2], "tumour": [3]}
+    expected = np.zeros((6, 7, 5), np.uint8)
+    expected[1:, 2:6, 1], expected[1:, 2:6, 3], expected[1:, 2:4, 1] = 1, 2, 3
+    for name in "ab":
+        assert np.array_equal(
+            nibabel.load(tmp_path / f"out/labels/{name}.nii.gz").dataobj, expected
+        )
+    with pytest.raises(InputError, match="--values"):
+        plan_folder(*places, Options(modality="MR"), name="x", values=["1=liver"])

@@ -108,6 +108,13 @@ def test_a_faulty_description_is_refused(tmp_path, change, reason):
         plan_nnunet(_dataset(tmp_path / "in", **change), Options())
 
 
+def test_a_scaling_that_is_not_taken_over_is_noted(tmp_path):
+    source = _dataset(tmp_path / "in", channels=("noNorm", "CT"))
+    first, second = plan_nnunet(source, Options(modality="MR")).notes
+    assert first.startswith("CT: scaled as MR is")
+    assert second.startswith("noNorm is not heeded")
+
+
 def test_splits_that_are_not_folds_are_refused(tmp_path):
     source = _dataset(tmp_path / "in")
     path = tmp_path / "splits.json"

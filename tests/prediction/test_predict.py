@@ -58,11 +58,27 @@ def test_photographs_get_the_masks_of_the_bundle_and_their_ratio(eye, tmp_path, 
 
 
 def test_a_bundle_that_names_no_disc_and_cup_reports_no_ratio(eye, tmp_path):
-    options = ("--bundle", EYE, "--checkpoint", eye, "--output", tmp_path / "out")
-    predict(photograph(tmp_path / "1.png"), *options, "--set", "vertical_cdr=[]")
-    (case,) = report(tmp_path / "out")["cases"]
-    assert "area_px" in case
-    assert "vertical_cdr" not in case
+    """A slice in a volume's file is a picture, too."""
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    grey = Image.open(photograph(folder / "1.png")).convert("L")
+    grey.save(folder / "1.png")
+    affine = np.array([[0, 2, 0, 5], [-3, 0, 0, 6], [0, 0, 4, 7], [0, 0, 0, 1]])
+    for name, array in ((("s"), np.asarray(grey).T[..., None]), ("v", np.zeros((4, 4, 4)))):
+        nibabel.save(nibabel.Nifti1Image(array, affine), folder / f"{name}.nii.gz")
+    options = ("--bundle", EYE, "--checkpoint", eye, "--output", output)
+    predict(folder, *options, "--set", "vertical_cdr=[]")
+    cases, left_out = (report(output)[key] for key in ("cases", "left_out"))
+    assert [case["outputs"] for case in cases] == [
+        ["1_seg.png"],
+        ["s_seg.png", "s_seg.nii.gz"],
+    ]
+    assert cases[0]["area_px"] == cases[1]["area_px"]
+    assert all("vertical_cdr" not in case for case in cases)
+    assert "v.nii.gz" in str(left_out)
+    own = nibabel.load(output / "s_seg.nii.gz")
+    assert np.array_equal(own.dataobj[..., 0].T, Image.open(output / "1_seg.png"))
+    assert np.array_equal(own.affine, affine)
 
 
 def test_a_disc_without_a_cup_has_no_ratio():

@@ -11,9 +11,10 @@ from ...transforms.volume_checks import grid_difference
 from ...transforms.volume_file import read_volume
 from ..images import Grid
 from ..label_values import Held, Label, LabelValues
+from ..segments import Combinations
 from ..sources import Source
 from . import series as dicom
-from .segmentation import Combinations, read_segments
+from .segmentation import read_segments
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,12 @@ from ..describing import Options
 from ..importing import Dataset, plan_dataset
 from ..naming import name_values, read_spans
 from ..progress import show_progress
+from ..segments import Combinations
 from ..sources import Source
 from . import series as dicom
 from .labelled import LabelledSeries, SegmentedSeries
-from .segmentation import SEG, Combinations, find_segmentations
+from .screening import CONTOURS, RTSTRUCT
+from .segmentation import SEG, find_segmentations
 
 _FOLDER = "pictures, and volumes in other formats, are for `data prepare folder`"
 
@@ -168,6 +170,8 @@ def plan_dicom(
         ]
     elif labels is None:
         return series_of, None, notes
+    elif contours := [each for each in found if each.code == RTSTRUCT]:
+        raise InputError(f"--labels {labels}: {contours[0]} is {RTSTRUCT}, and {CONTOURS}.")
     else:
         meaning = partial(name_values, spans)
         paths = _find_labels(Path(labels), series_of)
@@ -202,7 +206,7 @@ def _name_series(found: Sequence[dicom.Series]) -> dict[str, dicom.Series]:
 
 def _has_volumes(folder: Path) -> bool:
     if not folder.is_dir():
-        raise InputError(f"--labels {folder}: there is no such folder; give that of the labels.")
+        raise InputError(f"--labels {folder}: there is no such folder; give the labels' folder.")
     return any(map(is_volume, folder.iterdir()))
 
 

@@ -28,6 +28,13 @@ _PROJECTIONS = {"MIP", "MINIP", "MNIP", "PROJECTION", "CPR", "VRT", "SSD"}
 _REFORMATTED = {"MPR", "REFORMATTED"}
 
 
+RTSTRUCT = "RTSTRUCT"
+CONTOURS = (
+    "contours are not read: load them with their series in 3D Slicer, and save them as DICOM SEG "
+    "or as masks in NIfTI"
+)
+
+
 class OtherImages(ValueError):
     """A series that does not consist of slices of the modality, as another beside it may."""
 
@@ -48,7 +55,8 @@ def refuse_other_modality(headers: Sequence[Dataset], modality: str | None) -> s
         raise ValueError("it has no Modality: set it, such as to CT")
     found = find_modality(code)
     if found is None or found != (modality or found):
-        raise OtherImages(f"its modality is {code}, not {modality or 'one of images'}")
+        fix = f"; {CONTOURS}" if code == RTSTRUCT else ""
+        raise OtherImages(f"its modality is {code}, not {modality or 'one of images'}{fix}")
     return found
 
 

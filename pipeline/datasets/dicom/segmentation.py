@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from ...errors import InputError, one_line
-from ...files import some
 from ...lazy import load_optional
-from ..label_values import Held, LabelValues, Span
 from .series import Series
 
 SEG = "SEG"  # the modality of a segmentation in DICOM
@@ -95,48 +93,6 @@ def read_segments(paths: Sequence[Path], series: Series) -> dict[str, np.ndarray
                 raise InputError(f"{path}: {series} has two segments {name}; keep one.")
             segments[name] = pixels[..., number].T >= 0.5  # (X, Y, Z); a fraction counts from half
     return segments
-
-
-class Combinations:
-    """The combinations of segments that voxels of a dataset lie in, as numbers from 1.
-
-    A segment may lie inside another, so a voxel may lie in both. 0 is a voxel in none.
-    """
-
-    def __init__(self) -> None:
-        self.numbers: dict[frozenset[str], int] = {frozenset(): 0}
-
-    def to_numbers(self, segments: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Number the voxels of one case, int32 ``(X, Y, Z)``, by their combination."""
-        shape = next(iter(segments.values())).shape
-        numbers = np.zeros(shape, np.int32)
-        here = [frozenset[str]()]  # the combination of each number, in this case
-        for name, mask in segments.items():
-            for number in np.unique(numbers[mask]):
-                here.append(here[number] | {name})
-                numbers[mask & (numbers == number)] = len(here) - 1
-        table = [self.numbers.setdefault(each, len(self.numbers)) for each in here]
-        return np.array(table, np.int32)[numbers]
-
-    def name_values(self, held: Mapping[str, Held]) -> LabelValues:
-        """Give each combination that a voxel lies in a value, and each segment its values."""
-        found = {value for each in held.values() for value in each.values} - {0}
-        sets = {value: names for names, value in self.numbers.items() if value in found}
-        if not sets or len(sets) > 254:
-            raise InputError(
-                f"the segmentations have {len(sets)} combinations of segments; a mask takes 1 to "
-                f"254, of {some(sorted({name for names in sets.values() for name in names}))}."
-            )
-        order = sorted(sets, key=lambda value: (len(sets[value]), sorted(sets[value])))
-        names = {0: "background"}
-        names |= {n: " and ".join(sorted(sets[value])) for n, value in enumerate(order, start=1)}
-        spans = [(Span(v, v, False, names[n]), n) for n, v in enumerate([0, *order])]
-        segments = sorted({name for each in sets.values() for name in each})
-        regions = {
-            name: [n for n, value in enumerate(order, start=1) if name in sets[value]]
-            for name in segments
-        }
-        return LabelValues(names, spans, regions=regions)
 
 
 _TAGS = ["SOPInstanceUID", "Rows", "Columns", "ImageOrientationPatient", "PixelSpacing"]

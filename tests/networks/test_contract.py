@@ -37,7 +37,7 @@ BUILDERS = {
     "unet_plus_plus": unet_plus_plus,
 }
 # Compilers take seconds a network; the multi-gate one holds every operation of the single ones.
-COMPILED = [(2, "unet"), (2, "attention_unet"), (2, "unet_plus_plus"), (3, "multi_gate")]
+COMPILED = [(2, "attention_unet"), (2, "unet_plus_plus"), (3, "multi_gate")]
 
 
 def build(dims: int, name: str, *, narrow: bool = True) -> nn.Module:

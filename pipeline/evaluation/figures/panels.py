@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
 from ...files import replacing
@@ -105,14 +105,6 @@ def add_legend(figure: Figure, regions: Sequence[str]) -> None:
         framealpha=1,
     )
     box.set_in_layout(False)
-
-
-def add_names(panel: Axes, regions: Sequence[str]) -> None:
-    """Name the colours of surfaces in a black panel."""
-    pairs = zip(map(as_words, regions), cycle(COLOURS), strict=False)
-    handles = [Patch(color=colour, label=name) for name, colour in pairs]
-    style = {"fontsize": 8, "labelcolor": "white", "frameon": False, "handlelength": 1}
-    panel.legend(handles=handles, loc="lower left", **style)
 
 
 def list_keys(regions: Sequence[str]) -> list[tuple[str, object, str]]:

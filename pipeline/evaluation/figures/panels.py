@@ -22,6 +22,8 @@ from .colours import COLOURS, FILL
 FEW = 4  # regions that a figure describes one by one
 SOLID, DASHED = "solid", (0, (3.2, 2.2))
 INK, GROUND = "#262626", "#2b1a15"
+# Okabe and Ito's palette, which colour-blind readers can tell apart, after a grey.
+PALETTE = ("#5f5f5f", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 def make_panels(
@@ -125,6 +127,14 @@ def fit_columns(regions: Sequence[str], width: float) -> int:
     longest = max((len(text) for *_, text in keys), default=0)
     lines = -(-len(keys) // max(1, int(width / (0.6 + 0.062 * longest))))
     return max(1, -(-len(keys) // max(1, lines)))  # as long as each other
+
+
+def style_axes(axes: Axes, grid: str = "y") -> None:
+    """Set two spines, a light grid across the axis ``grid``."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color="#e4e4e4", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8.5, colors=INK)
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 130) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -58,8 +57,6 @@ def predict(
     """Segment images: masks on their own grids, with volumes or areas in a report."""
     from .predict import predict as run
 
-    # What Slurm and torchrun send ends a case as Ctrl-C does.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(
             inputs,
@@ -72,8 +69,6 @@ def predict(
             probabilities=probabilities,
             overwrite=overwrite,
         )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # SIGTERM, which Slurm and torchrun send
         typer.secho("stopped; the same command goes on with what is missing", fg="yellow", err=True)
         raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -98,7 +98,7 @@ def count_missed(found: CaseTables, evaluations: Sequence[Evaluation]) -> list[N
                 continue
             there = table[f"recall/{region}"].notna()  # which only an empty label leaves undefined
             wrong = table[f"dice/{region}"] == 0
-            size = predicted_size(table, region)
+            size = read_predicted_size(table, region)
             known = size is not None and size[there].notna().all()
             record = {"region": region, "network": network, "present": int(there.sum())}
             record["not_found"] = int((there & wrong).sum())
@@ -108,7 +108,7 @@ def count_missed(found: CaseTables, evaluations: Sequence[Evaluation]) -> list[N
     return records
 
 
-def predicted_size(table: pd.DataFrame, region: str) -> pd.Series | None:
+def read_predicted_size(table: pd.DataFrame, region: str) -> pd.Series | None:
     """The size of each prediction in the unit of the true size; None if it was not recorded."""
     if f"predicted_area/{region}" in table:
         return table[f"predicted_area/{region}"]

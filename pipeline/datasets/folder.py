@@ -38,12 +38,12 @@ def plan_folder(
     spans = read_spans(values)
     pairs = pair_images(images, labels, skip_incomplete=skip_incomplete)
     sources = [
-        Source(name, *pairs.files[key], key=key) for key, name in name_cases(pairs.files).items()
+        Source(name, *pairs.files[key], key=key) for key, name in name_files(pairs.files).items()
     ]
     return pairs, plan_dataset(sources, lambda held: name_values(spans, held), options, name=name)
 
 
-def name_cases(keys: Sequence[str]) -> dict[str, str]:
+def name_files(keys: Sequence[str]) -> dict[str, str]:
     """Turn what names the cases, such as paths, into names of files: ``{key: name}``.
 
     Raises:

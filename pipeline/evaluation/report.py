@@ -20,7 +20,7 @@ from ..bundle.trained import CASES, SUMMARY
 from ..files import write_rows
 from ..transforms.quality import QUALITY
 from ..transforms.regions import Regions
-from .cases import MeasuredCase, find_file, gather_cases, list_files, name_case, pack_masks
+from .cases import MeasuredCase, find_file, gather_cases, list_paths, name_case, pack_masks
 from .masks import write_mask
 from .metrics import case_metrics, find_units, vertical_cdr, vertical_cdr_error
 from .quality import QualityEstimates, summarise_quality
@@ -110,7 +110,7 @@ class CaseReport:
         """Forget an earlier evaluation, and note which files belong together."""
         self.cases.clear()
         items = getattr(engine.state.dataloader.dataset, "data", ())
-        self.files = {files[0]: files for files in map(list_files, items)}
+        self.files = {files[0]: files for files in map(list_paths, items)}
 
     def add(self, engine: Engine) -> None:
         """Measure the cases of one batch."""

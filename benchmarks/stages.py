@@ -176,12 +176,15 @@ def draw_photographs(folder: Path, size: tuple[int, int]) -> list[Path]:
 
 def draw_series(folder: Path, slices: int) -> Path:
     """One drawn CT as a DICOM series."""
+    import nibabel
     from ct_dicom import write_dicom_series
 
     from pipeline.datasets.phantoms.ct import ct_phantom
 
     phantom = ct_phantom(0, size=(512, 512, slices))
-    write_dicom_series(folder / "series", phantom.image, phantom.affine)
+    # The axes of a drawn CT have any order, and the last one is that of the slices.
+    turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(phantom.image, phantom.affine))
+    write_dicom_series(folder / "series", np.asarray(turned.dataobj), turned.affine)
     return folder / "series"
 
 

@@ -102,7 +102,8 @@ def commands_page() -> str:
         rows = [(f"`{r[0]}`", r[1]) for r in records if r and r[0] != "--help"]
         parts.extend([f"## {words.removeprefix('python -m pipeline ')}", command.help])
         parts.append(f"```text\n{words} {usage}\n```")
-        parts.append(table(("argument or option", "meaning"), rows))
+        if rows:
+            parts.append(table(("argument or option", "meaning"), rows))
 
     visit(typer.main.get_command(app), "python -m pipeline")
     return "\n\n".join(parts) + "\n"

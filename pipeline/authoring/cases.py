@@ -87,7 +87,7 @@ def measure_case(
     if more or arrays.shape[1:] != mask.shape:
         raise InputError(
             f"{label}: it has {1 + len(more)} channels of {mask.shape}, and its image has "
-            f"{arrays.shape[1:]}; one channel of the image's size is right. {ADVICE}"
+            f"{arrays.shape[1:]}; give one channel of the image's size. {ADVICE}"
         )
     body = np.zeros(mask.shape, bool)
     for array in arrays:

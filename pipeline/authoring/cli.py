@@ -1,4 +1,4 @@
-"""``python -m pipeline bundle``: make a bundle for a dataset, or copy one that ships."""
+"""``python -m pipeline bundle``: make a bundle for a dataset, or copy an included one."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Make a bundle for a dataset of your own, or copy one that ships.", no_args_is_help=True
+    help="Make a bundle for your own dataset, or copy an included one.", no_args_is_help=True
 )
 
 
 @app.callback()
 def group() -> None:
-    """Make a bundle for a dataset of your own, or copy one that ships."""
+    """Make a bundle for your own dataset, or copy an included one."""
 
 
 @app.command()
 def new(
-    dataset: Annotated[Path, typer.Argument(help="A datalist.json, or the folder that has it.")],
+    dataset: Annotated[Path, typer.Argument(help="A datalist.json, or its folder.")],
     output: Annotated[
-        Path | None, typer.Option(help="Folder to make (default: bundles/ and the dataset's name).")
+        Path | None, typer.Option(help="Output folder (default: bundles/ and the dataset's name).")
     ] = None,
     memory: Annotated[
         float | None,
-        typer.Option(help="GB of the GPU that will train (default: this machine's GPU, or CPU)."),
+        typer.Option(
+            help="Memory in GB of the GPU that will train (default: this machine's GPU, or CPU)."
+        ),
     ] = None,
     name: Annotated[str, typer.Option(help="Title of the bundle (default: its folder's).")] = "",
     regions: Annotated[
@@ -33,7 +35,7 @@ def new(
         typer.Option(help="What to segment, such as '{\"liver\": [1]}' (default: the datalist's)."),
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be chosen, and end.")
+        bool, typer.Option("--dry-run", help="Show the settings, and write nothing.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what was made there before.")
@@ -57,13 +59,13 @@ def new(
 def copy(
     name: Annotated[str, typer.Argument(help="Such as fundus_disc_cup_segmentation.")],
     output: Annotated[
-        Path | None, typer.Option(help="Folder to make (default: bundles/NAME).")
+        Path | None, typer.Option(help="Output folder (default: bundles/NAME).")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what was made there before.")
     ] = False,
 ) -> None:
-    """Copy the bundle NAME that ships with the project, to run or to change it."""
+    """Copy the included bundle NAME, to run it or to change it."""
     from .copy import copy_bundle
 
     output = output or Path("bundles") / name

@@ -23,7 +23,7 @@ def copy_bundle(name: str, output: Path, *, overwrite: bool = False) -> None:
     """
     names = [path.parent.name for path in BUNDLES.glob("*/configs")]
     if name not in names:
-        raise InputError(f"{name}: no such bundle ships; {suggestion(name, names)}")
+        raise InputError(f"{name}: no included bundle has this name; {suggestion(name, names)}")
     with new_folder(output, sources=[BUNDLES / name], overwrite=overwrite) as stage:
         shutil.copytree(BUNDLES / name, stage, dirs_exist_ok=True)
         for plan in (stage / "plans").glob("*.json"):  # they name the bundle by its place

@@ -119,7 +119,7 @@ def summarise_cases(cases: Sequence[CaseFacts], regions: Sequence[str]) -> dict[
         [case.foreground[:: max(1, len(case.foreground) // _KEPT)] for case in cases]
     )
     if not len(foreground):
-        raise InputError("no label holds a region; `python -m pipeline data check` looks closer.")
+        raise InputError("no label holds a region; run `python -m pipeline data check`.")
     return {
         "size": spread([case.size for case in cases]),
         "cropped_size": spread([case.cropped for case in cases]),

@@ -44,8 +44,8 @@ def make_bundle(
     output = output or Path("bundles") / folder_name(about.get("name") or datalist.parent.name)
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", output.resolve().name):
         raise InputError(
-            f"--output {output}: its name becomes that of an experiment; use letters, digits and "
-            "_ . + - only."
+            f"--output {output}: the experiment gets the name of this folder; use only letters, "
+            "digits and _ . + -."
         )
     if not dry_run and not overwrite and output.is_dir() and any(output.iterdir()):
         raise FileExistsError(
@@ -92,7 +92,7 @@ def show(found: dict[str, Any], choices: list[Any]) -> None:
     console = Console()
     if found["measured"] < found["cases"]:
         console.print(f"measured {found['measured']} of {found['cases']} cases, evenly spaced")
-    table = Table("id", "value", "because", title=Text(f"{found['dataset']}: what was chosen"))
+    table = Table("id", "value", "because", title=Text(f"{found['dataset']}: the settings and why"))
     for each in choices:
         table.add_row(each.id, Text(json.dumps(each.value)), Text(each.because))
     console.print(table)

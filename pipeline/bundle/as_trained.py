@@ -82,9 +82,9 @@ def check_recorded(config: Config, known: Iterable[str], *, source: str, option:
     example = "strides" if "strides" in plain else plain[0]
     setting = option.format(example, json.dumps(network.get(example), separators=(",", ":")))
     raise InputError(
-        f"{source}: neither it nor a {CONFIG} beside it gives the settings of its network, and "
-        f"the weights may fit others: give one of {', '.join(plain)}, such as {setting}, or "
-        "give the overlay of the training."
+        f"{source}: neither it nor a {CONFIG} next to it says with which network it was trained, "
+        f"and the weights may fit several: give one of {', '.join(plain)}, such as {setting}, or "
+        "the overlay of the training."
     )
 
 

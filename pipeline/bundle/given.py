@@ -61,7 +61,7 @@ class Given:
             name, value = _split(text)
             known = row(top_level(name))
             if only_model and known.role is not Role.MODEL:
-                raise InputError(f"--set {text}: it says nothing of the model; leave it out.")
+                raise InputError(f"--set {text}: it is not a setting of the model; leave it out.")
             if known.in_predict:
                 raise InputError(f"--set {text}: {known.in_predict}.")
             values[name] = text, value

@@ -39,8 +39,8 @@ def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, 
     """
     if not Path(path).is_file():
         raise InputError(
-            f"datalist {path}: there is no such file; give the path of one, in training by "
-            f"--dataset_dir or --datalist, or {DRAW}."
+            f"datalist {path}: there is no such file; give its path (to a training by "
+            f"--dataset_dir or --datalist), or {DRAW}."
         )
     content = read_json(Path(path), "correct it, or write it anew.")
     for section in ("training", "testing"):

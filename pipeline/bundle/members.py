@@ -115,8 +115,8 @@ def find_members(path: Path, option: str, fix: str) -> list[Path]:
     trainings = list_trainings(plan)
     if len(trainings) != 1:
         raise InputError(
-            f"{option} {path}: its trainings are of several networks, {some(list(trainings))}; "
-            "give the folders of those that are to be one ensemble, each by its own option."
+            f"{option} {path}: it has trainings of several networks, {some(list(trainings))}; "
+            "give the folders of the members, each by its own option."
         )
     (names,) = trainings.values()
     name = CHECKPOINTS[plan.get("evaluate", {}).get("checkpoint", "last")]
@@ -157,8 +157,8 @@ def join(files: Sequence[Path], *, option: str) -> dict[str, Any]:
     for path, state, config in zip(files, read, configs, strict=True):
         if not config:
             raise InputError(
-                f"{option} {path}: it does not say with which settings it was trained, and a "
-                "member of an ensemble has to; train again, or put its config.json beside it."
+                f"{option} {path}: it lacks the settings of its training, which a member of an "
+                "ensemble needs; put its config.json next to it, or train again."
             )
         if MEMBERS in config:
             raise InputError(f"{option} {path}: it is an ensemble itself; give its members.")
@@ -173,8 +173,8 @@ def join(files: Sequence[Path], *, option: str) -> dict[str, Any]:
         shapes = [{name: each.shape for name, each in one.items()} for one in (state, read[0])]
         if shapes[0] != shapes[1]:
             raise InputError(
-                f"{option} {path}: its weights are not of the network of {files[0]}; the members "
-                "of an ensemble share it."
+                f"{option} {path}: its weights are not those of the network of {files[0]}; the "
+                "members of an ensemble share one network."
             )
         if chosen := chosen_postprocessing(path):
             logger.warning(f"{chosen} was chosen for {path} alone: the ensemble does not use it.")

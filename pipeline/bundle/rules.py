@@ -31,7 +31,8 @@ def whole(least: int, most: float = math.inf) -> Rule:
     def holds(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
-    return Rule(holds, f"give a whole number, {least} or more")
+    span = f" from {least} to {most}" if most < math.inf else f", {least} or more"
+    return Rule(holds, f"give a whole number{span}")
 
 
 def number(

@@ -66,7 +66,7 @@ def check_run() -> None:
         if value in ("true", "false", "null"):
             # The command line passes them on as texts, and any text counts as true.
             as_python = {"true": "True", "false": "False", "null": "'$None'"}[value]
-            raise InputError(f"--{name} {value}: this is a text; write --{name} {as_python}.")
+            raise InputError(f"--{name} {value}: this is text; write --{name} {as_python}.")
         if isinstance(value, str) and "#" in value and is_plain(value):
             raise InputError(
                 f"--{name} {value}: MONAI reads what follows # as a part of an id; rename it."

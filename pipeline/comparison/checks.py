@@ -36,7 +36,7 @@ def check_comparable(
             if held_out != own:
                 raise InputError(
                     f"{each} measured fold {own}, which its network was trained on: evaluate "
-                    f"fold {held_out}, which was held out"
+                    f"fold {held_out} instead"
                 )
     section = "--filter \"tags.pipeline.section = 'testing'\""
     require_same(evaluations, "bundle", lambda each: each.tag("bundle"), "--filter")

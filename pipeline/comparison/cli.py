@@ -19,21 +19,21 @@ def compare(
     parent: Annotated[str, typer.Option(help="Id of the parent of the runs.")] = "",
     by: Annotated[str, typer.Option(help="Tag or parameter to compare by.")] = "pipeline.network",
     baseline: Annotated[
-        str, typer.Option(help="What the others are compared to (default: unet, else the first).")
+        str, typer.Option(help="What the others are compared to (default: unet, or the first).")
     ] = "",
     common: Annotated[
-        bool, typer.Option("--common", help="Compare the folds, seeds and cases that all share.")
+        bool, typer.Option("--common", help="Use only the folds, seeds and cases that all share.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the report in the output folder.")
     ] = False,
     tracking_uri: Annotated[
-        str, typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, else MLflow's own).")
+        str, typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, or MLflow's own).")
     ] = "",
 ) -> None:
     """Compare evaluations in MLflow: tables, tests and pictures on one HTML page.
 
-    No network runs. If the evaluations have a common parent run, it gets the report too.
+    It runs no network. If the evaluations have a common parent run, the report is logged to it too.
     """
     from ..folders import new_folder
     from ..tracking.store import connect
@@ -87,10 +87,10 @@ def compare(
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a training, such as runs/NAME.")],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the page that was made before.")
+        bool, typer.Option("--overwrite", help="Replace an earlier page.")
     ] = False,
 ) -> None:
-    """Show a training on one HTML page: numbers, pictures, curves, and what comes next."""
+    """Show a training on one HTML page: numbers, pictures, curves and the next commands."""
     from .run_page import make_page
 
     typer.echo(make_page(run, overwrite=overwrite))

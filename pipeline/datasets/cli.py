@@ -21,13 +21,13 @@ app.add_typer(prepare, name="prepare")
 def check(
     datalist: Path,
     dataset_dir: Annotated[
-        Path | None, typer.Option(help="Folder its paths start from (default: the datalist's).")
+        Path | None, typer.Option(help="Folder where its paths start (default: the datalist's).")
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Folder of the bundle that you want to train on it.")
+        Path | None, typer.Option(help="Folder of a bundle that you want to train on it.")
     ] = None,
 ) -> None:
-    """Read every file of a DATALIST and list all problems."""
+    """Read every file of a DATALIST and list all problems, with a fix for each."""
     from ..bundle.listing import read_datalist
     from .checks import check_datalist
 
@@ -54,7 +54,7 @@ def phantom(
     count: Annotated[int, typer.Option(help="Number of cases.")] = 60,
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
     testing: Annotated[
-        float, typer.Option(help="Share of the cases, the last ones, that are the test split.")
+        float, typer.Option(help="Share of the cases for the testing section, the last ones.")
     ] = 0.2,
     tumour_share: Annotated[float, typer.Option(help="CT: share of patients with a tumour.")] = 0.5,
     size: Annotated[
@@ -66,7 +66,7 @@ def phantom(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw photographs with exact disc and cup, or CTs with an exact pancreas, to OUTPUT."""
+    """Draw photographs with an exact disc and cup, or CTs with an exact pancreas, into OUTPUT."""
     common = {"count": count, "seed": seed, "testing": testing, "overwrite": overwrite}
     if kind == "ct":
         from .phantoms.ct import write_ct_phantoms
@@ -88,14 +88,14 @@ def fetch(
         str, typer.Argument(help="drishti-gs, msd-pancreas, nih-pancreas, or a card.json.")
     ],
     output: Annotated[
-        Path | None, typer.Option(help="Folder to make (default: data/downloads/NAME).")
+        Path | None, typer.Option(help="Output folder (default: data/downloads/NAME).")
     ] = None,
     archive: Annotated[
         Path | None, typer.Option(help="The archive, if you downloaded it yourself.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Download a dataset, or resume its download, verify it and extract it."""
+    """Download, verify and extract a dataset; an interrupted download resumes."""
     from .download import fetch_archive, load_card
 
     card = load_card(name)

@@ -49,7 +49,7 @@ def describe_images(
     notes = []
     pictures = {grid.affine is None for each in grids.values() for grid in each}
     if len(pictures) > 1:
-        raise InputError("some images are pictures and others volumes; import them apart.")
+        raise InputError("some images are pictures and others volumes; prepare them separately.")
     flat = pictures.pop()
     coloured = flat and any(grid.channels > 1 for each in grids.values() for grid in each)
     if options.modality is None and not coloured:
@@ -114,8 +114,8 @@ def make_regions(
     safe = {_region_name(name): values for name, values in regions.items()}
     if len(safe) < len(regions):
         raise InputError(
-            f"the labels {', '.join(regions)} would be the regions {', '.join(safe)}, with one "
-            "name for two; rename one, such as --values 1=NAME."
+            f"the labels {', '.join(regions)} give the regions {', '.join(safe)}: two would have "
+            "one name; rename one, such as --values 1=NAME."
         )
     return safe
 

@@ -45,7 +45,7 @@ def divide(
     if folds is not None and not 2 <= folds <= count:
         raise InputError(
             f"--folds {folds}: give 2 or more, and at most {count}, the number of patients who "
-            "are not in the test split."
+            "are not kept for testing."
         )
     number = folds or min(FOLDS, count)
     assigned = deal(trained, [1] * number, holds=holds)

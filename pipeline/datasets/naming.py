@@ -44,7 +44,7 @@ def read_spans(options: Iterable[str]) -> list[Span]:
             if other.coloured == span.coloured and max(other.low, span.low) <= min(
                 other.high, span.high
             ):
-                raise InputError(f"--values {text}: {other}={other.name} says so already.")
+                raise InputError(f"--values {text}: {other}={other.name} names it already.")
         spans.append(span)
     return spans + others
 

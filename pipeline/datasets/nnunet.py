@@ -47,7 +47,7 @@ def plan_nnunet(
     names, regions, ignored = read_labels(content["labels"], where)
     kind = content.get("file_ending")
     if kind not in KINDS:
-        raise InputError(f'{where}: "file_ending" is {kind!r}; known are {", ".join(KINDS)}.')
+        raise InputError(f'{where}: "file_ending" is {kind!r}; give one of {", ".join(KINDS)}.')
     sources = _list_cases(root, content, kind)
     complete = keep_complete(sources, skip_incomplete=skip_incomplete, where=root)
     if splits or (root / SPLITS).is_file():

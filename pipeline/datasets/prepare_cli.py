@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Turn a dataset's files into a datalist.", no_args_is_help=True)
 
-Output = Annotated[Path, typer.Option(help="Folder to make.")]
+Output = Annotated[Path, typer.Option(help="Output folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what was made there before.")]
 Values = Annotated[
     list[str] | None,
     typer.Option(
         metavar="VALUE=NAME",
-        help="What a value of the labels means: 255=vessel, 128-255=vessel, '#ff0000=vessel', "
+        help="Name of a value in the labels: 255=vessel, 128-255=vessel, '#ff0000=vessel', "
         "128=ignore, other=background. Repeat it for each.",
     ),
 ]
@@ -39,15 +39,15 @@ Patient = Annotated[
     str | None,
     typer.Option(
         metavar="REGEX",
-        help="Finds the patient in a case's name by its group, such as '^([^_]+)_' "
+        help="Takes the patient from a case's name by its group, such as '^([^_]+)_' "
         "(default: each case is a patient).",
     ),
 ]
 Folds = Annotated[int | None, typer.Option(help="Number of folds (default: 5).")]
 Testing = Annotated[
-    float, typer.Option(help="Share of the cases, or their number, that is kept for testing.")
+    float, typer.Option(help="Share or number of the cases for the testing section.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and end.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the dataset, and write nothing.")]
 SkipIncomplete = Annotated[
     bool, typer.Option("--skip-incomplete", help="Leave out cases that lack a file.")
 ]
@@ -100,7 +100,7 @@ def prepare_msd(
     skip_incomplete: SkipIncomplete = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Import the task of the Medical Segmentation Decathlon in FOLDER."""
+    """Prepare a task of the Medical Segmentation Decathlon: the FOLDER with its dataset.json."""
     from .msd import plan_msd
 
     options = _options(modality, "", region, patient, folds, testing)
@@ -125,7 +125,7 @@ def prepare_nnunet(
     skip_incomplete: SkipIncomplete = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Import the raw dataset of nnU-Net in FOLDER."""
+    """Prepare a raw dataset of nnU-Net: the FOLDER with its dataset.json."""
     from .nnunet import plan_nnunet
 
     options = _options(modality, "", region, patient, folds, testing)
@@ -164,8 +164,8 @@ def prepare_drishti_gs(
     rule: Annotated[
         Literal["majority", "union", "all", "soft"],
         typer.Option(
-            help="A pixel counts if at least 3 of 4 experts marked it, any, or all; soft keeps "
-            "their share beside the majority."
+            help="A pixel is marked if at least 3 of 4 experts marked it, any, or all; "
+            "soft also keeps the share of experts."
         ),
     ] = "majority",
     skip_incomplete: SkipIncomplete = False,
@@ -185,7 +185,7 @@ def prepare_nih_pancreas(
     skip_incomplete: SkipIncomplete = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert the DICOM below FOLDER to NIfTI and turn each label onto its CT."""
+    """Convert the DICOM files below FOLDER to NIfTI, and orient each label to match its CT."""
     from .nih_pancreas import prepare as nih_pancreas
 
     options = {"skip_incomplete": skip_incomplete, "overwrite": overwrite}
@@ -199,7 +199,7 @@ def prepare_dicom(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of NIfTI masks, each named as its series will be, or of DICOM SEG "
+            help="Folder of NIfTI masks, named as --dry-run shows, or of DICOM SEG "
             "(default: DICOM SEG in FOLDER)."
         ),
     ] = None,
@@ -208,7 +208,7 @@ def prepare_dicom(
     modality: Modality = None,
     series: Annotated[
         str | None,
-        typer.Option(help="Take only the series of this number, description or UID."),
+        typer.Option(help="Only the series with this number, description or UID."),
     ] = None,
     patient: Patient = None,
     folds: Folds = None,
@@ -222,7 +222,7 @@ def prepare_dicom(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert your own DICOM series below FOLDER to NIfTI, and list them with their labels."""
+    """Convert the DICOM series below FOLDER to NIfTI, and write a datalist with their labels."""
     from .dicom.prepare import plan_dicom, write_images
 
     options = _options(modality, "", region, patient, folds, testing)

@@ -105,13 +105,13 @@ class Checkpoints:
         early, patience = checkpoint["state"].get("early_stop"), self.parts.get("early_stop")
         if checkpoint.get("stopped") and early and early["counter"] >= patience.patience:
             raise InputError(
-                f"{path}: this training stopped after {epoch} epochs, since {early['counter']} "
-                "validations were not better; give a larger --patience to train on."
+                f"{path}: this training stopped after {epoch} epochs, because {early['counter']} "
+                "validations were not better; give a larger --patience to continue."
             )
         if epoch >= max_epochs:
             raise InputError(
                 f"{path}: this training has run all its {epoch} epochs; give a larger --epochs to "
-                "train on."
+                "continue."
             )
         return checkpoint
 

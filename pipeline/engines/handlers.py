@@ -175,7 +175,7 @@ class EpochSummary:
             write_rows(self.path, self.rows, alone=True)
         except OSError as error:
             raise InputError(
-                f"{self.path}: it cannot be written ({error}); make room, and go on with "
+                f"{self.path}: it cannot be written ({error}); make room, and resume with "
                 "--resume True."
             ) from error
 

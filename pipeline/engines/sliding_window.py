@@ -136,7 +136,7 @@ class SlidingWindow(Inferer):
             smaller = tiling.shrink()
             if smaller is None:
                 raise InputError(
-                    f"{inputs.device} is out of memory even with {tiling}; end what else runs "
+                    f"{inputs.device} is out of memory even with {tiling}; end other programs "
                     'there, or give device "cpu".'
                 )
             tiling = smaller

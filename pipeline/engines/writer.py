@@ -64,7 +64,7 @@ def write_checkpoint(path: Path, content: Any) -> None:
             torch.save(content, file)  # a path would hide the cause of a failed write
     except (OSError, RuntimeError) as error:  # torch raises this on a full disk
         raise InputError(
-            f"{path}: it cannot be written ({one_line(error)}); make room, and go on with "
+            f"{path}: it cannot be written ({one_line(error)}); make room, and resume with "
             "--resume True."
         ) from error
 

@@ -187,6 +187,6 @@ def check_unchanged(folder: Path, settings: dict[str, Any]) -> None:
         if part.endswith(".json"):
             what = f"another {part}"
         raise InputError(
-            f"{folder}: it was begun with {what}; restore the setting, rename the plan, or delete "
+            f"{folder}: it was started with {what}; restore it, rename the plan, or delete "
             "this folder."
         )

@@ -21,11 +21,11 @@ class ClusterKind(StrEnum):
 
 
 PlanFile = Annotated[Path, typer.Argument(help="A plan: a JSON file.", show_default=False)]
-Output = Annotated[Path | None, typer.Option(help="Folder to make (default: runs/NAME).")]
-Where = Annotated[ClusterKind, typer.Option(help="Where trainings run.")]
+Output = Annotated[Path | None, typer.Option(help="Output folder (default: runs/NAME).")]
+Where = Annotated[ClusterKind, typer.Option(help="Where the trainings run.")]
 Jobs = Annotated[
     int | None,
-    typer.Option(help="Trainings at a time (default: one per GPU, else 1; on Slurm all)."),
+    typer.Option(help="Trainings at a time (default: one per GPU, or 1; on Slurm all)."),
 ]
 Gpus = Annotated[
     int | None, typer.Option(help="GPUs per training and machine (default: 1 if there is one).")
@@ -41,7 +41,8 @@ Memory = Annotated[
 Time = Annotated[
     int,
     typer.Option(
-        help="Minutes after which a training is queued again and resumes.", rich_help_panel="Slurm"
+        help="Time limit in minutes; after it, a training is queued again and resumes.",
+        rich_help_panel="Slurm",
     ),
 ]
 Partition = Annotated[
@@ -53,7 +54,7 @@ Partition = Annotated[
 def run(
     plan: PlanFile,
     output: Output = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the commands.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the commands.")] = False,
     cluster: Where = ClusterKind.local,
     jobs: Jobs = None,
     gpus: Gpus = None,
@@ -88,7 +89,7 @@ def search(
     time: Time = 24 * 60,
     partition: Partition = None,
 ) -> None:
-    """Search for better values of the options in the section `search` of PLAN.
+    """Search for better values of the ids that `search` in PLAN names.
 
     Run it again to resume.
     """

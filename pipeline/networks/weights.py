@@ -94,11 +94,11 @@ def _find_problem(content: Any) -> str:
     """Why the content of a file is not that of a file of weights; empty if it is."""
     if isinstance(content, Mapping):
         if {"epoch", "state", "generators"} <= content.keys():
-            return "it is the state of a training to be resumed, and not the model.pt beside it"
+            return "it holds a training to be resumed; its weights are in the model.pt next to it"
         state, _ = _take_apart(content)
         if all(isinstance(each, torch.Tensor) for each in state.values()):
             return ""
-    return f"it holds a {type(content).__name__} of other things than weights"
+    return f"it holds a {type(content).__name__} that is not weights"
 
 
 def load_weights(network: torch.nn.Module, path: str | Path, *, option: str, fix: str) -> None:

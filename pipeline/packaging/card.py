@@ -144,8 +144,8 @@ def describe_output(metadata: Mapping[str, Any], inference: Config, source: Trai
     if source.calibration:
         cases = len(source.calibration.rows)
         text.append(
-            "How good each mask is, is estimated from its probabilities. That was calibrated on "
-            f"{cases} validation cases, which are in `models/model_quality.json`."
+            "The quality of each mask is estimated from its probabilities, calibrated on "
+            f"{cases} validation cases in `models/model_quality.json`."
         )
     return "\n".join(text)
 

@@ -118,7 +118,7 @@ def check_files(files: Mapping[str, bytes], name: str) -> Results:
         named = sorted(f"{value} {label}" for value, label in labels.items() if value != "0")
         for path, content in files.items():
             for place in find_machine_paths(path, content):
-                raise InputError(f"{name}: {path} has a path of a machine, {place}; remove it.")
+                raise InputError(f"{name}: {path} has a path of this machine, {place}; remove it.")
     except InputError:
         raise
     except Exception as error:  # a stranger's config may hold anything

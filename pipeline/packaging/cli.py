@@ -26,7 +26,7 @@ class Group(typer.core.TyperGroup):
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="Package a bundle with trained weights, for MONAI Label and others.",
+    help="Package a bundle with its trained weights, for MONAI Label and others.",
 )
 
 
@@ -36,11 +36,11 @@ def build(
     checkpoint: Annotated[
         list[str],
         typer.Option(
-            help="A model.pt in the folder of its training, or that folder, or that of a plan; "
-            "runs:/ID or models:/NAME@champion of MLflow. Several are an ensemble."
+            help="A model.pt, the folder of a training or a plan, or runs:/ID or "
+            "models:/NAME@champion of MLflow; repeat it for an ensemble."
         ),
     ],
-    output: Annotated[Path, typer.Option(help="Archive to make, a .zip.")],
+    output: Annotated[Path, typer.Option(help="Archive to write, a .zip.")],
     name: Annotated[
         str, typer.Option(help="Folder in the archive, and the model's name in MONAI Label.")
     ] = "",
@@ -49,16 +49,16 @@ def build(
     config: Annotated[
         list[str] | None,
         typer.Option(
-            help="Overlay of the training, also by its name in the bundle's configs, where the "
-            "checkpoint does not say its settings; may be given several times."
+            help="Overlay of the training, if the checkpoint does not say its settings: a path, or "
+            "a name in the bundle's configs; may be repeated."
         ),
     ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="Setting of the training that the checkpoint does not say, such as "
-            "strides=[4,2,2,2]; may be given several times.",
+            help="Setting of the training, if the checkpoint does not say it, such as "
+            "strides=[4,2,2,2]; may be repeated.",
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Add exports/model.onnx.")] = False,
@@ -67,14 +67,14 @@ def build(
     ] = False,
     weights_url: Annotated[
         str,
-        typer.Option(help="Write the weights beside the archive, which names this address."),
+        typer.Option(help="Write the weights next to the archive, and this address into it."),
     ] = "",
     tracking_uri: Annotated[
-        str, typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, else MLflow's own).")
+        str, typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, or MLflow's own).")
     ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the archive.")] = False,
 ) -> None:
-    """Package the folder BUNDLE with trained weights; you may leave out the word `build`."""
+    """Package the folder BUNDLE with its trained weights. You may leave out the word `build`."""
     from .build import package
 
     exports = [kind for kind, wanted in (("onnx", onnx), ("torchscript", torchscript)) if wanted]
@@ -97,7 +97,7 @@ def build(
 
 @app.command()
 def verify(archive: Path) -> None:
-    """Check that ARCHIVE is unchanged, safe to unpack and complete, and that it runs by itself."""
+    """Check that ARCHIVE is unchanged, complete and safe to unpack, and that it runs by itself."""
     from .check import verify_archive
 
     show_results(verify_archive(archive), archive)
@@ -112,24 +112,22 @@ def serve(
     ] = Path("runs/label"),
     environment: Annotated[
         Path,
-        typer.Option(help="Environment with MONAI Label; `make .venv-label` makes it."),
+        typer.Option(help="Environment with MONAI Label, made by `make .venv-label`."),
     ] = Path(".venv-label"),
     host: Annotated[
         str,
-        typer.Option(
-            help="Address to listen on; one that others reach needs LABEL_USER and LABEL_PASSWORD."
-        ),
+        typer.Option(help="Address to listen on. Any other needs LABEL_USER and LABEL_PASSWORD."),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="OHIF only works on 8000.")] = 8000,
     origin: Annotated[
         list[str] | None,
         typer.Option(
-            help="Address of a proxy in front, or of a web page that may ask, such as "
-            "https://label.hospital.org; may be given several times."
+            help="Address of a proxy in front, or of a web page that may send requests, such as "
+            "https://label.hospital.org; may be repeated."
         ),
     ] = None,
 ) -> None:
-    """Serve packages to 3D Slicer and OHIF by MONAI Label, until Ctrl-C."""
+    """Serve packages to 3D Slicer and OHIF with MONAI Label, until Ctrl-C."""
     from .label_folder import check_studies, make_app
     from .label_server import LabelServer
 
@@ -166,7 +164,7 @@ def restore(
     name: Annotated[str, typer.Argument(help="Name of a model.")],
     app_: Annotated[Path, typer.Option("--app", help="Folder of the server.")] = Path("runs/label"),
 ) -> None:
-    """Bring back the weights that the model NAME served before its last retraining."""
+    """Bring back the weights that the model NAME had before its last retraining."""
     from .label_folder import restore as bring_back
 
     typer.echo(bring_back(app_, name))

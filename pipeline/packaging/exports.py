@@ -183,8 +183,8 @@ def write_page(files: Mapping[str, bytes], metadata: Mapping[str, Any], inferenc
     return f"""# The network alone: {", ".join(kinds)}
 
 The input, `image`: float32 (N, {image["num_channels"]}, {axes}) of any size, axes as in MONAI.
-The output, `pred`: logits on the same grid, a channel for each of {", ".join(regions.names)}. There
-is none for the background. A sigmoid makes probabilities of them. The weights are those of
+The output, `pred`: logits on the same grid, a channel for each of {", ".join(regions.names)}. The
+background has none. A sigmoid turns logits into probabilities. The weights are those of
 `models/model.pt` at the time of packaging; a retraining does not change them here.
 
 ## Before
@@ -197,7 +197,7 @@ is none for the background. A sigmoid makes probabilities of them. The weights a
 
 {around}
 
-If the inferer slides a window, your program has to do so; `roi_size` is {image["spatial_shape"]}.
+If the inferer slides a window, your program must too; `roi_size` is {image["spatial_shape"]}.
 
 ## After
 

@@ -92,7 +92,7 @@ def check_model(folder: Path, files: Mapping[str, bytes], archive: Path) -> None
     for name, state in find_changes(before, now | ({WEIGHTS: before[WEIGHTS]} if served else {})):
         raise InputError(
             f"{folder / name}: it was {state} after {archive} was packaged; move {folder} "
-            "away, and the package is unpacked again."
+            "away, so that the package is unpacked again."
         )
     weights.settle(folder)
     history = weights.read_history(folder)
@@ -100,7 +100,7 @@ def check_model(folder: Path, files: Mapping[str, bytes], archive: Path) -> None
         raise InputError(
             f"{folder / WEIGHTS}: these are neither the weights of {archive} nor those of a "
             "retraining here; package them (`package BUNDLE --checkpoint`), or move "
-            f"{folder} away, and the package is unpacked again."
+            f"{folder} away, so that the package is unpacked again."
         )
 
 

@@ -41,7 +41,7 @@ def check_name(name: str) -> None:
         raise InputError(f"name {name!r}: give words joined by _, such as spleen_ct_segmentation.")
     for word in MISLEADING:
         if word in name.lower():
-            raise InputError(f"name {name!r}: MONAI Label takes {word!r} for the kind of model.")
+            raise InputError(f"name {name!r}: {word!r} has a meaning in MONAI Label; give another.")
 
 
 def check_zoo(files: Mapping[str, bytes], name: str) -> None:

@@ -20,22 +20,22 @@ def predict(
     output: Annotated[Path, typer.Option(help="Folder of the masks and the report.")],
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Folder of the bundle (default: that of the checkpoint's training)."),
+        typer.Option(help="Folder of the bundle (default: the one that the checkpoint names)."),
     ] = None,
     checkpoint: Annotated[
         list[Path] | None,
         typer.Option(
-            help="model.pt of a training, its folder, or that of a plan; several are an ensemble "
+            help="A model.pt, or the folder of a training or a plan; repeat it for an ensemble "
             "(default: the bundle's models/model.pt)."
         ),
     ] = None,
     config: Annotated[
         list[str] | None,
-        typer.Option(help="Config file over the bundle's inference.json; may be given again."),
+        typer.Option(help="Config file that changes the bundle's inference.json; may be repeated."),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help='Value of an id, such as "roi_size=[224,224]"; several.'),
+        typer.Option("--set", help='Value of an id, such as "strides=[4,2,2]"; may be repeated.'),
     ] = None,
     series: Annotated[
         str | None,
@@ -51,10 +51,10 @@ def predict(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Do again what the output holds already.")
+        bool, typer.Option("--overwrite", help="Predict cases again that are done.")
     ] = False,
 ) -> None:
-    """Segment images: masks on their own grids, with volumes or areas in a report."""
+    """Segment images: write masks on their own grids, and a report with volumes or areas."""
     from .predict import predict as run
 
     try:
@@ -70,5 +70,5 @@ def predict(
             overwrite=overwrite,
         )
     except (KeyboardInterrupt, SystemExit):  # SIGTERM, which Slurm and torchrun send
-        typer.secho("stopped; the same command goes on with what is missing", fg="yellow", err=True)
+        typer.secho("stopped; run the command again to do the rest", fg="yellow", err=True)
         raise typer.Exit(130) from None

@@ -137,7 +137,7 @@ def _check_mask(mask: np.ndarray, regions: Regions, series: Series) -> None:
     if series.problem is not None:
         raise InputError(f"{series}: {series.problem}")
     if len(series.slices) != len(series.files):
-        raise InputError(f"{series} has files of many frames, to which this command refers none")
+        raise InputError(f"{series} has multi-frame files, to which this command cannot refer")
     if mask.dtype.kind not in "bu":
         raise InputError(f"the mask holds {mask.dtype}: give unsigned integers")
     if mask.ndim != 3 or mask.shape[2] != len(series.files):
@@ -187,21 +187,21 @@ def _headers(series: Series, shape: tuple[int, ...]) -> list[Dataset]:
             f"{first.Rows} px: give a mask on the grid of read_series"
         )
     step = float(np.linalg.norm(series.affine[:3, 2]))
+    # The texts of a segmentation are those of its first image.
+    for name in _MAY_BE_EMPTY:
+        if name not in first:
+            setattr(first, name, "")
+    if first.PatientSex not in ("", "F", "M", "O"):
+        first.PatientSex = ""
+    try:
+        pydicom.valuerep.DA(first.PatientBirthDate)
+    except ValueError:
+        first.PatientBirthDate = ""
+    first.decode()  # from the character sets of the series; East Asian ones mix several
+    first.SpecificCharacterSet = "ISO_IR 192"
     for header in headers:
-        for name in _MAY_BE_EMPTY:
-            if name not in header:
-                setattr(header, name, "")
-        if header.PatientSex not in ("", "F", "M", "O"):
-            header.PatientSex = ""
-        try:
-            pydicom.valuerep.DA(header.PatientBirthDate)
-        except ValueError:
-            header.PatientBirthDate = ""
-        header.decode()  # from the character sets of the series; East Asian ones mix several
-        header.SpecificCharacterSet = "ISO_IR 192"
-        header.ImageOrientationPatient = (
-            first.ImageOrientationPatient
-        )  # which differ in the last digits
+        # These differ in the last digits.
+        header.ImageOrientationPatient = first.ImageOrientationPatient
         # Scanners write other things here; readers take it for the distance of the frames.
         header.SpacingBetweenSlices = step
         header.SliceThickness = header.get("SliceThickness") or step

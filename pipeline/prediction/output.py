@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError
 
-_ROOM = "make room, and the same command goes on with what is missing"
+_ROOM = "make room, and run the command again to do the rest"
 _LOCKS = "its file system does not support locks: give an --output on another one"
 _FIXES = {
     errno.ENOSPC: _ROOM,

@@ -9,19 +9,17 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, help="Deliver, tidy and repeat runs that MLflow records.")
 
-TrackingUri = Annotated[
-    str | None, typer.Option(help="MLflow store; by default the one that the runs were meant for.")
-]
+TrackingUri = Annotated[str | None, typer.Option(help="MLflow store (default: that of the runs).")]
 
 
 @app.command()
 def sync(
     folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of runs, or folders above them.")
+        list[Path] | None, typer.Argument(help="Folders of runs, or folders that contain them.")
     ] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Deliver to MLflow what it missed of the runs in FOLDERS (default: runs)."""
+    """Send MLflow the missing records of the runs in FOLDERS (default: runs)."""
     from ..errors import one_line
     from .journal import find_journals
     from .store import without_password
@@ -51,14 +49,14 @@ def sync(
 
 @app.command()
 def tidy(
-    experiment: Annotated[str | None, typer.Option(help="Only this experiment.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="Tidy only this experiment.")] = None,
     run: Annotated[
         list[str] | None,
-        typer.Option(help="Mark this run, wherever it ran, since you know that it died."),
+        typer.Option(help="Mark this run, wherever it ran, because you know that it is dead."),
     ] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Mark runs as KILLED that are RUNNING although their process on this host has ended."""
+    """Mark runs as KILLED that say RUNNING although their process on this machine has ended."""
     from .store import connect, without_password
     from .tidy import mark_dead_runs, mark_killed
 
@@ -87,7 +85,7 @@ def tidy(
 @app.command()
 def rerun(
     run_id: str,
-    output: Annotated[Path | None, typer.Option(help="Folder of the new run.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Output folder of the new run.")] = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Repeat the training RUN_ID from its MLflow record, and show both results."""

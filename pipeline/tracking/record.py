@@ -52,8 +52,8 @@ class RunRecord:
     ) -> None:
         if output_dir.resolve() in (Path.cwd(), *Path.cwd().parents):
             raise InputError(
-                f"output_dir {output_dir}: it holds the working folder, and all its files would be "
-                "recorded; give another folder, such as runs/NAME."
+                f"output_dir {output_dir}: it contains the working folder, whose files would all "
+                "be recorded; give another folder, such as runs/NAME."
             )
         self.output_dir = output_dir
         path = output_dir / JOURNAL

@@ -138,7 +138,7 @@ def _open_nibabel(path: Path) -> Volume:
         )
     if unit := _UNITS.get(int(header["xyzt_units"]) % 8 if coded else 0):
         raise UnfitFile(
-            f"gives its spacing in {unit} (xyzt_units), which some programs heed and others do not",
+            f"gives its spacing in {unit} (xyzt_units), which some programs ignore",
             "write it in mm",
         )
     both = coded and header["sform_code"] and header["qform_code"]

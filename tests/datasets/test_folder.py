@@ -186,7 +186,7 @@ def test_several_values_colours_and_what_is_ignored(tmp_path):
         (_index(), (), "nothing but background"),
         (_index(1), ("1",), "--values 1: "),
         (_index(1), ("red=a",), "--values red=a: "),
-        (_index(1), ("1=a", "0-5=b"), "--values 0-5=b: 1=a says so already"),
+        (_index(1), ("1=a", "0-5=b"), "--values 0-5=b: 1=a names it already"),
         (np.dstack([COLOURS, _index(1)]), (), "transparent"),
         (_index(1)[1:], (), r"labels/a\.png.*16 x 11 instead of 16 x 12"),
     ],

@@ -98,7 +98,7 @@ def test_what_cannot_be_a_member_is_refused(members, tmp_path):
     for checkpoint, named in (
         ([members[0], members[0]], "given twice"),
         ([members[0], tmp_path / "no"], "checkpoint .*no"),
-        ([members[0], tmp_path / "bare"], "bare/model.pt: it does not say"),
+        ([members[0], tmp_path / "bare"], "bare/model.pt: it lacks the settings"),
         ([], "neither --checkpoint nor --bundle is given"),
     ):
         with pytest.raises(InputError, match=named):

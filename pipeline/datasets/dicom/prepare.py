@@ -202,7 +202,7 @@ def _name_series(found: Sequence[dicom.Series]) -> dict[str, dicom.Series]:
 
 def _has_volumes(folder: Path) -> bool:
     if not folder.is_dir():
-        raise InputError(f"--labels {folder}: there is no such folder; give that of the labels.")
+        raise InputError(f"--labels {folder}: there is no such folder; give the labels' folder.")
     return any(map(is_volume, folder.iterdir()))
 
 

@@ -99,7 +99,7 @@ def commands_page() -> str:
         usage = re.sub(r"{(.*?)}", r"\1", " ".join(command.collect_usage_pieces(context)))
         usage = usage.replace("......", "...")
         records = [each.get_help_record(context) for each in command.get_params(context)]
-        rows = [(f"`{r[0]}`", r[1]) for r in records if r and r[0] != "--help"]
+        rows = [(f"`{r[0].replace('|', ' or ')}`", r[1]) for r in records if r and r[0] != "--help"]
         parts.extend([f"## {words.removeprefix('python -m pipeline ')}", command.help])
         parts.append(f"```text\n{words} {usage}\n```")
         if rows:

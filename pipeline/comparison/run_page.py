@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..bundle.trained import BEST, BUNDLE, CONFIG, HISTORY, SUMMARY, read_history
 from ..errors import InputError
 from ..evaluation.figures.panels import save_figure, style_axes
+from ..evaluation.figures.volumes import READING
 from ..evaluation.metrics import as_words, find_metric
 from ..files import read_json
 from ..folders import new_folder
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CURVES = "Lines of the loss and of the validation's Dice by epoch"
+_RULE = (
+    "An arrow says what is better. The interval is that of the mean (BCa bootstrap; of fewer than "
+    "ten cases Student's t). Every case is a row of {}."
+)
+#: What an evaluation's figures show, by name.
+_FIGURES = {
+    "worst_median_best": (
+        "The cases with the worst, the median and the best mean Dice over the structures. Solid "
+        "lines are predicted, dashed lines the expert's."
+    ),
+    "attention": f"The case with the median Dice. {READING}",
+}
 
 
 def make_page(run: Path, *, overwrite: bool = False) -> Path:
@@ -65,7 +78,7 @@ def make_page(run: Path, *, overwrite: bool = False) -> Path:
 def show_evaluation(folder: Path, summary: Mapping[str, Any], stage: Path) -> list[Section]:
     """The numbers and the pictures of an evaluation, which are copied into ``stage``."""
     name = as_words(folder.name.replace("-", ", ")).capitalize()
-    heads = ["Metric", "Mean", "95 % of the mean", "SD", "Median", "Cases"]
+    heads = ["Metric", "Mean", "95 % interval", "SD", "Median", "Cases"]
     rows = []
     for metric, column in summary["metrics"].items():
         if find_metric(metric).kind == "value":  # neither good nor bad
@@ -78,14 +91,15 @@ def show_evaluation(folder: Path, summary: Mapping[str, Any], stage: Path) -> li
         rows.append([Entry(text) for text in (*texts, str(column["n"]))])
     title = f"{name}: {summary['n_cases']} cases"
     records = [{"metric": key, **column} for key, column in summary["metrics"].items()]
-    where = f"Every case is a row of {folder / 'cases.csv'}."
-    table = Table(folder.name, title, heads, rows, records, [where])
+    rule = _RULE.format(folder / "cases.csv")
+    table = Table(folder.name, title, heads, rows, records, [rule])
     pictures = []
     for path in sorted((folder / "figures").glob("*.png"), reverse=True):  # the cases first
         target = stage / "figures" / f"{folder.name}-{path.name}"
         shutil.copyfile(path, target)
-        title_of = as_words(path.stem).capitalize()
-        pictures.append(Picture(target, [f"{title_of}."], f"{title_of} of {name}", drawn=False))
+        words = as_words(path.stem).capitalize()
+        note = _FIGURES.get(path.stem, f"{words}.")
+        pictures.append(Picture(target, [note], f"{words} of {name}", drawn=False))
     return [
         Section(title, [table]),
         *([Section(f"{name}: pictures", pictures=pictures)] * any(pictures)),

@@ -73,7 +73,9 @@ class Footprint:
             timed = sorted(self.seconds[1:])
             metrics["seconds_per_image"] = timed[len(timed) // 2]
         engine.state.metrics.update(metrics)
-        log.info("network: %s", ", ".join(f"{key} {value:.6g}" for key, value in metrics.items()))
+        numbers = {key: f"{value:,.3f}".rstrip("0").rstrip(".") for key, value in metrics.items()}
+        words = (f"{number} {key.split('/')[-1]}" for key, number in numbers.items())
+        log.info("network: %s", ", ".join(words).replace("_", " "))
 
     def remove_hooks(self) -> None:
         for hook in self.hooks:

@@ -106,7 +106,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     title = f"{summary['n_cases']} cases, pooled IoU {number(summary['pooled_iou'])}"
     table = Table(title=title, title_justify="left")
     table.add_column("metric", no_wrap=True)
-    for head in ("mean", "sd", "median", "95 % of the mean", "n"):
+    for head in ("mean", "sd", "median", "95 % interval", "n"):
         table.add_column(head, justify="right")
     for name, column in summary["metrics"].items():
         unit = unit_of(name, summary["units"])

@@ -92,7 +92,7 @@ def draw_attention(
     """
     sizes = [(plane.picture.shape * np.array(plane.step[::-1])).tolist() for plane in planes]
     aspects = [height / width for height, width in sizes]
-    figure, axes = make_panels(aspects, 1 + len(alphas), width=3.2)
+    figure, axes = make_panels(aspects, 1 + len(alphas), width=2.5)
     for row, plane, *maps in zip(axes, planes, *alphas, strict=True):
         height, width = plane.picture.shape
         for panel in row:

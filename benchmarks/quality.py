@@ -167,7 +167,7 @@ def alter(image: np.ndarray, label: np.ndarray) -> Iterator[tuple[str, np.ndarra
 
 
 def write(path: Path, rows: list[dict]) -> None:
-    from pipeline.evaluation.summary import write_rows
+    from pipeline.files import write_rows
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_rows(path, rows)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
+import math
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,29 @@ def write_json(path: Path, content: Any, **options: bool) -> None:
     text = json.dumps(content, indent=4, default=str) + "\n"
     with replacing(path, **options) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], **options: bool) -> None:
+    """Write a CSV file whole, in full precision, with undefined values empty.
+
+    Args:
+        path: of the file.
+        rows: values by column; a row may lack some.
+        options: see `replacing`.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with (
+        replacing(path, **options) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        table = csv.DictWriter(file, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows({key: defined(value) for key, value in row.items()} for row in rows)
+
+
+def defined(value: Any) -> Any:
+    """None for nan and infinity, which JSON and spreadsheets do not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def some(names: Sequence[str], *, shown: int = 5) -> str:

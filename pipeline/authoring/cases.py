@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import ADVICE, InputError
+from ..evaluation.surface import find_box
 from ..transforms.read import ReadImaged
 
 _MANY = 2_000_000  # voxels of a region's box above which its thickness is measured on fewer
@@ -91,25 +92,20 @@ def measure_case(
     body = np.zeros(mask.shape, bool)
     for array in arrays:
         body |= array > threshold if threshold is not None else True
-    kept = find_box(body) or (slice(0, length) for length in mask.shape)
+    kept = body[find_box(body)].shape if body.any() else mask.shape
     step = max(1, round((mask.size / 1e6) ** (1 / mask.ndim)))
     thin = np.stack([array[(slice(None, None, step),) * mask.ndim] for array in arrays])
     masks = {name: np.isin(mask, list(values)) for name, values in regions.items()}
     marked = np.logical_or.reduce(list(masks.values()))
     return CaseFacts(
         size=list(mask.shape),
-        cropped=[part.stop - part.start for part in kept],
+        cropped=list(kept),
         spacing=spacing,
         foreground=np.concatenate([array[marked] for array in arrays]).astype(np.float32),
         minimum=float(min(array.min() for array in arrays)),
         zeros=float((thin == 0).mean()),
         regions={name: measure_region(m, spacing) for name, m in masks.items() if m.any()},
     )
-
-
-def find_box(mask: np.ndarray) -> tuple[slice, ...] | None:
-    """The part of a bool array that holds all that is true; None if nothing is."""
-    return next(iter(ndimage.find_objects(mask.view(np.uint8))), None)
 
 
 def measure_region(inside: np.ndarray, spacing: Sequence[float]) -> RegionFacts:

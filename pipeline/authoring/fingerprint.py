@@ -36,7 +36,7 @@ def take_fingerprint(
     Raises:
         InputError: the datalist lacks what a bundle needs, or a file cannot be measured.
     """
-    content = describe(datalist, regions)
+    content = read_complete(datalist, regions)
     cases = content["training"]
     count = min(len(cases), MOST)
     chosen = [cases[n * len(cases) // count] for n in range(count)]
@@ -63,10 +63,12 @@ def take_fingerprint(
         **{name: content[name] for name in ("modality", "channel_names", "labels", "regions")},
         "ignore_label": content.get("ignore_label"),
     }
-    return about | summarise(measured, list(content["regions"]))
+    return about | summarise_cases(measured, list(content["regions"]))
 
 
-def describe(datalist: Path, regions: Mapping[str, Sequence[int]] | None = None) -> dict[str, Any]:
+def read_complete(
+    datalist: Path, regions: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, Any]:
     """Read a datalist that says all that a bundle must know.
 
     Raises:
@@ -111,7 +113,7 @@ def is_picture(cases: Sequence[Mapping[str, Any]]) -> bool:
     return not kinds.pop()
 
 
-def summarise(cases: Sequence[CaseFacts], regions: Sequence[str]) -> dict[str, Any]:
+def summarise_cases(cases: Sequence[CaseFacts], regions: Sequence[str]) -> dict[str, Any]:
     """Put what was measured of each case together."""
     foreground = np.concatenate(
         [case.foreground[:: max(1, len(case.foreground) // _KEPT)] for case in cases]

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..files import read_json
 from ..transforms.regions import Regions
 from .choices import choose
-from .fingerprint import describe, take_fingerprint
+from .fingerprint import read_complete, take_fingerprint
 from .memory import find_device
 from .write import nearest, write_bundle
 
@@ -40,7 +40,7 @@ def make_bundle(
     if memory is not None and not memory >= 1:
         raise InputError(f"--memory {memory:g}: give 1 or more, in GB.")
     given = read_regions(regions) if regions else None
-    about = describe(datalist, given)  # before long work
+    about = read_complete(datalist, given)  # before long work
     output = output or Path("bundles") / folder_name(about.get("name") or datalist.parent.name)
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", output.resolve().name):
         raise InputError(

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..bundle.formats import make_formats, name_mask_values
+from ..bundle.formats import describe_scaling, make_formats, name_mask_values
 from ..errors import times
 from ..transforms.regions import Regions
 from .choices import Choice
@@ -42,7 +42,7 @@ def make_metadata(
         "task": f"Segmentation of {names} in {data}",
         "description": f"An Attention U-Net that segments {names} in images of {data}.",
         "data_source": data,
-        "image_classes": f"{', '.join(channels)}: {_scaling(ids)} to [0, 1]",
+        "image_classes": f"{', '.join(channels)}: {describe_scaling(ids)}",
         "label_classes": f"index mask: {labels}",
         "pred_classes": f"{len(regions)} channels: {names}",
         "references": [_ARTICLE],
@@ -51,13 +51,6 @@ def make_metadata(
     codes = {n: c for n, c in metadata.get("dicom_segments", {}).items() if n in regions.names}
     kept = {name: value for name, value in metadata.items() if name != "dicom_segments"}
     return kept | new | ({"dicom_segments": codes} if codes else {})
-
-
-def _scaling(ids: Mapping[str, Any]) -> str:
-    if window := ids.get("hu_window"):
-        return f"a window from {window[0]} to {window[1]} HU is scaled"
-    low, high = ids["percentiles"]
-    return f"percentiles {low:g} to {high:g} of each image are scaled"
 
 
 def make_licence(found: Mapping[str, Any]) -> str:
@@ -108,7 +101,7 @@ def make_card(
         f"`pipeline.networks.AttentionUnet` in {dims}D with one additive gate on every skip except "
         f"the finest. The widths are {', '.join(map(str, ids['channels']))}."
     )
-    shown = _fill(f"{', '.join(channels)}: {_scaling(ids)} to [0, 1]. The image is {grid}")
+    shown = _fill(f"{', '.join(channels)}: {describe_scaling(ids)}. The image is {grid}")
     return f"""# Model Overview
 
 {about}

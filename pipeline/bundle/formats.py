@@ -11,6 +11,16 @@ from .channels import is_colour
 _FORMATS = {"CT": "hounsfield"}  # of a modality, as MONAI names them; "magnitude" for others
 
 
+def describe_scaling(ids: Mapping[str, Any]) -> str:
+    """Say how a bundle scales intensities, for readers."""
+    if window := ids.get("hu_window"):
+        return f"HU from {window[0]:g} to {window[1]:g} scaled to [0, 1]"
+    if percentiles := ids.get("percentiles"):
+        low, high = percentiles
+        return f"percentiles {low:g} to {high:g} of each image scaled to [0, 1]"
+    return ""
+
+
 def name_mask_values(regions: Regions, parts: Mapping[str, str]) -> dict[str, str]:
     """Name the values of an index mask, as ``{"0": "background", ...}``.
 

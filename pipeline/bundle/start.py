@@ -30,6 +30,7 @@ from .trained import (
     chosen_postprocessing,
     find_weights,
     read_config,
+    read_history,
 )
 
 logger = logging.getLogger(__name__)
@@ -221,8 +222,7 @@ def check_output_dir(path: str, holds: Sequence[str], *, resume: bool = False) -
     goes_on = (folder / CHECKPOINT).exists()
     # A training that was cut off in its first epoch, after its model and before its checkpoint,
     # starts again.
-    history = folder / HISTORY
-    starts_again = history.exists() and len(history.read_text().splitlines()) <= 2
+    starts_again = (folder / HISTORY).exists() and len(read_history(folder)) < 2
     if found and not (resume and (goes_on or starts_again)):
         fix = ", or go on with --resume True" if goes_on else ""
         none = f", and no {CHECKPOINT} to go on from" if resume else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import re
@@ -60,6 +61,14 @@ def find_weights(path: str | Path, *, fix: str, option: str = "checkpoint") -> P
             (file for name in (BEST, ENSEMBLE) if (file := path / name).is_file()), path / BEST
         )
     return check_file(path, option=option, fix=fix)
+
+
+def read_history(folder: Path) -> list[dict[str, str]]:
+    """The epochs of a training so far, a row each; none before the end of the first."""
+    if not (folder / HISTORY).is_file():
+        return []
+    with (folder / HISTORY).open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def read_config(weights: Path, *, option: str = "checkpoint") -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from ..evaluation.metrics import as_words, find_metric
 from .case_tables import CaseTables
 from .entries import Entry, Table, find_digits, format_interval, format_number
-from .statistics import Numbers, predicted_size
+from .statistics import Numbers, read_predicted_size
 
 
 @dataclass
@@ -43,7 +43,7 @@ def find_measures(found: CaseTables, units: Mapping[str, str]) -> list[Measure]:
             title = find_metric(key).title
             measures.append(Measure(title, "", found.values(found.baseline, column), predicted))
     for region in found.regions:
-        sizes = {name: predicted_size(each, region) for name, each in found.tables.items()}
+        sizes = {name: read_predicted_size(each, region) for name, each in found.tables.items()}
         column = next((c for c in (f"volume/{region}", f"area/{region}") if c in table), None)
         if column and all(size is not None for size in sizes.values()):
             predicted = {name: size.to_numpy(float) for name, size in sizes.items()}

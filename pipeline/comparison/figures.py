@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..evaluation.figures.panels import INK
-from ..evaluation.figures.quality import PALETTE
+from ..evaluation.figures.panels import INK, PALETTE, style_axes
 from ..evaluation.metrics import as_words, find_metric
 from .case_tables import CaseTables
 from .entries import label_metric
@@ -137,11 +136,3 @@ def scatter_thirds(
     x = [np.median(sizes[part]) for part in thirds]
     y = [values[part].mean() for part in thirds]
     axes.plot(x, y, marker=marker, markersize=5.5, linewidth=1.5, color=colour, label=network)
-
-
-def style_axes(axes: Axes, grid: str = "y") -> None:
-    """Set two spines, a light grid across the axis ``grid``."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, color="#e4e4e4", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8.5, colors=INK)

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..evaluation.figures.panels import INK
-from ..evaluation.figures.quality import PALETTE
+from ..evaluation.figures.panels import INK, PALETTE, style_axes
 from ..evaluation.metrics import find_metric, unit_of
 from .agreement import Measure
 from .case_tables import CaseTables
 from .entries import label_metric
-from .figures import MANY, MARKERS, style_axes
+from .figures import MANY, MARKERS
 from .statistics import Numbers
 
 

@@ -11,7 +11,7 @@ from ..errors import UnfitFile
 from ..evaluation.cases import pick_examples
 from ..evaluation.figures.display import view_case
 from ..evaluation.figures.photographs import Example, draw_comparison
-from ..evaluation.masks import read_mask
+from ..evaluation.masks import read_regions
 from ..transforms.regions import Regions
 from .evaluations import Evaluation
 from .report import Comparison, Section
@@ -72,7 +72,7 @@ def read_prediction(
     for suffix in (".png", ".nii.gz"):
         path = comparison.download(evaluation.run, f"predictions/{case}{suffix}")
         if path is not None:
-            return read_mask(path, Regions(values))
+            return read_regions(path, Regions(values))
     return None
 
 
@@ -92,7 +92,7 @@ def view_example(
     first, affine = next(iter(masks.values()))
     every = np.concatenate([mask for mask, _ in masks.values()])
     try:
-        truth = read_mask(label, Regions(values))[0] if Path(label).is_file() else None
+        truth = read_regions(label, Regions(values))[0] if Path(label).is_file() else None
     except UnfitFile:  # it has changed since the evaluation
         truth = None
     known = truth is not None and truth.shape == first.shape

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shlex
 import shutil
@@ -11,15 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..bundle.trained import BEST, BUNDLE, CONFIG, HISTORY, SUMMARY
+from ..bundle.trained import BEST, BUNDLE, CONFIG, HISTORY, SUMMARY, read_history
 from ..errors import InputError
-from ..evaluation.figures.panels import save_figure
+from ..evaluation.figures.panels import save_figure, style_axes
 from ..evaluation.figures.volumes import READING
 from ..evaluation.metrics import as_words, find_metric
 from ..files import read_json
 from ..folders import new_folder
 from .entries import Entry, Table, find_digits, format_number, label_metric
-from .figures import style_axes
 from .report import Picture, Section, write_report
 
 if TYPE_CHECKING:
@@ -57,9 +55,7 @@ def make_page(run: Path, *, overwrite: bool = False) -> Path:
     for name in (HISTORY, CONFIG):
         if not (run / name).is_file():
             raise InputError(f"{run}: it has no {name}; give the folder of a training.")
-    config = read_json(run / CONFIG)
-    with (run / HISTORY).open(newline="") as lines:
-        history = list(csv.DictReader(lines))
+    config, history = read_json(run / CONFIG), read_history(run)
     summaries = {path.parent: read_json(path) for path in sorted(run.glob(f"*/{SUMMARY}"))}
     seconds = sum(float(row["seconds"]) for row in history)
     network = str(config["network_def"]["_target_"]).split(".")[-1]

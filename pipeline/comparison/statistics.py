@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..evaluation.metrics import find_metric, pool_dice, pool_iou
+from ..evaluation.quality import rank_correlation
 from ..evaluation.summary import confidence_interval
 from .case_tables import CaseTables, average_cases
 from .evaluations import Evaluation
@@ -97,7 +98,7 @@ def count_missed(found: CaseTables, evaluations: Sequence[Evaluation]) -> list[N
                 continue
             there = table[f"recall/{region}"].notna()  # which only an empty label leaves undefined
             wrong = table[f"dice/{region}"] == 0
-            size = predicted_size(table, region)
+            size = read_predicted_size(table, region)
             known = size is not None and size[there].notna().all()
             record = {"region": region, "network": network, "present": int(there.sum())}
             record["not_found"] = int((there & wrong).sum())
@@ -107,7 +108,7 @@ def count_missed(found: CaseTables, evaluations: Sequence[Evaluation]) -> list[N
     return records
 
 
-def predicted_size(table: pd.DataFrame, region: str) -> pd.Series | None:
+def read_predicted_size(table: pd.DataFrame, region: str) -> pd.Series | None:
     """The size of each prediction in the unit of the true size; None if it was not recorded."""
     if f"predicted_area/{region}" in table:
         return table[f"predicted_area/{region}"]
@@ -159,13 +160,13 @@ def compute_size_effects(found: CaseTables) -> list[Numbers]:
                 "region": region,
                 "network": network,
                 "cases": int(there.sum()),
-                "rho": correlate_ranks(size[there], dice[there]),
+                "rho": rank_correlation(size[there], dice[there]),
                 "smallest": small.size,
                 "largest_of_smallest": float(size[small].max()),
                 "mean_smallest": float(dice[small].mean()),
             }
             if network != found.baseline:
-                record["rho_gain"] = correlate_ranks(size[there], (dice - base)[there])
+                record["rho_gain"] = rank_correlation(size[there], (dice - base)[there])
                 record |= compare_pairs(dice[small], base[small])
             records.append(record)
     return correct_p(records)
@@ -222,16 +223,6 @@ def find_pool(metric: str) -> Pool | None:
 
 def subtract_pooled(pool: Pool, *counts: np.ndarray, axis: int) -> np.ndarray:
     return pool(*counts[:2], axis) - pool(*counts[2:], axis)
-
-
-def correlate_ranks(size: np.ndarray, values: np.ndarray) -> float | None:
-    """Spearman's rho; None if one side is constant."""
-    from scipy.stats import spearmanr
-
-    defined = np.isfinite(values)
-    if np.ptp(size[defined]) == 0 or np.ptp(values[defined]) == 0:
-        return None
-    return float(spearmanr(size[defined], values[defined]).statistic)
 
 
 def pick_best(metric: str, means: Sequence[float]) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.summary import write_rows
+from ..files import write_rows
 from .entries import MINUS, Entry, Table
 
 # What LaTeX reads as a command, and what its fonts lack.

@@ -53,7 +53,7 @@ def plan_folder(
     if len(several) > 1:
         given = {"skip_incomplete": skip_incomplete, "missing_is_empty": missing_is_empty}
         pairs = join_masks(several, **given)
-    cases = {case: (key, *pairs.files[key]) for key, case in name_cases(pairs.files).items()}
+    cases = {case: (key, *pairs.files[key]) for key, case in name_files(pairs.files).items()}
     unnamed = not places[0][0]
     named = [path for *_, (path, *_) in cases.values() if unnamed and read_segment_names(path)]
     if unnamed and not named:
@@ -137,7 +137,7 @@ def join_masks(several: Sequence[Pairs], *, skip_incomplete: bool, missing_is_em
     return Pairs(rules, files, unpaired, [left for left in left_out if left[0] not in used])
 
 
-def name_cases(keys: Sequence[str]) -> dict[str, str]:
+def name_files(keys: Sequence[str]) -> dict[str, str]:
     """Turn what names the cases, such as paths, into names of files: ``{key: name}``.
 
     Raises:

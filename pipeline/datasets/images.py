@@ -40,7 +40,7 @@ def is_image(path: Path) -> bool:
     return bool(ending(path)) and not path.name.startswith(".") and path.is_file()
 
 
-def read_grid(path: Path) -> Grid:
+def read_image_grid(path: Path) -> Grid:
     """Read the header of an image.
 
     Raises:
@@ -102,7 +102,7 @@ def place_image(source: Path, folder: Path, name: str) -> list[str]:
     Raises:
         InputError: the image cannot be read, or has no place in such a file.
     """
-    grid = read_grid(source)
+    grid = read_image_grid(source)
     kind = ending(source)
     if grid.affine is None and kind not in PICTURES:
         write_picture(folder / f"{name}.png", read_pixels(source), source)

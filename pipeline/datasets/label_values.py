@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from .images import read_grid, read_pixels
+from .images import read_image_grid, read_pixels
 
 BACKGROUND, IGNORE = "background", "ignore"
 OTHER = "other"  # every value without a name
@@ -111,7 +111,7 @@ def read_label(path: Path) -> Label:
         InputError: it cannot be read, or has another number of channels.
     """
     pixels = read_pixels(path, is_label=True)
-    coloured = pixels.ndim == 3 and read_grid(path).affine is None
+    coloured = pixels.ndim == 3 and read_image_grid(path).affine is None
     if coloured:
         if pixels.dtype == np.uint16 and not (pixels % 257).any():  # 8 bits, stored in 16
             pixels = (pixels // 257).astype(np.uint8)

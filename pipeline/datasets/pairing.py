@@ -23,7 +23,7 @@ _CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
 
 
 @dataclass(frozen=True)
-class Rule:
+class PairRule:
     """What stands around the name of a case in the names of its image and of its label."""
 
     image: tuple[str, str] = ("", "")
@@ -57,7 +57,7 @@ class Pairs:
         left_out: what else lies in the folders, each a path and the reason.
     """
 
-    rules: Sequence[Rule]
+    rules: Sequence[PairRule]
     files: Mapping[str, tuple[tuple[Path, ...], tuple[Path | None, ...]]]
     unpaired: Sequence[Path]
     left_out: Sequence[LeftOut] = ()
@@ -128,17 +128,17 @@ def pair_images(
     return Pairs(rules, dict(sorted(files.items())), unpaired, left_out)
 
 
-def find_rule(images: Sequence[str], labels: Sequence[str]) -> Rule:
+def find_rule(images: Sequence[str], labels: Sequence[str]) -> PairRule:
     """Find the rule that pairs the most images with a label, the plainest of several."""
-    proposed: Counter[Rule] = Counter()
+    proposed: Counter[PairRule] = Counter()
     for image in _some_of(images):
         proposed.update({rule for label in labels for rule in _propose(image, label)})
     for label in _some_of(labels):  # where there are few, none may be of those images
         proposed.update({rule for image in images for rule in _propose(image, label)})
-    most = [Rule(), *(rule for rule, _ in proposed.most_common(50))]
+    most = [PairRule(), *(rule for rule, _ in proposed.most_common(50))]
     known = set(labels)
 
-    def fitting(rule: Rule) -> tuple[int, int]:
+    def fitting(rule: PairRule) -> tuple[int, int]:
         named = filter(None, map(rule.case_of, images))
         extra = sum(map(len, (*rule.image, *rule.label)))
         return len({rule.label_of(name) for name in named} & known), -extra
@@ -218,18 +218,18 @@ def _split_channels(found: dict[str, Path], labels: Mapping[str, Path]) -> list[
     return [groups[number] for number in numbers]
 
 
-def _propose(image: str, label: str) -> Iterable[Rule]:
+def _propose(image: str, label: str) -> Iterable[PairRule]:
     """Yield the rules by which an image and a label may be a pair."""
     if image in label:
         before, _, after = label.partition(image)
-        yield Rule(label=(before, after))
+        yield PairRule(label=(before, after))
     elif label in image:
         before, _, after = image.partition(label)
-        yield Rule(image=(before, after))
+        yield PairRule(image=(before, after))
     same = SequenceMatcher(None, image, label, autojunk=False).find_longest_match()
     if same.size:
         start, end = (same.a, same.b), (same.a + same.size, same.b + same.size)
-        yield Rule(
+        yield PairRule(
             (image[: start[0]], image[end[0] :]),
             (label[: start[1]], label[end[1] :]),
         )

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..transforms import picture
 from ..transforms.volume_checks import grid_difference
 from ..transforms.volume_file import open_volume
-from .images import Grid, ending, link, place_image, read_grid, write_picture, write_volume
+from .images import Grid, ending, link, place_image, read_image_grid, write_picture, write_volume
 from .label_values import Held, Label, LabelValues, read_label
 
 TESTING = "testing"
@@ -57,10 +57,10 @@ class Source:
         Raises:
             InputError: names the file, and says how its grid differs.
         """
-        grids = [read_grid(path) for path in self.images]
+        grids = [read_image_grid(path) for path in self.images]
         first = grids[0]
         others = [*zip(self.images[1:], grids[1:], strict=True)]
-        others += [(path, read_grid(path)) for path in self.label_files]
+        others += [(path, read_image_grid(path)) for path in self.label_files]
         for path, grid in others:
             if (grid.affine is None) != (first.affine is None):
                 how = "one is a picture and the other a volume"
@@ -89,7 +89,7 @@ class Source:
 
     def write_label(self, folder: Path, values: LabelValues, held: Held) -> str:
         """Write the index mask, or link the file where it is one; the name of the file."""
-        grid, kind = read_grid(self.label), ending(self.label)
+        grid, kind = read_image_grid(self.label), ending(self.label)
         target = folder / f"{self.name}{'.png' if grid.affine is None else '.nii.gz'}"
         if values.keeps(held) and _is_index(self.label, grid, kind):
             link(self.label, target, pack=kind == ".nii")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import re
@@ -17,9 +16,9 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from monai.handlers import ValidationHandler
 
-from ..bundle.trained import HISTORY
+from ..bundle.trained import HISTORY, read_history
 from ..errors import InputError
-from ..files import replacing
+from ..files import write_rows
 
 logger = logging.getLogger(__name__)
 
@@ -124,9 +123,8 @@ class EpochSummary:
     def begin(self, engine: Engine) -> None:
         self.first_epoch, self.begun = engine.state.epoch, time.monotonic()
         self.rows: list[dict[str, Any]] = []
-        if engine.state.epoch and self.path is not None and self.path.exists():
-            with self.path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
+        if engine.state.epoch and self.path is not None:
+            rows = read_history(self.path.parent)
             self.rows = [row for row in rows if int(row["epoch"]) <= engine.state.epoch]
 
     def start(self, engine: Engine) -> None:
@@ -173,15 +171,8 @@ class EpochSummary:
 
     def write_history(self) -> None:
         """Write all rows; a column that comes later is added to the rows before."""
-        columns = list(dict.fromkeys(name for each in self.rows for name in each))
         try:
-            with (
-                replacing(self.path, alone=True) as temporary,
-                temporary.open("w", newline="") as file,
-            ):
-                writer = csv.DictWriter(file, columns)
-                writer.writeheader()
-                writer.writerows(self.rows)
+            write_rows(self.path, self.rows, alone=True)
         except OSError as error:
             raise InputError(
                 f"{self.path}: it cannot be written ({error}); make room, and resume with "

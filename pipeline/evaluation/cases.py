@@ -92,7 +92,7 @@ def find_file(image: Any) -> str | None:
     return str(name) if name else None
 
 
-def list_files(item: Mapping[str, Any]) -> list[str]:
+def list_paths(item: Mapping[str, Any]) -> list[str]:
     """The paths of an image in a dataset's list of cases, as its metadata says them."""
     image = item.get(CommonKeys.IMAGE)
     each = image if isinstance(image, list | tuple) else [image]

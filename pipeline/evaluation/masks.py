@@ -57,7 +57,7 @@ def write_mask(
     return path
 
 
-def read_mask(path: str | Path, regions: Regions) -> tuple[np.ndarray, np.ndarray]:
+def read_regions(path: str | Path, regions: Regions) -> tuple[np.ndarray, np.ndarray]:
     """Read an index mask: boolean regions ``(R, *spatial)`` in MONAI's order, and the affine.
 
     Raises:

@@ -193,16 +193,14 @@ def find_metric(column: str) -> Metric:
     return Metric(key, as_words(key).capitalize(), best=best)
 
 
-def find_units(
-    spacings: Sequence[Sequence[float]], tolerance: float = NSD_TOLERANCE
-) -> dict[str, str]:
+def find_units(spacings: Sequence[Sequence[float]]) -> dict[str, str]:
     """The unit of each metric that has one, by its key, for cases of these spacings."""
     dims = max(map(len, spacings))
     in_pixels = dims == 2 and all(set(spacing) == {1.0} for spacing in spacings)
     names = {
         "length": "px" if in_pixels else "mm",
         "volume": "ml",
-        "tolerance": f"within {tolerance:g} mm",
+        "tolerance": f"within {NSD_TOLERANCE:g} mm",
     }
     return {row.key: names[row.unit] for row in METRICS.values() if row.unit and dims in row.dims}
 
@@ -222,8 +220,6 @@ def case_metrics(
     truth: np.ndarray,
     regions: Sequence[str],
     spacing: Sequence[float],
-    *,
-    tolerance: float = NSD_TOLERANCE,
 ) -> dict[str, float]:
     """Measure one case.
 
@@ -232,7 +228,6 @@ def case_metrics(
         truth: boolean masks of the same shape.
         regions: the R names of the channels.
         spacing: distance between pixel centres along each spatial axis.
-        tolerance: distance that the NSD accepts, in the unit of ``spacing``.
 
     Returns:
         ``{"dice/REGION": 0.97, ...}``: what `METRICS` has for such an image, for every region.
@@ -251,7 +246,7 @@ def case_metrics(
     measured = [each for each in METRICS.values() if each.measure and dims in each.dims]
     row: dict[str, float] = {}
     for name, *masks in zip(regions, prediction, truth, strict=True):
-        pair = MaskPair(*masks, spacing=spacing, tolerance=tolerance)
+        pair = MaskPair(*masks, spacing=spacing)
         row |= {f"{each.key}/{name}": each.measure(pair) for each in measured}
     if dims == 2:
         row["area/image"] = truth[0].size * float(np.prod(spacing))

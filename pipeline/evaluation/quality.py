@@ -75,13 +75,15 @@ class QualityEstimates:
                 write_json(path, content)
 
 
-def rank_correlation(trust: np.ndarray, true: np.ndarray) -> float | None:
-    """Spearman's rank correlation; None where one of them is constant."""
+def rank_correlation(values: np.ndarray, others: np.ndarray) -> float | None:
+    """Spearman's rho where both are finite; None of fewer than three, or if one is constant."""
     from scipy.stats import spearmanr
 
-    if len(true) < 3 or np.ptp(trust) == 0 or np.ptp(true) == 0:
+    known = np.isfinite(values) & np.isfinite(others)
+    values, others = values[known], others[known]
+    if len(values) < 3 or np.ptp(values) == 0 or np.ptp(others) == 0:
         return None
-    return float(spearmanr(trust, true).statistic)
+    return float(spearmanr(values, others).statistic)
 
 
 def risk_coverage(trust: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,14 +17,14 @@ from monai.data import MetaTensor, decollate_batch
 from monai.utils.enums import CommonKeys
 
 from ..bundle.trained import CASES, SUMMARY
+from ..files import write_rows
 from ..transforms.quality import QUALITY
 from ..transforms.regions import Regions
-from .cases import MeasuredCase, find_file, gather_cases, list_files, name_case, pack_masks
+from .cases import MeasuredCase, find_file, gather_cases, list_paths, name_case, pack_masks
 from .masks import write_mask
 from .metrics import case_metrics, find_units, vertical_cdr, vertical_cdr_error
 from .quality import QualityEstimates, summarise_quality
-from .summary import leave_out_absent, print_summary, summarise, write_rows, write_summary
-from .surface import NSD_TOLERANCE
+from .summary import leave_out_absent, print_summary, summarise, write_summary
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +48,10 @@ class CaseReport:
             summary. A label with one channel more marks there what does not count.
         vertical_cdr: names of the regions ``[disc, cup]`` whose vertical cup-to-disc ratio is
             measured, 2D only; by default it is not.
-        spacing: distance between pixels along each axis, such as mm of photographs; by default
-            that of the label's affine, 1 px for photographs.
         network: if it has ``attention_maps``, they are drawn for the median case.
         figures: draw the worst, the median and the best case by mean Dice, for which the image
             files are read again, and the attention maps.
         predictions: write the predicted masks.
-        nsd_tolerance: largest distance that the normalised surface Dice of a volume accepts,
-            in mm.
         roi_size: window of a volume whose attention maps are drawn, in voxels, as in inference.
         window: the values that are black and white in the figures of volumes, such as HU; by
             default the percentiles of each. It is kept in the summary.
@@ -74,11 +70,9 @@ class CaseReport:
         regions: Mapping[str, Sequence[int]],
         *,
         vertical_cdr: Sequence[str] = (),
-        spacing: Sequence[float] | None = None,
         network: torch.nn.Module | None = None,
         figures: bool = True,
         predictions: bool = False,
-        nsd_tolerance: float = NSD_TOLERANCE,
         roi_size: Sequence[int] | None = None,
         window: Sequence[float] | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -86,9 +80,9 @@ class CaseReport:
     ) -> None:
         self.tree = Regions(regions)
         self.output_dir, self.regions = Path(output_dir), self.tree.names
-        self.spacing, self.network, self.figures = spacing, network, figures
-        self.predictions, self.window, self.settings = predictions, window, settings
-        self.nsd_tolerance, self.roi_size, self.quality = nsd_tolerance, roi_size, quality
+        self.network, self.figures, self.roi_size = network, figures, roi_size
+        self.predictions, self.window = predictions, window
+        self.settings, self.quality = settings, quality
         pair = vertical_cdr or ()
         if pair and (pair is True or len(pair) != 2 or not set(pair) <= set(self.regions)):
             raise ValueError(
@@ -116,7 +110,7 @@ class CaseReport:
         """Forget an earlier evaluation, and note which files belong together."""
         self.cases.clear()
         items = getattr(engine.state.dataloader.dataset, "data", ())
-        self.files = {files[0]: files for files in map(list_files, items)}
+        self.files = {files[0]: files for files in map(list_paths, items)}
 
     def add(self, engine: Engine) -> None:
         """Measure the cases of one batch."""
@@ -152,7 +146,7 @@ class CaseReport:
                 "no label of these %d cases holds %s: not measured, and in no mean",
                 *(len(cases), ", ".join(absent)),
             )
-        units = find_units([case.spacing for case in cases], self.nsd_tolerance)
+        units = find_units([case.spacing for case in cases])
         summary = {"units": units, **summary}
         summary["label_values"] = dict(zip(self.regions, self.tree.values, strict=True))
         runtime = getattr(getattr(engine, "inferer", None), "ran", "torch")
@@ -191,10 +185,9 @@ class CaseReport:
         if isinstance(truth, MetaTensor):
             affine = truth.affine.cpu().numpy()
             spacing = tuple(truth.pixdim[: masks.ndim - 2].tolist())
-        spacing = tuple(map(float, self.spacing or spacing))
         files = {"image": path, "label": find_file(truth)}
         row = {"case": name} | {key: abspath(file) if file else "" for key, file in files.items()}
-        row |= case_metrics(*counted, self.regions, spacing, tolerance=self.nsd_tolerance)
+        row |= case_metrics(*counted, self.regions, spacing)
         row |= item.get(QUALITY, {})
         if self.disc_and_cup:
             # Axis 1 is vertical in MONAI's order (W, H).

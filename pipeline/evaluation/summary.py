@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import warnings
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import replacing
+from ..files import defined, replacing
 from .metrics import find_metric, pool_dice, unit_of
 
 FEW = 10  # cases; the bootstrap of fewer has intervals that are too narrow
@@ -55,7 +54,7 @@ def summarise(cases: Sequence[Mapping[str, Any]], *, resamples: int = 10_000) ->
     for region in (name.partition("/")[2] for name in numbers if name.startswith("union/")):
         metrics[f"pooled_dice/{region}"] = _pool_dice(cases, region, resamples)
     intersection, union = (
-        sum(_defined(v) or 0 for case in cases for key, v in case.items() if key.startswith(prefix))
+        sum(defined(v) or 0 for case in cases for key, v in case.items() if key.startswith(prefix))
         for prefix in ("intersection/", "union/")
     )
     pooled = intersection / union if union else None
@@ -89,18 +88,6 @@ def leave_out_absent(rows: Sequence[dict[str, Any]]) -> list[str]:
     return absent
 
 
-def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a CSV file in full precision, with undefined values empty."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with (
-        replacing(Path(path)) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        table = csv.DictWriter(file, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows({key: _defined(value) for key, value in row.items()} for row in rows)
-
-
 def write_summary(path: str | Path, summary: Mapping[str, Any]) -> None:
     """Write a summary as strict JSON: it refuses nan and unknown types."""
     with replacing(Path(path)) as temporary:
@@ -131,7 +118,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
 
 
 def _summarise_column(values: Sequence[float | None], resamples: int) -> dict[str, Any]:
-    column = np.array([value for value in map(_defined, values) if value is not None], float)
+    column = np.array([value for value in map(defined, values) if value is not None], float)
     if not column.size:
         return {"n": 0} | dict.fromkeys(("mean", "std", "median", "ci_low", "ci_high"))
     low, high = confidence_interval((column,), resamples=resamples)
@@ -147,7 +134,7 @@ def _summarise_column(values: Sequence[float | None], resamples: int) -> dict[st
 
 def _pool_dice(cases: Sequence[Mapping[str, Any]], region: str, resamples: int) -> dict[str, Any]:
     rows = [[case.get(f"{kind}/{region}") for kind in ("intersection", "union")] for case in cases]
-    counts = np.array([row for row in rows if None not in map(_defined, row)], float)
+    counts = np.array([row for row in rows if None not in map(defined, row)], float)
     found = _summarise_column([], resamples) | {"n": len(counts)}
     if len(counts):
         low, high = confidence_interval(counts.T, pool_dice, resamples=resamples)
@@ -200,8 +187,3 @@ def confidence_interval(
         if np.isfinite([found.low, found.high]).all():
             break
     return float(found.low), float(found.high)
-
-
-def _defined(value: Any) -> Any:
-    """None for nan and infinity, which JSON and spreadsheets do not have."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

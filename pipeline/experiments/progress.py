@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import shlex
 import sys
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from ..bundle.trained import HISTORY
+from ..bundle.trained import read_history
 from .work import Work
 
 
@@ -71,19 +70,11 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def read_history(folder: Path) -> list[dict[str, str]]:
-    """Read the epochs of a cell's training so far."""
-    try:
-        text = (folder / "training" / HISTORY).read_text()
-    except FileNotFoundError:
-        return []
-    # The last line may be incomplete.
-    return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
-
-
 def measure_progress(work: Work) -> float:
     """The progress of a work, 0 to 1: its epochs, and 0.05 for the evaluation."""
-    return 1.0 if work.done else 0.95 * min(1.0, len(read_history(work.folder)) / work.epochs)
+    if work.done:
+        return 1.0
+    return 0.95 * min(1.0, len(read_history(work.folder / "training")) / work.epochs)
 
 
 def make_command() -> str:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from ..bundle.configs import Config
 from ..bundle.listing import ALL
+from ..bundle.trained import read_history
 from ..errors import InputError
 from ..files import write_json
 from .cells import SETTINGS, Cell, check_ids, check_unchanged, make_cells
 from .jobs import Cluster, Job, Resources, run_all
 from .plan import Plan, Search, read_plan
-from .progress import Board, measure_progress, read_history, show_failure
+from .progress import Board, measure_progress, show_failure
 from .run import check_configs
 from .session import ParentRun, open_session
 from .study import find_best, open_study, read_values, sample_values
@@ -181,7 +182,7 @@ class Trials:
     def read_metric(self, work: Work) -> list[tuple[int, float]]:
         """The validated epochs of a training, each with its metric."""
         found = []
-        for row in read_history(work.folder):
+        for row in read_history(work.folder / "training"):
             value = float(row.get(self.search.metric) or math.nan)
             if math.isfinite(value):
                 found.append((int(row["epoch"]), value))

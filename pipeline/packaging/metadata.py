@@ -8,7 +8,7 @@ from importlib import metadata as installed
 from typing import Any
 
 from ..bundle.configs import Config
-from ..bundle.formats import make_formats, name_mask_values
+from ..bundle.formats import describe_scaling, make_formats, name_mask_values
 from ..bundle.lineage import TRAINED_ON, read_lineage
 from ..errors import InputError
 from ..evaluation.metrics import unit_of
@@ -76,15 +76,10 @@ def make_metadata(
 
 def describe_image(training: Config) -> str:
     """Say what the channels of an image are and how they are scaled."""
-    scale = ""
-    if window := training.get("hu_window"):
-        scale = f", HU from {window[0]:g} to {window[1]:g} scaled to [0, 1]"
-    elif percentiles := training.get("percentiles"):
-        low, high = percentiles
-        scale = f", percentiles {low:g} to {high:g} of each image scaled to [0, 1]"
+    scale = describe_scaling(training.content)
     of = f" of {modality}" if (modality := training.get("modality")) else ""
     names = ", ".join(training.built("channel_names"))
-    return f"channels{of}: {names}{scale}"
+    return f"channels{of}: {', '.join(filter(None, (names, scale)))}"
 
 
 def name_labels(formats: Mapping[str, Any], regions: Regions) -> dict[str, str]:

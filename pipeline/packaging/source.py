@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from ..bundle.trained import (
     SUMMARY,
     chosen_postprocessing,
     read_config,
+    read_history,
 )
 from ..errors import InputError, one_line
 from ..files import read_json, sha256
@@ -114,8 +114,8 @@ def read_folder(weights: Path, folder: Path | None = None) -> Trained:
         *(weights, read_config(weights), chosen_postprocessing(weights)),
         read_calibration([weights]),
     )
-    if (folder / HISTORY).is_file() and weights.name == BEST:
-        found.best = read_best_epoch(folder / HISTORY)
+    if weights.name == BEST:
+        found.best = read_best_epoch(folder)
     digest = sha256(weights)
     # An evaluation of several checkpoints leaves them joined in its own folder.
     for path in [*sorted(folder.glob(f"evaluation-*/{SUMMARY}")), weights.with_name(SUMMARY)]:
@@ -145,10 +145,9 @@ def find_measured(folder: Path) -> str | None:
     return found[-1] if found else None
 
 
-def read_best_epoch(history: Path) -> dict[str, float]:
+def read_best_epoch(folder: Path) -> dict[str, float]:
     """Read the metrics of the best validation; empty if there was none."""
-    with history.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("dice")]
+    rows = [row for row in read_history(folder) if row.get("dice")]
     best = max(rows, key=lambda row: float(row["dice"]), default={})
     others = ("loss", "lr", "seconds", "best")
     return {name: float(value) for name, value in best.items() if value and name not in others}

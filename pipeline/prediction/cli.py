@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -58,8 +57,6 @@ def predict(
     """Segment images: write masks on their own grids, and a report with volumes or areas."""
     from .predict import predict as run
 
-    # What Slurm and torchrun send ends a case as Ctrl-C does.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(
             inputs,
@@ -72,8 +69,6 @@ def predict(
             probabilities=probabilities,
             overwrite=overwrite,
         )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # SIGTERM, which Slurm and torchrun send
         typer.secho("stopped; run the command again to do the rest", fg="yellow", err=True)
         raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.figures.colours import COLOURS
-from ..evaluation.summary import write_rows
-from ..files import replacing
+from ..files import replacing, write_rows
 from .input_case import make_printable
 from .niivue import VIEWER
 

@@ -78,7 +78,7 @@ def mark_regions(mask: np.ndarray, regions: Regions) -> np.ndarray:
     return inside[:, mask]
 
 
-def describe(masks: np.ndarray, regions: Regions) -> str:
+def name_regions(masks: np.ndarray, regions: Regions) -> str:
     """Name the regions that masks ``(R, *spatial)`` show, for who reads or hears it."""
     from ..evaluation.metrics import as_words
 

@@ -16,7 +16,7 @@ from ..errors import one_line
 from ..evaluation.figures.colours import COLOURS
 from ..files import replacing
 from .output import OutputError, writing
-from .tiles import TILE, describe, draw_tile, mark_regions, thin
+from .tiles import TILE, draw_tile, mark_regions, name_regions, thin
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -81,12 +81,12 @@ def draw_picture(
         channels = picture[None] if picture.ndim == 2 else np.moveaxis(picture, -1, 0)
         picture = (as_picture(channels.swapaxes(1, 2)) * 255).astype(np.uint8)
     masks = mark_regions(thin(mask), regions)
-    tiles = {f"whole picture, {describe(masks, regions)}": draw_tile(picture, masks)}
+    tiles = {f"whole picture, {name_regions(masks, regions)}": draw_tile(picture, masks)}
     if mask.any():
         left, right, top, bottom = find_window(mask[None])
         box = slice(top, bottom), slice(left, right)
         near = mark_regions(thin(mask[box]), regions)
-        tiles[f"enlarged, {describe(near, regions)}"] = draw_tile(picture[box], near)
+        tiles[f"enlarged, {name_regions(near, regions)}"] = draw_tile(picture[box], near)
     return _save_tiles(folder, name, tiles)
 
 
@@ -151,11 +151,11 @@ def draw_volume(
         where = f"{words[axis]} slice {index + 1} of {mask.shape[axis]}"
         if axis == AXIAL:
             whole = mark_regions(mask[..., index].T, regions)
-            text = f"whole {where}, {describe(whole, regions)}"
+            text = f"whole {where}, {name_regions(whole, regions)}"
             tiles[text] = draw_tile(grey[..., index].T, whole, plane.step, EDGES[axis])
         picture = (plane.picture * 255).astype(np.uint8)
         masks = mark_regions(plane.prediction[0], regions)
-        text = f"enlarged {where}, {describe(masks, regions)}"
+        text = f"enlarged {where}, {name_regions(masks, regions)}"
         tiles[text] = draw_tile(picture, masks, plane.step, EDGES[axis])
     affine[:3, 3] = affine[:3] @ [*low, 1]
     script = _write_script(folder, name, Shown(grey[box], affine), mask[box], regions)

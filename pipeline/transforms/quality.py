@@ -9,7 +9,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, ResampleToMatch
-from monai.utils import ensure_tuple_rep
+from monai.utils.enums import CommonKeys
 
 from .regions import Regions
 
@@ -25,11 +25,11 @@ class QualityFeaturesd(MapTransform):
     calibration error of the probabilities, see `calibration_error`.
 
     Args:
-        keys: the logits (R, *spatial) on the network's grid, before any other postprocessing.
+        keys: the logits (R, *spatial) on the network's grid, before any other postprocessing; the
+            preprocessed ``image`` (C, *spatial) and perhaps a ``label`` (R or more, *spatial), on
+            any grid, stand beside them.
         regions: see `Regions`.
         channel_names: of the image.
-        orig_keys: the preprocessed image (C, *spatial) of each.
-        label_keys: the masks (R or more, *spatial) of each, on any grid, if there are any.
     """
 
     def __init__(
@@ -37,22 +37,18 @@ class QualityFeaturesd(MapTransform):
         keys: KeysCollection,
         regions: Mapping[str, Sequence[int]],
         channel_names: Sequence[str],
-        orig_keys: KeysCollection = "image",
-        label_keys: KeysCollection = "label",
     ) -> None:
         super().__init__(keys)
         self.regions, self.channel_names = Regions(regions), list(channel_names)
-        self.orig_keys = ensure_tuple_rep(orig_keys, len(self.keys))
-        self.label_keys = ensure_tuple_rep(label_keys, len(self.keys))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out, names = dict(data), self.regions.names
-        for key, orig_key, label_key in self.key_iterator(out, self.orig_keys, self.label_keys):
-            logits, image = out[key], out[orig_key]
+        for key in self.key_iterator(out):
+            logits, image, label = out[key], out[CommonKeys.IMAGE], out.get(CommonKeys.LABEL)
             out[QUALITY] = quality_features(logits, image, names, self.channel_names)
-            if out.get(label_key) is not None:
+            if label is not None:
                 match = ResampleToMatch(mode="nearest", padding_mode="zeros")
-                masks = [match(each[None].float(), image)[0] > 0.5 for each in out[label_key]]
+                masks = [match(each[None].float(), image)[0] > 0.5 for each in label]
                 masks = [each.to(logits.device) for each in masks]  # a CPU's if they are large
                 counted = ~masks[-1] if len(masks) > len(names) else slice(None)  # not ignored
                 for name, each, truth in zip(names, logits, masks, strict=False):

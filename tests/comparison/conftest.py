@@ -16,7 +16,8 @@ from PIL import Image
 
 from pipeline.evaluation.masks import write_mask
 from pipeline.evaluation.metrics import case_metrics, vertical_cdr, vertical_cdr_error
-from pipeline.evaluation.summary import summarise, write_rows, write_summary
+from pipeline.evaluation.summary import summarise, write_summary
+from pipeline.files import write_rows
 from pipeline.transforms.regions import Regions
 
 REGIONS = ["optic_disc", "optic_cup"]

@@ -21,7 +21,7 @@ from pipeline.comparison.statistics import adjust_holm, compare_pairs
 from pipeline.comparison.tables import make_difference_table, make_metric_table
 from pipeline.comparison.writers import write_tables
 from pipeline.evaluation.metrics import METRICS, Metric, case_metrics
-from pipeline.evaluation.summary import write_rows
+from pipeline.files import write_rows
 
 
 def closed_testing(p):

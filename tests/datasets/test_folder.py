@@ -8,7 +8,7 @@ from pipeline.cli import main
 from pipeline.datasets.checks import check_datalist
 from pipeline.datasets.describing import Options, note_patients
 from pipeline.datasets.folder import plan_folder
-from pipeline.datasets.images import read_grid
+from pipeline.datasets.images import read_image_grid
 from pipeline.datasets.importing import write_sources
 from pipeline.datasets.label_values import read_label
 from pipeline.datasets.pairing import pair_images
@@ -372,7 +372,7 @@ def test_three_slices_are_not_colours_and_colours_of_16_bits_are_those_of_8(tmp_
         )
         pixels, coloured = read_label(tmp_path / name)
         assert (pixels.tolist(), coloured) == (volume.tolist(), False)
-        assert _is_index(tmp_path / name, read_grid(tmp_path / name), ".nii.gz")
+        assert _is_index(tmp_path / name, read_image_grid(tmp_path / name), ".nii.gz")
     sitk = pytest.importorskip("SimpleITK")
     for factor in (257, 256):
         deep = sitk.GetImageFromArray(COLOURS.astype(np.uint16) * factor, isVector=True)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import UnfitFile
-from pipeline.evaluation.masks import read_mask, write_mask
+from pipeline.evaluation.masks import read_regions, write_mask
 from pipeline.transforms.regions import Regions
 
 NESTED, DISJOINT = Regions({"rim": [1, 2], "cup": [2]}), Regions({"liver": [3], "kidney": [7]})
@@ -17,7 +17,7 @@ def test_a_file_keeps_grid_and_place(shape, tmp_path):
     masks[0, 1:6, 2:4], masks[1, 3:5, 2:3] = True, True
     affine = np.diag([0.8, 0.9, 2.5, 1.0]) + np.eye(4, k=3) * 7
     path = write_mask(tmp_path / "new" / "eye.1", masks, NESTED, affine=affine)
-    again, found = read_mask(path, NESTED)
+    again, found = read_regions(path, NESTED)
     assert np.array_equal(again, masks)
     if len(shape) == 3:
         assert path.name == "eye.1.nii.gz"
@@ -37,11 +37,11 @@ def test_a_label_is_read_as_it_is_trained_whatever_its_format(tmp_path):
     palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
     palette.save(tmp_path / "p.png", transparency=0)
     for path in tmp_path.iterdir():
-        masks, _ = read_mask(path, NESTED)
+        masks, _ = read_regions(path, NESTED)
         assert np.array_equal(masks, [(index > 0).T, (index == 2).T]), path
     Image.fromarray(np.stack([index] * 3, axis=-1)).save(tmp_path / "rgb.png")
     with pytest.raises(UnfitFile):
-        read_mask(tmp_path / "rgb.png", NESTED)
+        read_regions(tmp_path / "rgb.png", NESTED)
 
 
 @pytest.mark.parametrize("regions", [NESTED, DISJOINT])

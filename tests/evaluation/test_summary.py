@@ -14,9 +14,9 @@ from pipeline.evaluation.summary import (
     leave_out_absent,
     print_summary,
     summarise,
-    write_rows,
     write_summary,
 )
+from pipeline.files import write_rows
 
 VALUES = st.one_of(
     st.lists(st.floats(0, 1), min_size=2, max_size=16),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .headers import SliceFile
-from .screening import Incidental, find_shared, read_numbers, refuse_other_images
+from .screening import Incidental, read_numbers, read_shared, refuse_other_images
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -44,11 +44,11 @@ def arrange(slices: Sequence[SliceFile], *, modality: str) -> tuple[list[SliceFi
     """
     headers = [item.header for item in slices]
     refuse_other_images(headers, modality)
-    shape = find_shared(headers, "size", lambda h: f"{h.Columns} x {h.Rows} px")
+    shape = read_shared(headers, "size", lambda h: f"{h.Columns} x {h.Rows} px")
     spacing = read_numbers(headers[0], "PixelSpacing", 2)
     orientation = read_numbers(headers[0], "ImageOrientationPatient", 6)
-    find_shared(headers, "pixel spacing", _near(spacing, "PixelSpacing"))
-    find_shared(headers, "orientation", _near(orientation, "ImageOrientationPatient"))
+    read_shared(headers, "pixel spacing", _near(spacing, "PixelSpacing"))
+    read_shared(headers, "orientation", _near(orientation, "ImageOrientationPatient"))
     if not (spacing > 0).all():
         raise ValueError(
             f"its pixel spacing is {spacing[0]:g} x {spacing[1]:g} mm: export it again"

@@ -67,7 +67,7 @@ class Series:
         return text in (self.number, self.description.casefold(), self.uid) and text != ""
 
 
-def describe(
+def describe_series(
     slices: Sequence[SliceFile], torn: Mapping[Path, Mapping[Path, str]], modality: str | None
 ) -> Series:
     """Describe the slices of one series, in order if they are a volume.

@@ -28,7 +28,7 @@ from .segmentation import SEG, find_segmentations
 _FOLDER = "pictures, and volumes in other formats, are for `data prepare folder`"
 
 
-def find_images(
+def find_volumes(
     folder: str | Path,
     *,
     modality: str | None = None,
@@ -120,23 +120,23 @@ def plan_dicom(
     """Find the series and their labels, and decide what becomes of them; nothing is written.
 
     Args:
-        folder: see `find_images`.
+        folder: see `find_volumes`.
         options: of the user.
         name: of the dataset.
         labels: folder of NIfTI masks on the voxels of the series, their axes in any order, each
             named as its series will be; or of DICOM segmentations. None looks for segmentations in
             ``folder``.
         values: what the values of NIfTI masks mean, see `read_spans` and `name_values`.
-        chosen, skip_refused: see `find_images`.
+        chosen, skip_refused: see `find_volumes`.
 
     Returns:
         The series by name, the dataset or None if there are no labels, and notes.
 
     Raises:
-        InputError: see `find_images` and `plan_dataset`; also for a series without a label.
+        InputError: see `find_volumes` and `plan_dataset`; also for a series without a label.
     """
     spans = read_spans(values)
-    series_of, found, notes = find_images(
+    series_of, found, notes = find_volumes(
         folder, modality=options.modality, chosen=chosen, skip_refused=skip_refused
     )
     kind = find_modality(next(iter(series_of.values())).code)

@@ -50,7 +50,7 @@ def refuse_other_modality(headers: Sequence[Dataset], modality: str | None) -> s
         OtherImages: it is not the one that is wanted, or not one of images.
         ValueError: there are several or none.
     """
-    code = find_shared(headers, "modality", lambda h: str(h.get("Modality") or "unknown"))
+    code = read_shared(headers, "modality", lambda h: str(h.get("Modality") or "unknown"))
     if code == "unknown":
         raise ValueError("it has no Modality: set it, such as to CT")
     found = find_modality(code)
@@ -74,7 +74,7 @@ def refuse_other_images(headers: Sequence[Dataset], modality: str) -> None:
             f"its files have {len(counts)} different {name} ({listing} files), so they are not one "
             "volume: put those of each into a folder of its own"
         )
-    kind = find_shared(
+    kind = read_shared(
         headers,
         "photometric interpretation",
         lambda header: header.get("PhotometricInterpretation") or "MONOCHROME2",
@@ -115,7 +115,7 @@ def describe_types(header: Dataset) -> str:
     return "\\".join(image_types(header))
 
 
-def find_shared(headers: Sequence[Dataset], name: str, value_of: Any) -> Any:
+def read_shared(headers: Sequence[Dataset], name: str, value_of: Any) -> Any:
     """Find the value that all headers share."""
     counts = Counter(map(value_of, headers))
     if len(counts) > 1:
@@ -161,6 +161,6 @@ def _refuse_other_values(headers: Sequence[Dataset], found: str) -> None:
         raise ValueError("its RescaleSlope is 0: export it again")
     if found != "CT":
         return
-    unit = find_shared(headers, "rescale type", lambda header: header.get("RescaleType") or "HU")
+    unit = read_shared(headers, "rescale type", lambda header: header.get("RescaleType") or "HU")
     if unit not in ("HU", "HU_MOD", "US"):  # many CTs call their HU US, unspecified
         raise Incidental(f"its values are in {unit}, not in Hounsfield units (HU)")

@@ -13,7 +13,7 @@ from ...files import some
 from ...lazy import load_optional
 from ...transforms.modality import find_modality
 from ...transforms.volume_checks import hu_problem
-from .description import Series, describe, tell_torn
+from .description import Series, describe_series, tell_torn
 from .grouping import read_folder, split
 from .pixels import read_planes
 
@@ -52,7 +52,7 @@ def find_series(
     groups, torn, indices = read_folder(folder)
     if not (groups or torn or indices):
         raise FileNotFoundError(f"no DICOM file below {folder}: give the folder of a series")
-    found = [describe(part, torn, modality) for group in groups for part in split(group)]
+    found = [describe_series(part, torn, modality) for group in groups for part in split(group)]
     # A torn file may be a slice, and is told with the series of its folder.
     told = {path for each in found if each.is_wanted for path in each.torn}
     found += [

@@ -15,7 +15,7 @@ from monai.networks.utils import eval_mode
 from monai.transforms import Orientation, ResampleToMatch, SpatialCrop, SpatialPad
 from monai.utils.enums import CommonKeys
 
-from ..cases import MeasuredCase, list_files, pick_examples
+from ..cases import MeasuredCase, list_paths, pick_examples
 from .display import as_picture, view_case
 from .panels import save_figure
 from .photographs import draw_overlays
@@ -112,7 +112,7 @@ def draw_case_attention(
 def load_input(dataset: Any, case: MeasuredCase) -> torch.Tensor:
     """The preprocessed image ``(C, *spatial)`` of a case, from the evaluator's dataset."""
     for index, item in enumerate(getattr(dataset, "data", ())):
-        if list_files(item)[0] == case.path:
+        if list_paths(item)[0] == case.path:
             return dataset[index][CommonKeys.IMAGE]
     raise ValueError(f"the evaluator's dataset has no item with the image {case.path}")
 

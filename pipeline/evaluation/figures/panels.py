@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
 from ...files import replacing
@@ -22,6 +22,8 @@ from .colours import COLOURS, FILL
 FEW = 4  # regions that a figure describes one by one
 SOLID, DASHED = "solid", (0, (3.2, 2.2))
 INK, GROUND = "#262626", "#2b1a15"
+# Okabe and Ito's palette, which colour-blind readers can tell apart, after a grey.
+PALETTE = ("#5f5f5f", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 def make_panels(
@@ -107,14 +109,6 @@ def add_legend(figure: Figure, regions: Sequence[str]) -> None:
     box.set_in_layout(False)
 
 
-def add_names(panel: Axes, regions: Sequence[str]) -> None:
-    """Name the colours of surfaces in a black panel."""
-    pairs = zip(map(as_words, regions), cycle(COLOURS), strict=False)
-    handles = [Patch(color=colour, label=name) for name, colour in pairs]
-    style = {"fontsize": 8, "labelcolor": "white", "frameon": False, "handlelength": 1}
-    panel.legend(handles=handles, loc="lower left", **style)
-
-
 def list_keys(regions: Sequence[str]) -> list[tuple[str, object, str]]:
     """Colour, line style and text of each entry of a legend; of many regions each has only one."""
     whose = ((SOLID, "predicted"), (DASHED, "expert"))
@@ -133,6 +127,14 @@ def fit_columns(regions: Sequence[str], width: float) -> int:
     longest = max((len(text) for *_, text in keys), default=0)
     lines = -(-len(keys) // max(1, int(width / (0.6 + 0.062 * longest))))
     return max(1, -(-len(keys) // max(1, lines)))  # as long as each other
+
+
+def style_axes(axes: Axes, grid: str = "y") -> None:
+    """Set two spines, a light grid across the axis ``grid``."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color="#e4e4e4", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8.5, colors=INK)
 
 
 def save_figure(figure: Figure, path: str | Path, *, dpi: int = 130) -> None:

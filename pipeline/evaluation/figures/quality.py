@@ -9,10 +9,7 @@ from matplotlib.figure import Figure
 
 from ..metrics import as_words
 from ..quality import estimates_of, risk_coverage
-from .panels import INK
-
-# Okabe and Ito's palette, which colour-blind readers can tell apart, after a grey.
-PALETTE = ("#5f5f5f", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+from .panels import INK, PALETTE, style_axes
 
 
 def draw_quality(
@@ -52,8 +49,5 @@ def draw_quality(
         right.set(xlabel="share of cases that are kept", ylabel="mean of 1 - Dice", ylim=(0, None))
         right.legend(frameon=False, fontsize=8.5, labelcolor=INK)
         for axes in (left, right):
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(color="#e4e4e4", linewidth=0.7)
-            axes.set_axisbelow(True)
-            axes.tick_params(labelsize=8.5, colors=INK)
+            style_axes(axes, grid="both")
     return figure

@@ -1,4 +1,4 @@
-"""A volume as radiologists look at it: three planes through a structure, and its surface.
+"""A volume as radiologists look at it: three planes through a structure.
 
 Everything is turned to LPS first: x runs to the patient's left, y to the back, z to the head. An
 axial plane then has the patient's right on its left side and the front at the top. A coronal plane
@@ -19,7 +19,6 @@ from .display import grey_window, read_layers
 SAGITTAL, CORONAL, AXIAL = 0, 1, 2  # the axis of LPS across each plane
 EDGES = {AXIAL: "RLAP", CORONAL: "RLSI", SAGITTAL: "APSI", None: ""}  # left, right, top, bottom
 MARGIN = 20.0  # mm around a structure
-GRID = 160  # largest number of pixels along the side of a surface
 
 
 @dataclass
@@ -40,13 +39,10 @@ class Plane:
 
 @dataclass
 class VolumeView:
-    """Planes by their axis, and each region seen from the front."""
+    """Planes by their axis, which show the cube around a structure."""
 
     planes: dict[int, Plane]
-    prediction: list[np.ndarray]  # per region (2, H, W), see `shade_surface`
-    truth: list[np.ndarray]
-    side: float  # mm, of all windows and surfaces
-    outside: float  # ml of the prediction that no surface shows
+    outside: float  # ml of the prediction outside of this cube
 
 
 def view_volume(
@@ -67,7 +63,7 @@ def view_volume(
         window: the values of black and white; None for percentiles of the volume.
 
     Returns:
-        Three planes with windows of one size around the structure, and its surfaces in this cube.
+        Three planes with windows of one size around the structure.
 
     Raises:
         ValueError: the image is not on the grid of the masks.
@@ -80,23 +76,11 @@ def view_volume(
         slice(max(0, round(centre - side / 2 / s)), max(0, round(centre + side / 2 / s)) + 1)
         for centre, s in zip(middle, step, strict=True)
     )
-    corner = np.array([part.start for part in box])
-    centre = (middle - corner) * step
-    surfaces = [
-        [shade_surface(mask[box], step, centre, side) for mask in masks]
-        for masks in (predicted, true)
-    ]
-    for masks, seen in zip((predicted, true), surfaces, strict=True):
-        places = [np.flatnonzero(mask) for mask in masks]
-        for n, own in enumerate(places):
-            larger = (m for m, other in enumerate(places) if len(other) > len(own))
-            if any(masks[m].flat[own].all() for m in larger):
-                seen[n][1] = np.minimum(seen[n][1], -1)
     union = predicted.any(axis=0)
     lost = np.count_nonzero(union) - np.count_nonzero(union[box])
     where = {"step": step, "middle": middle, "side": side}
     planes = cut_planes(image, predicted, true, window=window, **where)
-    return VolumeView(planes, *surfaces, side, lost * float(np.prod(step)) / 1000)
+    return VolumeView(planes, lost * float(np.prod(step)) / 1000)
 
 
 def view_photograph(picture: np.ndarray) -> Plane:
@@ -162,48 +146,3 @@ def upright(plane: np.ndarray, axis: int) -> np.ndarray:
     """Turn ``(..., x, y)`` of LPS into rows, with the front or the head at the top."""
     plane = plane.swapaxes(-1, -2)
     return plane if axis == AXIAL else plane[..., ::-1, :]
-
-
-def shade_surface(
-    mask: np.ndarray, step: np.ndarray, middle: np.ndarray, side: float
-) -> np.ndarray:
-    """Shade a mask as seen from the patient's front, lit from the upper left.
-
-    Args:
-        mask: boolean ``(X, Y, Z)`` in LPS.
-        step: mm per voxel.
-        middle: of the view, in mm from the mask's first voxel.
-        side: of the view in mm.
-
-    Returns:
-        ``(2, H, H)`` over the whole side: shade in [0, 1], nan outside the mask; and how far behind
-        the front of the view it is, in px. `view_volume` sets that to -1 inside another region.
-    """
-    from scipy.ndimage import gaussian_filter, map_coordinates
-
-    size = min(GRID, int(np.ceil(side)))
-    seen = np.full((2, size, size), np.nan)
-    if not mask.any():
-        return seen
-    # Smoothing by less than a voxel removes the stairs that thick slices leave on the surface.
-    smooth = gaussian_filter(np.pad(mask, 2).astype(np.float32), np.maximum(0.6, 0.8 / step))
-    ticks = (np.arange(size) + 0.5) / size * side - side / 2  # mm from the middle
-    down, right, back = np.meshgrid(-ticks, ticks, ticks, indexing="ij")
-    points = np.stack([right, back, down]) + middle[:, None, None, None]
-    solid = map_coordinates(smooth, points / step[:, None, None, None] + 2, order=1)
-    hit = solid > 0.5 * min(1.0, float(smooth.max()))
-    there = hit.any(axis=2)
-    rows, columns = np.nonzero(there)
-    first = np.stack([rows, columns, hit.argmax(axis=2)[there]])
-    soft = gaussian_filter(solid, 1.2)
-    normal = np.stack(
-        [
-            soft[tuple(np.clip(first + along, 0, size - 1))]
-            - soft[tuple(np.clip(first - along, 0, size - 1))]
-            for along in np.eye(3, dtype=int)[..., None]
-        ]
-    )  # into the mask
-    light = np.array([0.45, 0.35, 0.82])  # down, to the right, and back
-    lit = light @ normal / np.maximum(np.linalg.norm(normal, axis=0), 1e-6)
-    seen[0, there], seen[1, there] = 0.25 + 0.75 * np.clip(lit, 0, 1), first[2]
-    return seen

@@ -8,23 +8,19 @@ edges name the patient's sides: right, left, anterior, posterior, superior, infe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
 from ..metrics import as_words
-from .colours import COLOURS
 from .panels import (
     DASHED,
     FEW,
     INK,
     SOLID,
     add_legend,
-    add_names,
     draw_masks,
     frame,
     make_panels,
@@ -41,17 +37,17 @@ READING = (
 
 
 def draw_volumes(cases: Sequence[tuple[str, str, VolumeView]], *, regions: Sequence[str]) -> Figure:
-    """Draw cases below each other: an axial slice, three planes around the structure, two surfaces.
+    """Draw cases below each other: an axial slice, and three planes around the structure.
 
     Args:
         cases: ``(title, scores, view)`` each.
         regions: the R names of the mask channels.
     """
     figure, axes = make_panels(
-        [1.06] * len(cases), 6, width=2.9, regions=regions, lines=min(len(regions), FEW + 1)
+        [1.06] * len(cases), 4, width=2.9, regions=regions, lines=min(len(regions), FEW + 1)
     )
     for row, (title, scores, view) in zip(axes, cases, strict=True):
-        whole, *planes, expert, predicted = row
+        whole, *planes = row
         axial = view.planes[AXIAL]
         _show(whole, axial)
         draw_masks(whole, axial.prediction, SOLID, width=0.9, fill=True)
@@ -69,16 +65,9 @@ def draw_volumes(cases: Sequence[tuple[str, str, VolumeView]], *, regions: Seque
             where = f"{PLANES[plane.axis]}, slice {plane.index + 1} of {plane.slices}"
             panel.set_title(where, loc="left", fontsize=10, color=INK)
         _add_scale(planes[0], axial)
-        surfaces = ((expert, view.truth, "Expert"), (predicted, view.prediction, "Predicted"))
-        for panel, shades, who in surfaces:
-            panel.imshow(_blend_surfaces(shades))
-            _add_letters(panel, EDGES[CORONAL])
-            panel.set_title(f"{who}, from the front", loc="left", fontsize=10, color=INK)
-        if len(regions) <= FEW:  # the legend below all panels has the colours of many
-            add_names(expert, regions)
         if view.outside:
             note = f"{_format_ml(view.outside)} predicted outside this view"
-            predicted.set_xlabel(note, loc="left", fontsize=9.5, color=INK)
+            planes[-1].set_xlabel(note, loc="right", fontsize=9.5, color=INK)
     add_legend(figure, regions)
     return figure
 
@@ -186,22 +175,6 @@ def _add_scale(panel: Axes, plane: Plane) -> None:
     x, y = left + 0.04 * (right - left), bottom - 0.05 * (bottom - top)
     panel.plot([x, x + BAR / plane.step[0]], [y, y], color="white", linewidth=2)
     panel.text(x, y - 0.02 * (bottom - top), f"{BAR / 10:g} cm", color="white", fontsize=8)
-
-
-def _blend_surfaces(surfaces: Sequence[np.ndarray]) -> np.ndarray:
-    """Surfaces in their colours on black, ``(H, W, 3)``.
-
-    The nearest hides the others, but a region inside another shines through.
-    """
-    picture, nearest = np.zeros((*surfaces[0].shape[1:], 3)), np.full(surfaces[0].shape[1:], np.inf)
-    coloured = list(zip(surfaces, cycle(COLOURS), strict=False))
-    for (shade, depth), colour in sorted(coloured, key=lambda each: (each[0][1] < 0).any()):
-        there = depth < nearest  # not where it is nan
-        share = np.where(depth < 0, 0.7, 1.0)[there, None]
-        own = shade[there, None] * np.array(to_rgb(colour))
-        picture[there] = share * own + (1 - share) * picture[there]
-        nearest[there] = depth[there]
-    return picture
 
 
 def describe_scores(row: Mapping[str, float], regions: Sequence[str]) -> str:

@@ -43,7 +43,7 @@ def check_value(value: Any, name: str) -> None:
             if key.startswith("_"):
                 raise Refused(f"{name}: the key {key!r} begins with _; leave it out")
             if key in TEXTS:
-                check_labels(each, key)
+                check_label_list(each, key)
             else:
                 check_value(each, key)
     elif isinstance(value, list | tuple):
@@ -53,7 +53,7 @@ def check_value(value: Any, name: str) -> None:
         check_text(value, name)
 
 
-def check_labels(value: Any, name: str) -> None:
+def check_label_list(value: Any, name: str) -> None:
     """Refuse what is not a list of labels, each with a ``name`` and perhaps its value, ``idx``."""
     for each in value if isinstance(value, list) else [value]:
         if (

@@ -77,8 +77,11 @@ class Delivery:
         """Create the run, or find it, and then deliver in a thread.
 
         Raises:
-            ConnectionError: this fails, or takes longer than ``timeout`` seconds.
+            ConnectionError: this fails, or takes longer than ``timeout`` seconds; a store in a
+                file, which is slow to make on a busy machine, has four times as long.
         """
+        if self.tracking_uri.startswith("sqlite:"):
+            timeout *= 4
         self._thread.start()
         if not self._connected.wait(timeout):
             self._closing = 0.0

@@ -184,3 +184,11 @@ def test_the_site_has_every_page_in_its_order():
     nav = json.dumps(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"])
     pages = {str(p.relative_to(ROOT / "docs")) for p in [*ROOT.glob("docs/**/*.md"), *MADE]}
     assert set(re.findall(r'"([\w/]+\.md)"', nav)) == pages
+
+
+def test_tests_that_a_page_names_exist():
+    known = {path.stem for path in ROOT.glob("tests/**/*.py")}
+    for path in ROOT.glob("tests/**/*.py"):
+        known |= set(re.findall(r"def (test_\w+)", path.read_text()))
+    texts = [page.read_text() for page in PAGES]
+    assert {each for text in texts for each in re.findall(r"\btest_\w+\b(?!\.\.\.)", text)} <= known

@@ -98,7 +98,7 @@ def draw_agreement(measures: Sequence[Measure], records: Sequence[Numbers]) -> F
             axes.set_title(name, loc="left", fontsize=10, color=INK)
             axes.set_xlabel(f"mean of both{measure.unit and f', {measure.unit}'}", color=INK)
             style_axes(axes)
-        row[0].set_ylabel(f"{measure.name}:\npredicted minus true", color=INK)
+        row[0].set_ylabel(f"{measure.title}:\npredicted minus true", color=INK)
     return figure
 
 

@@ -179,8 +179,8 @@ def compare_mask(mask, given: dict) -> str:
         return "on the image's grid; not compared: the package's code is not the repository's"
     expected = np.load(given["mask"])
     if not np.array_equal(mask, expected):
-        raise ValueError(f"{int((mask != expected).sum())} of {mask.size} voxels differ")
-    return f"the repository's mask, {np.count_nonzero(mask)} of {mask.size} voxels marked"
+        raise ValueError(f"{int((mask != expected).sum())} of {mask.size} values differ")
+    return f"the repository's mask, {np.count_nonzero(mask)} of {mask.size} values marked"
 
 
 CHECKS = {

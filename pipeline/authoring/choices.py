@@ -58,7 +58,10 @@ def choose(
         fits = set(ratio) <= regions.keys()
         ids.append(Choice("vertical_cdr", ratio if fits else [], "two regions have such a ratio"))
         near = found["modality"] == "photograph" and any(c.id == "focus" and c.value for c in ids)
-        scales = (shipped or {}).get("scales", []) if near else []
+        given = shipped if shipped and near else {}
+        field = given.get("field_prob", 0.0)
+        ids.append(Choice("field_prob", field, "compact regions may lie at the edge of a field"))
+        scales = given.get("scales", [])
         ids.append(Choice("scales", scales, "compact regions may be seen from near or far"))
     return ids
 

@@ -110,6 +110,7 @@ IDS: Mapping[str, Id] = {
     "warp": Id(number(0), RESUMED),
     "focus": Id(number(0, 1), RESUMED),
     "radial_prob": Id(number(0, 1), RESUMED),
+    "field_prob": Id(number(0, 1), RESUMED),
     "blur_prob": Id(number(0, 1), RESUMED),
     "patches_per_case": Id(whole(1)),
     "overlap": Id(number(0, 1, below=True)),

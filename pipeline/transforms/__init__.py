@@ -12,6 +12,7 @@ __getattr__, __all__ = lazy(
             "RandIlluminationBatchd",
         ],
         "class_indices": ["ClassIndicesd"],
+        "field": ["RandFieldBatchd"],
         "largest": ["KeepPartsd"],
         "mark": ["LabelToRegionsd", "MarkRegionsd", "RegionsToLabeld"],
         "nifti_writer": ["NiftiWriter"],

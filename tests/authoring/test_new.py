@@ -27,7 +27,7 @@ PLACE = {"dataset_dir", "datalist", "experiment_name", "run_name"}
 LABELLED = {"regions", "background", "ignore_label", "modality", "channel_names", "components"}
 SHARED = {"percentiles", "roi_size", "patch_size", "flip", "channels", "strides", "threshold"}
 LENGTH = {"batch_size", "epochs", "warmup_epochs", "val_interval"}
-PICTURES = {"focus", "radial_prob", "vertical_cdr", "scales"}
+PICTURES = {"focus", "radial_prob", "field_prob", "vertical_cdr", "scales"}
 VOLUMES = {"spacing", "hu_window", "foreground_above", "margin", "rotate", "warp", "lr"}
 
 

@@ -26,6 +26,7 @@ _SOFT, _LEAST_SOFT = (-150, 250), 0.02
 # CT-scale", Phys. Med. Biol. 48, 1591, 2003). Implants fill less than a twentieth of a scan; the
 # surround of the circle that a scanner measures fills a fifth.
 _DENSEST, _METAL, _MOST_METAL = 30710, 3071, 0.05
+_FEW = 16  # values; scans have hundreds
 _OR_NO_CT = '; or give another modality than CT ("modality" in a datalist, else --modality)'
 
 
@@ -106,8 +107,21 @@ def value_problems(voxels: np.ndarray, *, ct: bool) -> Iterator[tuple[str, str]]
                 "convert it again from its source",
             )
             return
-    if ct and (problem := hu_problem(voxels)):
-        yield problem
+    if ct:
+        if problem := hu_problem(voxels):
+            yield problem
+    elif (few := few_values(voxels)) is not None:
+        values = ", ".join(f"{each:g}" for each in few)
+        yield f"holds only the values {values}, as labels do", "give the image and not its label"
+
+
+def few_values(voxels: np.ndarray) -> np.ndarray | None:
+    """Find the values of a volume that has at most ``_FEW``, all whole numbers; else None."""
+    for part in (voxels.ravel("K")[::997], voxels):  # the sample spares most volumes the sorting
+        values = np.unique(part)
+        if len(values) > _FEW or (values % 1).any():
+            return None
+    return values
 
 
 def hu_problem(voxels: np.ndarray) -> tuple[str, str] | None:

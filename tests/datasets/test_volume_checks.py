@@ -203,6 +203,18 @@ def test_other_modalities_have_other_units(cts):
     assert check() == []
 
 
+def test_a_label_is_no_image(cts):
+    content, folder, change, check = cts
+    content["modality"] = "MR"
+    label = np.asarray(nibabel.load(folder / "Fall 1 label.nii.gz").dataobj)
+    change("ct", lambda x: label.astype(x.dtype))
+    (problem,) = check()
+    assert problem.item == "Fall 1 ct.nii.gz"
+    assert "0, 1," in problem.problem
+    change("ct", lambda x: label / np.float32(2))  # no label has halves
+    assert check() == []
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no CT at {REAL}")
 def test_a_real_ct_is_sound(tmp_path):
     labels = {str(value): f"organ {value}" for value in range(1, 118)} | {"0": "background"}

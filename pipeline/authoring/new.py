@@ -121,7 +121,7 @@ python -m monai.bundle run --config_file "['{configs}/train.json','{configs}/eva
     --ckpt_path {run}/model.pt{more}
 {plan}
 Segment new images:
-python -m pipeline predict --bundle {output} --checkpoint {run} IMAGES --output predictions
+python -m pipeline predict --bundle {output} --checkpoint {run} IMAGES --output {run}/predictions
 
 Package:
 python -m pipeline package {output} --checkpoint {run}/model.pt --output {name}.zip"""

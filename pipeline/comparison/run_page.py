@@ -150,7 +150,10 @@ def list_next(run: Path, config: Mapping[str, Any]) -> list[tuple[str, str]]:
             "Train and compare several networks by a plan: hours on a CPU.",
             pipeline("experiment", "run", bundle / "plans/networks.json"),
         ),
-        ("Make a bundle for your own data: what is there to choose.", pipeline("bundle", "--help")),
+        (
+            "Make a bundle for your own data: the commands for it.",
+            pipeline("bundle", "--help"),
+        ),
     ]
     uri = str(config.get("tracking_uri") or "")
     if config.get("log_to_mlflow") and uri.startswith("sqlite:"):

@@ -83,6 +83,7 @@ class Checkpoints:
             )
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
         engine.add_event_handler(Events.TERMINATE, self.save_final)  # stopped early
+        engine.add_event_handler(Events.COMPLETED, self.say_where)
 
     def load(self, path: Path, max_epochs: int) -> dict[str, Any]:
         """Read the checkpoint and check it against the training."""
@@ -161,6 +162,9 @@ class Checkpoints:
     def save_final(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
             self.write(dict.fromkeys(self.final_names(), self.content()), wait=True)
+
+    def say_where(self) -> None:
+        if idist.get_rank() == 0:
             logger.info(f"weights and history in {self.folder}")
 
     def final_names(self) -> list[str]:

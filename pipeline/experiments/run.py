@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +106,11 @@ def run_cells(
     if failed:
         board.say(f"To try the failed ones again: {make_command()}")
     elif parent.recorded:
-        board.say(f"To compare: python -m pipeline compare --parent {parent.id}{parent.options}")
+        report = shlex.quote(str(works[0][1].folder.parent / "comparison"))
+        board.say(
+            f"To compare: python -m pipeline compare --parent {parent.id}{parent.options} "
+            f"--output {report}"
+        )
     return len(failed)
 
 

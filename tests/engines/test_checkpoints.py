@@ -38,7 +38,7 @@ def test_the_learning_rate_is_that_of_a_training_of_this_length(end):
 
 @pytest.mark.parametrize(("metrics", "best"), [((0.2, 0.1), 1), ((math.nan, math.nan), 2)])
 def test_the_last_epoch_gives_the_model_where_no_validation_measured_anything(
-    metrics, best, tmp_path
+    metrics, best, tmp_path, caplog
 ):
     """Which no label of the validation holds a region for; MONAI then takes the first epoch."""
     network = torch.nn.Conv2d(1, 1, 1)
@@ -55,7 +55,9 @@ def test_the_last_epoch_gives_the_model_where_no_validation_measured_anything(
     Checkpoints(output_dir=str(tmp_path), model=network, state={}, validator=validator).attach(
         trainer
     )
-    trainer.run([0], max_epochs=2)
+    with caplog.at_level("INFO"):
+        trainer.run([0], max_epochs=2)
+    assert caplog.text.count(str(tmp_path)) == 1  # where the weights are
     kept = {name: torch.load(tmp_path / name)["weight"].item() for name in (BEST, FINAL)}
     assert kept == {BEST: best, FINAL: 2}
 

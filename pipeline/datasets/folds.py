@@ -23,7 +23,8 @@ def divide(
 
     Args:
         patients: see `deal`.
-        testing: share of the cases below 1, or about how many of them; 0 for none.
+        testing: share of the cases below 1, or about how many of them; 0 for none. If it is the
+            number of cases, no folds are made.
         folds: their number; by default five, or one for each patient where there are fewer.
         holds: see `deal`.
 
@@ -31,14 +32,16 @@ def divide(
         ``{patient: fold}``; None is the test split.
 
     Raises:
-        InputError: there are too few patients for the folds, or none is left for training.
+        InputError: there are too few patients for the folds, or for testing.
     """
     share = testing if testing < 1 else testing / len(patients)
-    if not 0 <= share < 1:
+    if not 0 <= share <= 1:
         raise InputError(
-            f"--testing {testing:g}: give a share from 0 to 1, or fewer than all {len(patients)} "
-            "cases."
+            f"--testing {testing:g}: give a share below 1, or a number of cases, at most "
+            f"{len(patients)}."
         )
+    if share == 1 and folds is None:
+        return dict.fromkeys(patients)
     dealt = deal(patients, [1 - share, share], holds=holds) if share else {}
     trained = [patient for patient in patients if not dealt.get(patient)]
     count = len(set(trained))

@@ -102,7 +102,7 @@ def plan_dataset(
     everywhere = {value for each in held.values() for value in values.names_in(each)}
     if lacking := [name for value, name in values.names.items() if value not in everywhere | {0}]:
         notes.append(f"no label holds {' or '.join(lacking)}, which a check will refuse")
-    if len(set(parts.values()) - {TESTING}) < 2:
+    if len(set(parts.values()) - {TESTING}) == 1:
         notes.append("there is one fold, so train with --fold all")
     if empty := [s.name for s in sources if not values.names_in(held[s.name]) - {0}]:
         notes.append(f"{len(empty)} labels hold nothing but background, such as {empty[0]}")

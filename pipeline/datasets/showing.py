@@ -64,7 +64,7 @@ def show_dataset(dataset: Dataset) -> None:
         table.add_row("not counted", Text(f"{values.ignore_label}, from {source}"))
     for name, inner in about["regions"].items():
         table.add_row("region", Text(f"{name}: {', '.join(map(str, inner))}"))
-    table.add_row("folds", Text(f"{folds} cases; {testing} for testing"))
+    table.add_row("folds", Text(f"{folds or 0} cases; {testing} for testing"))
     console.print(table)
     for note in dataset.notes:
         console.print(Text(note, style="yellow"))

@@ -38,8 +38,18 @@ def test_testing_is_a_share_or_a_number(testing, count):
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
+def test_all_may_be_for_testing():
+    assert divide(["a", "b", "b"], testing=3) == {"a": None, "b": None}
+
+
 def test_too_few_patients():
     assert sorted(divide(["a", "b", "b"]).values()) == [0, 1]
-    for options in ({"folds": 3}, {"folds": 1}, {"testing": 3}, {"testing": -1}):
-        with pytest.raises(InputError, match=next(iter(options))):
+    for options in (
+        {"folds": 3},
+        {"folds": 1},
+        {"testing": 4},
+        {"testing": -1},
+        {"testing": 3, "folds": 2},
+    ):
+        with pytest.raises(InputError, match=list(options)[-1]):
             divide(["a", "b", "b"], **options)

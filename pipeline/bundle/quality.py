@@ -27,7 +27,8 @@ _ERROR = (0.004, 1.0)  # 1 - Dice outside this is not told apart
 _PRIOR = 5 * 0.5**2  # draws a slope towards 1 as much as five cases would
 # Features that tell whether an image and its regions resemble the calibration. Sizes are compared
 # by their logarithm, since they differ by factors.
-_SIZES, _OTHERS = ("found", "image_extent"), ("image_mean", "image_sd", "image_dark")
+_SIZES = ("found", "image_extent")
+_OTHERS = ("elsewhere", "image_mean", "image_sd", "image_dark")
 
 
 def quality_file(weights: str | Path) -> Path:
@@ -56,6 +57,12 @@ def read_calibration(weights: Sequence[str | Path]) -> Calibration | None:
             logger.warning(f"{path} is of other weights than {each}: it is not used.")
             return None
         try:
+            if not all(any("elsewhere" in key for key in row) for row in found["cases"]):
+                logger.warning(
+                    f"{path} was written by an earlier version, so it is not used: evaluate the "
+                    "validation cases again."
+                )
+                return None
             rows += found["cases"]
             calibration = Calibration(rows, found["regions"], found["vertical_cdr"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -284,6 +291,7 @@ def _compare(key: str, value: float, seen: tuple[float, float], *, volume: bool)
     kind, _, name = key.partition("/")
     what, unit = {
         "found": (f"size of {name}", " ml" if volume else " % of the picture"),
+        "elsewhere": (f"probability of {name} outside of the parts kept", " %"),
         "image_mean": (f"mean of {name}", ""),
         "image_sd": (f"spread of {name}", ""),
         "image_dark": ("dark share of the image", " %"),

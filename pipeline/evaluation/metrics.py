@@ -160,7 +160,7 @@ _ROWS = (
     *(
         Metric(key, key, kind="size")
         for key in (
-            *("agreement", "found", "low_dice", "high_dice"),
+            *("agreement", "elsewhere", "found", "low_dice", "high_dice"),
             *("image_mean", "image_sd", "image_dark", "image_extent"),
         )
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,11 +12,13 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, ResampleToMatch
 from monai.utils.enums import CommonKeys
 
+from .largest import keep_largest
 from .regions import Regions
 
 QUALITY = "quality"  # the key of a case's features
 _BINS = 10  # of the calibration error
 _SEEN = 0.01  # a probability below this says that there is nothing
+_PART = 0.05  # voxels above this probability belong to the same part
 
 
 class QualityFeaturesd(MapTransform):
@@ -30,6 +33,7 @@ class QualityFeaturesd(MapTransform):
             any grid, stand beside them.
         regions: see `Regions`.
         channel_names: of the image.
+        components: how many parts of a region are kept afterwards, see `KeepPartsd`.
     """
 
     def __init__(
@@ -37,15 +41,19 @@ class QualityFeaturesd(MapTransform):
         keys: KeysCollection,
         regions: Mapping[str, Sequence[int]],
         channel_names: Sequence[str],
+        components: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__(keys)
         self.regions, self.channel_names = Regions(regions), list(channel_names)
+        self.components = dict(components)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out, names = dict(data), self.regions.names
         for key in self.key_iterator(out):
             logits, image, label = out[key], out[CommonKeys.IMAGE], out.get(CommonKeys.LABEL)
-            out[QUALITY] = quality_features(logits, image, names, self.channel_names)
+            out[QUALITY] = quality_features(
+                logits, image, names, self.channel_names, self.components
+            )
             if label is not None:
                 match = ResampleToMatch(mode="nearest", padding_mode="zeros")
                 masks = [match(each[None].float(), image)[0] > 0.5 for each in label]
@@ -59,7 +67,11 @@ class QualityFeaturesd(MapTransform):
 
 
 def quality_features(
-    logits: torch.Tensor, image: torch.Tensor, names: Sequence[str], channels: Sequence[str]
+    logits: torch.Tensor,
+    image: torch.Tensor,
+    names: Sequence[str],
+    channels: Sequence[str],
+    components: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Measure an answer and its image.
 
@@ -68,11 +80,13 @@ def quality_features(
         image: (C, *spatial), on the same grid.
         names: of the R regions.
         channels: names of the C channels.
+        components: how many parts of a region are kept, all of the others'.
 
     Returns:
-        ``agreement/REGION``, the Dice of two masks that are drawn from the probabilities p:
-            sum(p^2) / sum(p). Where p is the mean of several networks or flips, this is the
-            agreement of their masks, pair by pair. 0 where nothing is found.
+        ``agreement/REGION``, the Dice of two masks that are drawn from the probabilities p of the
+            parts that are kept: sum(p^2) / sum(p). Where p is the mean of several networks or
+            flips, this is the agreement of their masks, pair by pair. 0 where nothing is found.
+        ``elsewhere/REGION``, the share of the sum of p that lies in other parts.
         ``found/REGION``, the sum of p: in ml, or as the share of a picture.
         ``image_mean/CHANNEL`` and ``image_sd/CHANNEL``, and ``image_dark``, the share
             of the image that is almost 0; after preprocessing.
@@ -84,9 +98,13 @@ def quality_features(
     unit = float(torch.tensor(spacing).prod()) / 1000 if volume else 1 / image[0].numel()
     for name, each in zip(names, logits, strict=True):  # one by one, to save memory
         chance = torch.as_tensor(each).detach().float().sigmoid()
-        total = float(chance.sum(dtype=torch.float64))
+        total = kept = float(chance.sum(dtype=torch.float64))
+        if count := components.get(name):
+            chance = chance * keep_largest(chance > _PART, count)
+            kept = float(chance.sum(dtype=torch.float64))
         square = float(chance.square_().sum(dtype=torch.float64))
-        features[f"agreement/{name}"] = square / total if total > 0 else 0.0
+        features[f"agreement/{name}"] = square / kept if kept > 0 else 0.0
+        features[f"elsewhere/{name}"] = 1 - kept / total if total > 0 else 0.0
         features[f"found/{name}"] = total * unit
     pixels = torch.as_tensor(image).detach()
     for channel, each in zip(channels, pixels, strict=True):

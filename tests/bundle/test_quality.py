@@ -29,6 +29,7 @@ def draw(rng, count, *, spread=0.25, hard=0.0) -> list[dict]:
             size = np.exp(rng.normal(0, error))
             row |= {f"agreement/{name}": max(1 - disagreement, 0.0), f"dice/{name}": 1 - error}
             row |= {f"recall/{name}": size / 2, f"precision/{name}": 0.5}
+            row[f"elsewhere/{name}"] = 0.01
             row |= {f"found/{name}": np.exp(rng.normal(0, 0.2)), f"true/{name}": 10 / size}
         row["vertical_cdr/absolute_error"] = abs(rng.normal(0, 0.5 * (1 - row["dice/b"])))
         rows.append(row)
@@ -54,6 +55,21 @@ def test_agreement_is_the_mean_dice_of_all_pairs_of_masks():
     assert (
         quality_features(torch.full_like(logits, -1e9), image, ["a"], ["red"])["agreement/a"] == 0
     )
+
+
+def test_agreement_is_that_of_the_parts_that_are_kept():
+    chances = torch.full((1, 12, 12), 0.001)
+    chances[0, 1:5, 1:5], chances[0, 8:11, 8:11] = 0.9, 0.3
+    image = torch.rand(1, 12, 12)
+    logits = torch.special.logit(chances)
+    found = quality_features(logits, image, ["a"], ["red"], {"a": 1})
+    assert found["agreement/a"] == pytest.approx(0.9)
+    total = float(chances.sum())
+    assert found["elsewhere/a"] == pytest.approx(1 - 16 * 0.9 / total, abs=1e-4)
+    assert found["found/a"] == pytest.approx(total / 144)
+    everything = quality_features(logits, image, ["a"], ["red"])
+    assert everything["agreement/a"] == pytest.approx(float((chances**2).sum()) / total)
+    assert everything["elsewhere/a"] == 0
 
 
 def test_one_case_is_estimated_from_no_other(tmp_path):
@@ -106,6 +122,7 @@ def test_bad_masks_are_flagged_though_the_calibration_saw_good_ones_only():
     [
         ({"image_mean/red": 0.9}, "of red"),
         ({"image_dark": 0.9}, "dark"),
+        ({"elsewhere/b": 0.5}, "probability of b"),
         ({"found/b": 30.0}, "size of b"),
         ({"found/a": 0.01}, "size of a"),
         ({"image_sd/red": float("nan")}, "of red"),
@@ -151,7 +168,10 @@ def test_a_file_is_read_as_it_was_written_and_an_ensemble_has_all_cases(tmp_path
     assert joined.estimate(row, measured(row)) == expected.estimate(row, measured(row))
     quality_file(weights[0]).write_text(json.dumps(content | {"cases": [{"dice/a": "x"}]}))
     assert read_calibration(weights) is None  # of other weights
-    content |= {"checkpoint_sha256": sha256(weights[0]), "cases": [{"dice/a": "x"}]}
+    content |= {"checkpoint_sha256": sha256(weights[0]), "cases": [{"dice/a": 0.9}]}
+    quality_file(weights[0]).write_text(json.dumps(content))
+    assert read_calibration(weights) is None  # of an earlier version
+    content |= {"cases": [{"dice/a": "x", "elsewhere/a": 0}]}
     quality_file(weights[0]).write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"one_quality\.json"):
         read_calibration(weights)

@@ -116,13 +116,15 @@ def check_datalist(
         for name, *fault in found:
             note(name, fault)
         unfit = {name for name, *_ in found}
-        for name in files_of(case["image"]):
+        names = files_of(case["image"])
+        for name in names:
             pixels, fault = _read(folder / name, channels=len(datalist.get("channel_names") or ()))
             if fault and name not in unfit:
                 note(name, fault)
             if pixels is not None:
                 if is_volume(name):
-                    note(name, *value_problems(pixels, ct=datalist.get("modality", "CT") == "CT"))
+                    ct = datalist.get("modality", "CT") == "CT"
+                    note(name, *value_problems(pixels, ct=ct, alone=len(names) == 1))
                 digest = _digest(pixels)
                 if first := seen.get(digest):
                     note(name, (f"same pixels as {first}", "keep one of the two"))

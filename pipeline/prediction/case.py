@@ -169,7 +169,7 @@ def _read_volumes(case: InputCase, channels: int, modality: str) -> list[Volume]
         except UnfitFile as error:
             raise InputError(f"{name}: it {error}") from None
         # Whether the values have to be Hounsfield units, the preprocessing knows.
-        problems = problems or list(value_problems(volume.voxels, ct=False))
+        problems = problems or list(value_problems(volume.voxels, ct=False, alone=channels == 1))
         if problems:
             raise InputError(f"{name}: {'; '.join(': '.join(each) for each in problems)}")
         volumes.append(volume._replace(voxels=np.asarray(volume.voxels, np.float32, order="C")))

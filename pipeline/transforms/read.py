@@ -100,7 +100,9 @@ class ReadImaged(LoadImaged):
             raise InputError(f"{path}: it holds values that are NaN or infinite; {ADVICE}")
         if self.channels is not None:
             voxels = np.moveaxis(image.numpy(), 0, -1)
-            for problem in value_problems(voxels, ct=self.modality == "CT"):
+            for problem in value_problems(
+                voxels, ct=self.modality == "CT", alone=self.channels == 1
+            ):
                 raise InputError(f"{path}: it {': '.join(problem)}. {ADVICE}")
         return image
 

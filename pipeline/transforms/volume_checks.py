@@ -87,12 +87,13 @@ def grid_difference(
     return f"a corner is {apart:.3g} mm apart" if apart > _TOLERANCE else ""
 
 
-def value_problems(voxels: np.ndarray, *, ct: bool) -> Iterator[tuple[str, str]]:
+def value_problems(voxels: np.ndarray, *, ct: bool, alone: bool) -> Iterator[tuple[str, str]]:
     """Yield the problems of an image's voxels, each with a fix.
 
     Args:
         voxels: the image.
         ct: whether they have to be Hounsfield units.
+        alone: whether the case has no other channel; beside others, a mask may be one.
     """
     if voxels.dtype.kind not in "iuf":
         yield f"holds values of type {voxels.dtype}", "save it with real numbers"
@@ -110,7 +111,7 @@ def value_problems(voxels: np.ndarray, *, ct: bool) -> Iterator[tuple[str, str]]
     if ct:
         if problem := hu_problem(voxels):
             yield problem
-    elif (few := few_values(voxels)) is not None:
+    elif alone and (few := few_values(voxels)) is not None:
         values = ", ".join(f"{each:g}" for each in few)
         yield f"holds only the values {values}, as labels do", "give the image and not its label"
 

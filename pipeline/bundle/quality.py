@@ -23,6 +23,7 @@ LEVEL = 0.9  # of the intervals
 DOUBTFUL = 0.8  # the Dice below which a mask is to be looked at
 CHANCE = 0.1  # of a Dice below that, up to which no mask is doubtful
 ALARMS = 0.1  # the largest share of the calibration's good masks that may be doubtful
+_CORNERS = 0.05  # the share of a picture from which on black corners show a whole field
 _ERROR = (0.004, 1.0)  # 1 - Dice outside this is not told apart
 _PRIOR = 5 * 0.5**2  # draws a slope towards 1 as much as five cases would
 # Features that tell whether an image and its regions resemble the calibration. Sizes are compared
@@ -211,6 +212,14 @@ class Calibration:
             beyond += max(0.0, math.log(low / value), math.log(value / high))
         return float(np.mean(expected)) - beyond / 2
 
+    def shows_field(self, features: Row) -> bool:
+        """Whether a picture shows a camera's whole field, as all pictures of the calibration do.
+
+        Then its corners are black, and no region is larger than the network knows it.
+        """
+        least = min(row.get("image_corners", 0.0) for row in self.rows)
+        return least > _CORNERS and features["image_corners"] > least / 2
+
     def estimate(self, features: Row, measured: Row = MappingProxyType({})) -> dict[str, Any]:
         """Estimate the quality of a mask.
 
@@ -261,7 +270,7 @@ class Calibration:
 
 
 def _is_used(column: str) -> bool:
-    known = ("dice", "recall", "precision", "agreement", *_SIZES, *_OTHERS)
+    known = ("dice", "recall", "precision", "agreement", "image_corners", *_SIZES, *_OTHERS)
     return column.split("/")[0] in known or column == _CDR_ERROR
 
 

@@ -18,6 +18,7 @@ from .regions import Regions
 QUALITY = "quality"  # the key of a case's features
 _BINS = 10  # of the calibration error
 _SEEN = 0.01  # a probability below this says that there is nothing
+_BLACK = 0.1  # pixels below this belong to the surround of a camera's field
 _PART = 0.05  # voxels above this probability belong to the same part
 
 
@@ -90,6 +91,8 @@ def quality_features(
         ``found/REGION``, the sum of p: in ml, or as the share of a picture.
         ``image_mean/CHANNEL`` and ``image_sd/CHANNEL``, and ``image_dark``, the share
             of the image that is almost 0; after preprocessing.
+        ``image_corners``, of a picture: the share of the box around its field that is black, 0.21
+            around a whole circle.
         ``image_extent/AXIS``, in mm, of a volume.
     """
     features: dict[str, float] = {}
@@ -111,7 +114,11 @@ def quality_features(
         features[f"image_mean/{channel}"] = float(each.mean(dtype=torch.float64))
         features[f"image_sd/{channel}"] = float(each.float().std())
     features["image_dark"] = float((pixels.amax(dim=0) < 0.02).float().mean())
-    if volume:
+    if not volume:
+        bright = pixels.amax(dim=0) >= _BLACK
+        box = bright[bright.any(dim=1)][:, bright.any(dim=0)]
+        features["image_corners"] = 1 - float(box.float().mean()) if box.numel() else 0.0
+    else:
         for axis, (size, step) in enumerate(zip(image.shape[1:], spacing, strict=True)):
             features[f"image_extent/{axis}"] = size * step
     return features

@@ -72,6 +72,19 @@ def test_agreement_is_that_of_the_parts_that_are_kept():
     assert everything["elsewhere/a"] == 0
 
 
+def test_black_corners_are_those_around_the_field():
+    x, y = torch.meshgrid(*[torch.linspace(-1, 1, 200)] * 2, indexing="ij")
+    field = (x**2 + y**2 < 1).float()[None]
+    logits = torch.zeros_like(field)
+    padded = torch.nn.functional.pad(field, [50, 50])
+    for image in (field, padded):
+        found = quality_features(torch.zeros_like(image), image, ["a"], ["red"])
+        assert found["image_corners"] == pytest.approx(1 - np.pi / 4, abs=0.01)
+    inside = field[:, 60:140, 60:140]
+    found = quality_features(logits[:, :80, :80], inside, ["a"], ["red"])
+    assert found["image_corners"] == 0
+
+
 def test_one_case_is_estimated_from_no_other(tmp_path):
     rows = draw(np.random.default_rng(0), 1)
     known = dict(rows[0])

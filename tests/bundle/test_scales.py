@@ -48,3 +48,25 @@ def test_the_scale_is_that_of_the_mask_that_is_trusted_most(tmp_path, monkeypatc
     masks = [answer.mask for answer in answers.values()]
     assert not any(np.array_equal(masks[0], other) for other in masks[1:])
     assert usual.segment(path).features == answers[1.0].features  # the sizes are as before
+
+
+def test_a_picture_of_the_whole_field_is_not_made_smaller(tmp_path, monkeypatch):
+    run = training(tmp_path / "run", dimensions=2, roi_size=[32, 32])
+    model = read_model(EYE, checkpoint=run, overrides=["scales=[2,0.5]", "device=cpu"])
+    path = str(photograph(tmp_path / "1.png", size=(61, 40)))
+    features = Predictor(model.config, model.weights).segment(path).features
+    tried = []
+    prepare = Predictor.prepare
+    monkeypatch.setattr(
+        Predictor, "prepare", lambda *args: tried.append(args[3:]) or prepare(*args)
+    )
+    for corners, scales in ((0.2, [0.5]), (0.0, [2, 0.5])):
+        rows = calibrate(features | {"image_corners": corners}).rows
+        calibration = Calibration(rows, REGIONS)
+        shown = [calibration.shows_field({"image_corners": each}) for each in (0.2, 0.0)]
+        assert shown == [corners > 0, False]
+        monkeypatch.setattr(calibration, "shows_field", lambda _, whole=shown[0]: whole)
+        monkeypatch.setattr(calibration, "estimate", lambda *_: {"check": True})
+        tried.clear()
+        Predictor(model.config, model.weights, calibration=calibration).segment(path)
+        assert [each[0] for each in tried if each] == scales

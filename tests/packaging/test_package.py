@@ -408,7 +408,7 @@ def test_any_labels_and_channels_are_in_all_of_its_files(
     run = training(tmp_path / "run", dimensions=dimensions, channels=2, **ids)
     if chosen:
         (run / "postprocessing.json").write_text(json.dumps(chosen))
-        names = [f"{key}/{n}" for key in ("dice", "agreement", "recall", "precision")
+        names = [f"{key}/{n}" for key in ("dice", "agreement", "elsewhere", "recall", "precision")
                  for n in ids["regions"]]  # fmt: skip
         calibration = Calibration([dict.fromkeys(names, 0.9)] * 6, list(ids["regions"]))
         content = calibration.content(sha256(run / "model.pt"))

@@ -179,9 +179,9 @@ class Predictor:
         best = self._answer(item, self.scales[0], usual)
         if len(self.scales) > 1 and self.calibration.estimate(best.features)["check"]:
             highest = self.calibration.trust(best.features) + _MARGIN
-            smaller = not self.calibration.shows_field(best.features)
+            whole = self.calibration.shows_field(best.features)
             for scale in self.scales[1:]:
-                if scale > 1 and not smaller:
+                if whole and scale > 1:
                     continue
                 answer = self._answer(self.prepare(path, read, scale), scale, usual)
                 trust = self.calibration.trust(answer.features)

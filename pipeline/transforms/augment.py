@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-Batch = dict[str, torch.Tensor]
+from .grid import Batch, find_middle, resample
 
 
 def uniform(low: float, high: float, *size: int) -> torch.Tensor:
@@ -29,20 +29,6 @@ def send(device: torch.device, *tensors: torch.Tensor) -> list[torch.Tensor]:
     flat = torch.cat([each.flatten() for each in tensors]).pin_memory()
     parts = flat.to(device, non_blocking=True).split([each.numel() for each in tensors])
     return [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]
-
-
-def pixel_centres(length: int, device: torch.device) -> torch.Tensor:
-    """Locate the pixels of an axis in grid_sample's coordinates."""
-    return torch.linspace(1 / length - 1, 1 - 1 / length, length, device=device)
-
-
-def resample(batch: Batch, keys: Sequence[str], grid: torch.Tensor) -> Batch:
-    """Interpolate an image and its label linearly on one grid; 0 is outside."""
-    image, label = keys
-    stacked = torch.cat([batch[image], batch[label]], dim=1)
-    moved = F.grid_sample(stacked, grid, mode="bilinear", align_corners=False)
-    channels = batch[image].shape[1]
-    return {**batch, image: moved[:, :channels], label: moved[:, channels:]}
 
 
 class RandAffineBatchd:
@@ -143,13 +129,7 @@ class RandAffineBatchd:
     ) -> torch.Tensor:
         """Place the middle of each patch in the image (count, 2), likewise in [-1, 1]."""
         room = 1 - reach
-        marked = label[:, : self.regions].amax(dim=1)
-        mass = marked.sum(dim=(1, 2))
-        middle = [
-            (marked.sum(dim=other) * pixel_centres(length, label.device)).sum(dim=1)
-            for other, length in ((1, label.shape[3]), (2, label.shape[2]))
-        ]
-        on_label = torch.stack(middle, dim=1) / mass.clamp(min=1)[:, None]
+        on_label, mass = find_middle(label[:, : self.regions].amax(dim=1))
         # In the patch's own coordinates, so that no rotation or zoom moves the label out of it.
         around = torch.clamp(on_label + (linear @ offset)[..., 0], -room, room)
         focused = (focused > 0) & (mass > 0)

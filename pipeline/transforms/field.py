@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
-from .augment import Batch, pixel_centres, send, uniform
+from .augment import send, uniform
+from .grid import Batch, find_middle, pixel_centres
 
 
 class RandFieldBatchd:
@@ -42,10 +43,13 @@ class RandFieldBatchd:
         region = batch[self.keys[-1]][:, 0]
         anywhere, away, radius = send(region.device, *self.draw(len(region)))
         half = min(region.shape[1:]) / 2
-        x, y = ((pixel_centres(n, region.device) * (n / 2 / half)) for n in region.shape[1:])
-        mass = region.sum(dim=(1, 2))
-        middle = [(region.sum(dim=other) * axis).sum(dim=1) for other, axis in ((2, x), (1, y))]
-        middle = torch.stack(middle, dim=1) / mass.clamp(min=1)[:, None]
+        units = [length / 2 / half for length in region.shape[1:]]
+        x, y = (
+            pixel_centres(length, region.device) * unit
+            for length, unit in zip(region.shape[1:], units, strict=True)
+        )
+        middle, mass = find_middle(region)
+        middle = torch.stack([middle[:, 1] * units[0], middle[:, 0] * units[1]], dim=1)
         centre = torch.where(mass[:, None] > 0, middle, anywhere) + away
         down, across = x - centre[:, :1], y - centre[:, 1:]
         length = (down[:, :, None] ** 2 + across[:, None] ** 2).sqrt()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .augment import Batch, pixel_centres, resample, send, uniform
+from .augment import send, uniform
+from .grid import Batch, pixel_centres, resample
 
 
 class RandRadialBatchd:

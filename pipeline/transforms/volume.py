@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from .augment import Batch, resample, send, uniform
+from .augment import send, uniform
+from .grid import Batch, resample
 
 
 class RandAffineVolumeBatchd:

@@ -148,6 +148,8 @@ class MlflowRun:
         uri = store_uri(self.tracking_uri, offline=self.tracking_offline)
         options = {"resume": self.resume, "timeout": self.timeout}
         self.record = RunRecord(self.output_dir, uri, description=self.description, **options)
+        if self.record.earlier:
+            self.run_name = self.record.earlier[0]["run_name"]
         self.steps = StepLosses()
         self.record_start()
         self.record.tidy()

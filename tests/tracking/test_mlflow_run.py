@@ -81,7 +81,7 @@ def train(
             "vector": torch.ones(2),
         }
 
-    (output_dir / "figures").mkdir(parents=True)
+    (output_dir / "figures").mkdir(parents=True, exist_ok=True)
     (output_dir / "figures" / "case.png").write_bytes(b"picture")
     options = {"experiment_name": "eyes", "run_name": "a", "bundle": {"config": CONFIG}} | options
     MlflowRun(output_dir=str(output_dir), validator=validator, **options).attach(trainer)
@@ -136,6 +136,14 @@ def test_the_environment_names_the_store_and_a_name_stays_a_text(store, tmp_path
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     train(tmp_path / "123", run_name=123)
     assert find_runs(store, "eyes")["123"].info.status == "FINISHED"
+
+
+def test_a_resumed_run_keeps_its_name(store, tmp_path, caplog):
+    train(tmp_path / "out", tracking_uri=store)
+    with caplog.at_level(logging.INFO):
+        train(tmp_path / "out", tracking_uri=store, resume=True, run_name="other")
+    assert find_runs(store, "eyes").keys() == {"a"}
+    assert "other" not in caplog.text
 
 
 def test_a_password_of_the_store_is_nowhere_in_the_record(store, tmp_path, monkeypatch):

@@ -99,9 +99,11 @@ class Predictor:
                 step.keeps_probabilities = probabilities
         self.calibration, self.scales = calibration, [1.0]
         self.resizers = [
-            getattr(step, "resizer", step)  # MONAI's holds it
+            resizer
             for step in self.preprocessing.transforms
             if isinstance(step, ResizePictured | Resized)
+            and (resizer := getattr(step, "resizer", step))  # MONAI's holds it
+            and isinstance(resizer.spatial_size, int)  # of the longest side, not a fixed grid
         ]
         self._scaling = Lock()  # of the resizers, which threads share
         if calibration and self.resizers:
@@ -195,6 +197,11 @@ class Predictor:
         with torch.no_grad():
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
         item = self.postprocessing(item)
+        measured = item.get(QUALITY, {})
+        if not all(np.isfinite(measured[key]) for key in measured if key.startswith("found/")):
+            raise InputError(
+                "the network answers with NaN or infinity: give other weights, or --set amp=false."
+            )
         mask = np.asarray(item["pred"].cpu(), np.uint8)[0]
         chances = item.get(PROBABILITIES)
         chances = () if chances is None else np.asarray(chances.cpu())
@@ -203,7 +210,7 @@ class Predictor:
         runtime = getattr(self.inferer, "ran", "torch")
         features = {  # a region's share is that of the usual grid, as in the calibration
             name: value * larger if name.startswith("found/") else value
-            for name, value in item.get(QUALITY, {}).items()
+            for name, value in measured.items()
         }
         return Answer(mask, features, list(chances), scale, runtime)
 

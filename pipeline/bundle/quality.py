@@ -7,13 +7,14 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, one_line
 from ..files import read_json, sha256
 from .error_model import ErrorModel
+from .likeness import OTHERS, SIZES, compare, find_range
 
 logger = logging.getLogger(__name__)
 Row = Mapping[str, Any]
@@ -25,10 +26,6 @@ DOUBTFUL = 0.8  # the Dice below which a mask is to be looked at
 CHANCE = 0.1  # of a Dice below that, up to which no mask is doubtful
 ALARMS = 0.1  # the largest share of the calibration's good masks that may be doubtful
 _CORNERS = 0.05  # the share of a picture from which on black corners show a whole field
-# Features that tell whether an image and its regions resemble the calibration. Sizes are compared
-# by their logarithm, since they differ by factors.
-_SIZES = ("found", "image_extent")
-_OTHERS = ("elsewhere", "image_mean", "image_sd", "image_dark")
 
 
 def quality_file(weights: str | Path) -> Path:
@@ -37,11 +34,17 @@ def quality_file(weights: str | Path) -> Path:
     return path.with_name(f"{path.stem}_quality.json")
 
 
-def read_calibration(weights: Sequence[str | Path]) -> Calibration | None:
+def read_calibration(
+    weights: Sequence[str | Path], regions: Sequence[str] | None = None
+) -> Calibration | None:
     """The calibration of a checkpoint; that of an ensemble has the cases of all its members.
 
+    Args:
+        weights: the file of the checkpoint, or those of the members.
+        regions: that masks hold, if they may be others than those of the evaluation.
+
     Returns:
-        None where a file of weights has none, or one of other weights.
+        None where a file of weights has none, or one of other weights or regions.
 
     Raises:
         InputError: a file beside the weights is not what an evaluation wrote.
@@ -51,10 +54,18 @@ def read_calibration(weights: Sequence[str | Path]) -> Calibration | None:
     for each in weights:
         path, fix = quality_file(each), "move it away, and evaluate the validation cases again."
         if not path.is_file():
+            if any(quality_file(other).is_file() for other in weights):
+                logger.warning(
+                    f"{path} is not there, so that the ensemble has no estimates of quality: "
+                    f"evaluate the validation cases of {each}."
+                )
             return None
         found = read_json(path, fix)
         if found.get("checkpoint_sha256") != sha256(each):
             logger.warning(f"{path} is of other weights than {each}: it is not used.")
+            return None
+        if regions is not None and found.get("regions") != list(regions):
+            logger.warning(f"{path} is of other regions than {', '.join(regions)}: it is not used.")
             return None
         try:
             if not all(any("elsewhere" in key for key in row) for row in found["cases"]):
@@ -64,22 +75,13 @@ def read_calibration(weights: Sequence[str | Path]) -> Calibration | None:
                 )
                 return None
             rows += found["cases"]
-            calibration = Calibration(rows, found["regions"], found["vertical_cdr"])
+            about = found["regions"], found["vertical_cdr"], found.get("settings", {})
+            calibration = Calibration(rows, *about)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path}: it is not a calibration ({one_line(error)}); {fix}"
             ) from None
     return calibration
-
-
-class Range(NamedTuple):
-    """The values that a feature has in the calibration, and those that are like them."""
-
-    seen: tuple[float, float]
-    like: tuple[float, float]
-
-    def holds(self, value: float) -> bool:
-        return self.like[0] <= value <= self.like[1]
 
 
 class Calibration:
@@ -90,12 +92,18 @@ class Calibration:
             and, where that is measured, ``vertical_cdr/absolute_error``.
         regions: their names.
         vertical_cdr: the two of them whose ratio is measured.
+        settings: ids by which the probabilities became masks, such as ``threshold``.
     """
 
     def __init__(
-        self, rows: Sequence[Row], regions: Sequence[str], vertical_cdr: Sequence[str] = ()
+        self,
+        rows: Sequence[Row],
+        regions: Sequence[str],
+        vertical_cdr: Sequence[str] = (),
+        settings: Row = MappingProxyType({}),
     ) -> None:
         self.regions, self.pair = list(regions), list(vertical_cdr)
+        self.settings = dict(settings)
         self.rows = [
             {key: math.nan if row[key] is None else float(row[key]) for key in row if _is_used(key)}
             for row in rows
@@ -124,14 +132,25 @@ class Calibration:
             each = np.stack([column[f"agreement/{name}"] for name in self.pair], axis=1)
             self.cdr = self._spread(column[_CDR_ERROR], self.pair, each)
         self.ranges = {
-            key: find_range(values, logarithmic=key.startswith(_SIZES))
+            key: find_range(values, logarithmic=key.startswith(SIZES))
             for key, values in column.items()
-            if key.startswith((*_SIZES, *_OTHERS)) and np.isfinite(values).all()
+            if key.startswith((*SIZES, *OTHERS)) and np.isfinite(values).all()
         }
 
     @property
     def is_volume(self) -> bool:
         return any(key.startswith("image_extent") for key in self.ranges)
+
+    def describe(self, config: Row) -> dict[str, Any]:
+        """What a report says of it: the number of cases, and how masks by a config differ."""
+        others = [
+            f"{name} {value}" for name, value in self.settings.items() if config.get(name) != value
+        ]
+        note = (
+            f"the estimates of quality are for {' and '.join(others)}: evaluate the validation "
+            "cases with the settings that you use"
+        )
+        return {"cases": len(self.rows), **({"note": note} if others else {})}
 
     def content(self, digest: str) -> dict[str, Any]:
         """What `quality_file` holds, for weights with this SHA-256."""
@@ -143,6 +162,7 @@ class Calibration:
             "checkpoint_sha256": digest,
             "regions": self.regions,
             "vertical_cdr": self.pair,
+            **({"settings": self.settings} if self.settings else {}),
             "cases": rows,
         }
 
@@ -208,8 +228,8 @@ class Calibration:
                 continue
             errors = model.errors(features[f"agreement/{name}"])
             low, high = 1 - upper(errors, (1 + LEVEL) / 2), 1 + upper(-errors, (1 + LEVEL) / 2)
-            expected = 1 - errors.mean()
-            numbers = {"expected": expected, "low": low, "high": high}
+            expected = 1 - errors.mean()  # which one bad case may draw below the quantile
+            numbers = {"expected": expected, "low": min(low, expected), "high": high}
             out["dice"][name] = {key: round(float(each), 4) for key, each in numbers.items()}
             chance = model.chance_above(1 - DOUBTFUL, features[f"agreement/{name}"])
             if chance > self.limits[name]:
@@ -229,13 +249,13 @@ class Calibration:
         for key, found in self.ranges.items():
             value = features.get(key, math.nan)
             if not found.holds(value):
-                out["reasons"].append(_compare(key, value, found.seen, volume=self.is_volume))
+                out["reasons"].append(compare(key, value, found.seen, volume=self.is_volume))
         out["check"] = bool(out["reasons"])
         return out
 
 
 def _is_used(column: str) -> bool:
-    known = ("dice", "recall", "precision", "agreement", "image_corners", *_SIZES, *_OTHERS)
+    known = ("dice", "recall", "precision", "agreement", "image_corners", *SIZES, *OTHERS)
     return column.split("/")[0] in known or column == _CDR_ERROR
 
 
@@ -245,31 +265,5 @@ def upper(values: np.ndarray, level: float) -> float:
     return float(np.sort(values)[min(rank, len(values)) - 1])
 
 
-def find_range(values: np.ndarray, *, logarithmic: bool) -> Range:
-    """The range of a feature, widened by what its spread and the number of cases leave open."""
-    seen = float(values.min()), float(values.max())
-    scale = np.log(np.maximum(values, 1e-9)) if logarithmic else values
-    middle = np.median(scale)
-    spread = np.abs(scale - middle)
-    reach = max((1.2 + 5 / len(values)) * spread.max(), 6 * np.median(spread), 0.02)
-    like = middle - reach, middle + reach
-    return Range(seen, tuple(map(float, np.exp(like) if logarithmic else like)))
-
-
 def _interval(low: float, high: float) -> dict[str, float]:
     return {"low": round(low, 4), "high": round(high, 4)}
-
-
-def _compare(key: str, value: float, seen: tuple[float, float], *, volume: bool) -> str:
-    """Say how a feature differs from those of the calibration."""
-    kind, _, name = key.partition("/")
-    what, unit = {
-        "found": (f"size of {name}", " ml" if volume else " % of the picture"),
-        "elsewhere": (f"probability of {name} outside of the parts kept", " %"),
-        "image_mean": (f"mean of {name}", ""),
-        "image_sd": (f"spread of {name}", ""),
-        "image_dark": ("dark share of the image", " %"),
-        "image_extent": (f"extent along axis {name}", " mm"),
-    }[kind]
-    value, low, high = (each * (100 if "%" in unit else 1) for each in (value, *seen))
-    return f"{what} is {value:.3g}{unit}; the calibration has {low:.3g} to {high:.3g}{unit}"

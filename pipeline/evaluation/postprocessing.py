@@ -22,6 +22,7 @@ from ..errors import InputError
 from ..files import sha256, write_json
 from ..transforms.largest import KeepPartsd
 from ..transforms.mark import MarkRegionsd
+from ..transforms.quality import QualityFeaturesd
 from ..transforms.restore_grid import RestoreGridd
 from .cases import find_file, pack_masks, unpack_masks
 from .metrics import MaskPair, dice
@@ -105,6 +106,9 @@ class ChosenPostprocessing:
             for step in own:
                 setattr(step, name, chosen.get(name, getattr(step, name)))
                 self.settings[name] = getattr(step, name)
+        for step in self.steps:
+            if isinstance(step, QualityFeaturesd) and keeps:
+                step.components = self.settings["components"]
         self.tags = {"pipeline.postprocessing": str(self.settings)}
         self.mark, self.keep = (next(iter(own), None) for own in (marks, keeps))
         self.cases: list[TriedCase] = []

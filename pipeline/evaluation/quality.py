@@ -61,18 +61,30 @@ class QualityEstimates:
             calibration = self.calibration
             if self.learns:
                 calibration = Calibration([*rows[:n], *rows[n + 1 :]], regions, pair)
-            found = calibration.estimate(row)
+            found = calibration.estimate(row, _sizes(row, regions))
             for name, dice in found["dice"].items():
                 row |= {f"{key}_dice/{name}": value for key, value in dice.items()}
             if found["dice"]:
                 row["check"] = "; ".join(found["reasons"])
 
-    def keep(self) -> None:
-        """Write the calibration."""
+    def keep(self, settings: Mapping[str, Any]) -> None:
+        """Write the calibration, with the settings of the postprocessing of these masks."""
         if self.keeps and self.calibration is not None and self.calibration.models:
+            if self.learns:
+                self.calibration.settings = dict(settings)
             content = self.calibration.content(sha256(self.weights))
             for path in {quality_file(self.weights), self.output_dir / QUALITY}:
                 write_json(path, content)
+
+
+def _sizes(row: Mapping[str, Any], regions: Sequence[str]) -> dict[str, Any]:
+    """The sizes of the regions of a mask, so that it is estimated as `predict` does it."""
+    names = {"volume_ml": "predicted_volume", "area_px": "predicted_area"}
+    return {
+        size: {name: row[f"{column}/{name}"] for name in regions}
+        for size, column in names.items()
+        if f"{column}/{regions[0]}" in row
+    }
 
 
 def rank_correlation(values: np.ndarray, others: np.ndarray) -> float | None:

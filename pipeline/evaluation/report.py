@@ -122,10 +122,10 @@ class CaseReport:
         """Write the report, and the means into the engine's metrics."""
         cases = gather_cases(self.cases)
         rows = [case.row for case in cases]
-        absent = leave_out_absent(rows)
-        if self.quality:
+        if self.quality:  # first, since a region without a label is estimated too
             pair = [self.regions[n] for n in self.disc_and_cup]
             self.quality.add(rows, self.regions, pair)
+        absent = leave_out_absent(rows)
         summary = summarise(rows)
         if reliability := summarise_quality(rows, self.regions):
             summary["quality"] = reliability
@@ -152,7 +152,7 @@ class CaseReport:
         runtime = getattr(getattr(engine, "inferer", None), "ran", "torch")
         summary |= {"window": self.window, "runtime": runtime, **(self.settings or {})}
         if self.quality:
-            self.quality.keep()
+            self.quality.keep(self.settings or {})
         write_rows(self.output_dir / CASES, rows)
         write_summary(self.output_dir / SUMMARY, summary)
         print_summary(summary)

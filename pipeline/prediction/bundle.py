@@ -126,7 +126,7 @@ def read_model(
         ) from None
     check_settings(config, option="--set {}=...")
     digest, members = sha256(weights), checkpoint.members
-    calibration = read_calibration(members)
+    calibration = read_calibration(members, list(config["regions"]))
     about = {
         "bundle": {
             "path": str(bundle.resolve()),
@@ -140,7 +140,7 @@ def read_model(
             "config": list(map(str, overlays)),
             "set": list(overrides),
         },
-        "calibration": {"cases": len(calibration.rows)} if calibration else None,
+        "calibration": calibration and calibration.describe(config),
     }
     # Where it runs, what it reads and how it starts do not change the mask of an image.
     others = of_role(config, Role.PLACE, Role.DATA, Role.ASSEMBLY) - {"network"}

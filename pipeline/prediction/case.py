@@ -206,7 +206,10 @@ def _measure(
     voxels = {name: int(counts[values].sum()) for name, values in inside.items()}
     if affine is not None:
         ml = abs(np.linalg.det(affine[:3, :3])) / 1000
-        return {"volume_ml": {name: round(count * ml, 4) for name, count in voxels.items()}}
+        sizes = {name: count * ml for name, count in voxels.items()}
+        return {  # what is there is never 0
+            "volume_ml": {n: round(each, 4) or float(f"{each:.2g}") for n, each in sizes.items()}
+        }
     measured: dict[str, Any] = {"area_px": voxels}
     pair = model.config.get("vertical_cdr") or []
     if pair:

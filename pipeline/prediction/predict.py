@@ -72,6 +72,12 @@ def predict(
             cohort.refuse_other_models(model.digest)
         with CaseProgress(len(cases)) as progress:
             progress.say_left_out(left_out)
+            if not model.calibration:
+                progress.say(
+                    "no estimates of quality: evaluate the validation cases of the checkpoint first"
+                )
+            elif note := model.about["calibration"].get("note"):
+                progress.say(note, style="yellow")
             if model.volumes and (problem := bring_viewer(output)):
                 progress.say(problem, style="yellow")
             try:
@@ -88,13 +94,11 @@ def predict(
         status: [name for name, entry in cohort.entries.items() if entry["status"] == status]
         for status in ("done", "skipped", "failed")
     }
-    counted = {
-        **{status: len(names) for status, names in counts.items()},
-        "left out": len(left_out),
-    }
-    doubtful = [entry for entry in cohort.entries.values() if is_doubtful(entry)]
-    counted["to check"] = len(doubtful)
-    progress.say(", ".join(f"{count} {status}" for status, count in counted.items() if count))
+    counted = {status: len(names) for status, names in counts.items()} | {"left out": len(left_out)}
+    counted = {status: count for status, count in counted.items() if count}
+    if model.calibration:  # else 0 would say that no mask is doubtful
+        counted["to check"] = sum(map(is_doubtful, cohort.entries.values()))
+    progress.say(", ".join(f"{count} {status}" for status, count in counted.items()))
     progress.say(f"report: {report.with_suffix('.html')}, {report}")
     if failed := counts["failed"]:
         more = f" and {len(failed) - 10} more, see {report}" if len(failed) > 10 else ""

@@ -91,7 +91,7 @@ def test_one_case_is_estimated_from_no_other(tmp_path):
     given = {"weights": str(tmp_path / "model.pt"), "section": "validation"}
     estimates = QualityEstimates(SimpleNamespace(members=[1]), output_dir=str(tmp_path), **given)
     estimates.add(rows, ["a", "b"], [])
-    estimates.keep()
+    estimates.keep({})
     assert rows == [known]
     assert list(tmp_path.iterdir()) == []
 

@@ -164,6 +164,36 @@ def test_a_region_that_is_not_found_is_doubtful_only_if_every_label_holds_it():
     assert not [each for each in found["reasons"] if each.startswith("a ")]
 
 
+def test_an_evaluation_estimates_what_is_not_found_as_prediction_does(tmp_path):
+    """An empty mask is as wrong as can be, or right, but no estimate follows from agreement."""
+    weights = tmp_path / "model.pt"
+    weights.write_text("weights")
+    rows = draw(np.random.default_rng(5), 12)
+    rows[0]["recall/b"] = float("nan")  # a label without b
+    content = Calibration(rows, ["a", "b"]).content(sha256(weights))
+    quality_file(weights).write_text(json.dumps(content))
+    given = {"weights": str(weights), "section": "testing", "output_dir": str(tmp_path)}
+    estimates = QualityEstimates(SimpleNamespace(members=[weights]), **given)
+    found = dict.fromkeys(("predicted_area/a", "predicted_area/b"), 10.0)
+    cases = [rows[1] | found, rows[1] | found | {"predicted_area/a": 0, "predicted_area/b": 0}]
+    estimates.add(cases, ["a", "b"], [])
+    assert cases[0]["check"] == ""
+    assert cases[0]["expected_dice/b"] < 1
+    assert "a is not found" in cases[1]["check"]
+    assert [cases[1][f"{key}_dice/a"] for key in ("expected", "low", "high")] == [0, 0, 0]
+    assert "expected_dice/b" not in cases[1]
+
+
+def test_one_bad_case_does_not_draw_the_expected_dice_out_of_its_interval():
+    rng = np.random.default_rng(6)
+    rows = draw(rng, 60)
+    for row in rows:
+        row["agreement/a"], row["dice/a"] = 0.95, rng.uniform(0.97, 0.98)
+    rows[0]["dice/a"] = 0.0
+    found = Calibration(rows, ["a", "b"]).estimate(rows[1])["dice"]["a"]
+    assert found["low"] <= found["expected"] <= found["high"]
+
+
 def test_a_file_is_read_as_it_was_written_and_an_ensemble_has_all_cases(tmp_path):
     rng = np.random.default_rng(4)
     weights = [tmp_path / "one.pt", tmp_path / "two.pt"]

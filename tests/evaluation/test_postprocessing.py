@@ -1,6 +1,8 @@
 """Threshold and parts chosen on validation cases, and used by the evaluations that follow."""
 
+import csv
 import json
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -11,12 +13,15 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, LoadImaged
 
+from pipeline.bundle.quality import read_calibration
 from pipeline.bundle.trained import CHOSEN, chosen_postprocessing
 from pipeline.errors import InputError
 from pipeline.evaluation.postprocessing import ChosenPostprocessing, is_better
+from pipeline.evaluation.quality import QualityEstimates
 from pipeline.evaluation.report import CaseReport
 from pipeline.transforms.largest import KeepPartsd
 from pipeline.transforms.mark import LabelToRegionsd, MarkRegionsd
+from pipeline.transforms.quality import QualityFeaturesd
 
 REGIONS = {"kidney": [7], "liver": [3]}
 
@@ -71,12 +76,19 @@ def evaluate(cases, weights, *, section, choose=False, threshold=0.5):
             LabelToRegionsd("label", REGIONS),
         ]
     )
-    steps = Compose([MarkRegionsd("pred", REGIONS, threshold), KeepPartsd("pred", REGIONS, {})])
+    measure = QualityFeaturesd("pred", REGIONS, ["density"])
+    mark, keep = MarkRegionsd("pred", REGIONS, threshold), KeepPartsd("pred", REGIONS, {})
+    steps = Compose([measure, mark, keep])
     output = weights.parent / f"evaluation-{section}-{choose}"
     chosen = ChosenPostprocessing(
         steps, ckpt_path=str(weights), section=section, output_dir=str(output), choose=choose
     )
-    report = CaseReport(output, REGIONS, figures=False, settings=chosen.settings)
+    # As prediction measures what the estimates of quality follow from.
+    assert measure.components == chosen.settings["components"]
+    given = {"weights": str(weights), "section": section, "output_dir": str(output)}
+    quality = QualityEstimates(SimpleNamespace(members=[weights]), **given)
+    settings = {"settings": chosen.settings, "quality": quality}
+    report = CaseReport(output, REGIONS, figures=False, **settings)
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(Dataset(cases, load), batch_size=2),
@@ -111,6 +123,27 @@ def test_what_is_clearly_better_is_chosen_and_then_used(cases, weights):
         evaluate(cases, weights, section="validation", choose=True)
     weights.write_bytes(b"trained further")
     assert chosen_postprocessing(weights) == {}
+
+
+def test_a_region_without_a_label_is_estimated_and_masks_of_other_settings_are_told(cases, weights):
+    evaluate(cases, weights, section="validation")
+    calibration = read_calibration([weights], list(REGIONS))
+    assert calibration.describe({"threshold": 0.5, "components": {}, "amp": True}) == {"cases": 7}
+    note = calibration.describe({"threshold": 0.9, "components": {"kidney": 1}})["note"]
+    assert "threshold 0.5 and components {}" in note
+    assert read_calibration([weights], ["kidney"]) is None
+    assert read_calibration([weights, weights.with_name("other.pt")]) is None
+    for case in cases:
+        label = np.asarray(nibabel.load(case["label"]).dataobj)
+        label = label * np.isin(label, REGIONS["kidney"])
+        nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), case["label"])
+    evaluate(cases, weights, section="testing")
+    with (weights.parent / "evaluation-testing-False/cases.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["check"] for row in rows if "nan" in row["check"]] == []
+    assert all(row["expected_dice/kidney"] for row in rows)
+    other = next(name for name in REGIONS if name != "kidney")
+    assert not any(row[f"expected_dice/{other}"] for row in rows)
 
 
 @pytest.mark.parametrize("held", [["kidney"], []])

@@ -5,6 +5,7 @@ import shutil
 
 import nibabel
 import numpy as np
+import torch
 from PIL import Image
 from small_cases import EYE, PANCREAS, ct, photograph, predict, report
 
@@ -24,7 +25,9 @@ def test_a_calibrated_checkpoint_says_which_masks_to_look_at(eye, tmp_path, caps
     cases = report(tmp_path / "out")["cases"]
     assert report(tmp_path / "out")["calibration"] is None
     assert not any("quality" in case for case in cases)
-    assert "to check" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no estimates of quality" in out
+    assert "to check" not in out
     predict(tmp_path / "images", *options[:-2], "--output", tmp_path / "scales")
 
     # As if these had been evaluated, with few errors.
@@ -57,8 +60,32 @@ def test_a_calibrated_checkpoint_says_which_masks_to_look_at(eye, tmp_path, caps
         out = capsys.readouterr().out
         assert "1 to check" in out
         assert ("check   dark" in out) == (run_number == 0)
+    predict(tmp_path / "images/0.png", *options, "--output", tmp_path / "one")
+    assert "1 done, 0 to check" in capsys.readouterr().out
     predict(tmp_path / "images", *options[:-2], "--output", tmp_path / "scales", code=1)
     assert "by another checkpoint or other settings" in capsys.readouterr().err
+
+
+def test_a_network_that_answers_nan_is_no_empty_mask(eye, tmp_path):
+    run = shutil.copytree(eye, tmp_path / "run")
+    state = torch.load(run / "model.pt", weights_only=True)
+    torch.save({key: each * np.nan for key, each in state.items()}, run / "model.pt")
+    image = photograph(tmp_path / "a.png")
+    options = ("--bundle", EYE, "--checkpoint", run, "--output", tmp_path / "out")
+    predict(image, *options, code=1)
+    (case,) = report(tmp_path / "out")["cases"]
+    assert case["status"] == "failed"
+    assert "NaN" in case["error"]
+    assert not list((tmp_path / "out").glob("*_seg.png"))
+
+
+def test_a_bundle_that_resizes_to_a_fixed_grid_predicts(eye, tmp_path):
+    image = photograph(tmp_path / "a.png", size=(41, 70))
+    resize = {"_target_": "Resized", "keys": "image", "spatial_size": [32, 32]}
+    options = ("--bundle", EYE, "--checkpoint", eye, "--output", tmp_path / "out")
+    predict(image, *options, "--set", f"preprocessing#transforms#1={resize}")
+    with Image.open(tmp_path / "out/a_seg.png") as mask:
+        assert mask.size == (41, 70)
 
 
 def test_probability_maps_are_on_the_image_s_grid_and_agree_with_the_mask(eye, pancreas, tmp_path):

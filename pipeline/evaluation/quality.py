@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..bundle.quality import Calibration, quality_file, read_calibration
+from ..bundle.quality import FEWEST, Calibration, quality_file, read_calibration
 from ..bundle.trained import QUALITY
 from ..files import sha256, write_json
 
 if TYPE_CHECKING:
     from ..bundle.members import Checkpoint
+
+log = logging.getLogger(__name__)
 
 
 class QualityEstimates:
@@ -51,11 +54,10 @@ class QualityEstimates:
         """
         if not all(f"agreement/{name}" in row for row in rows for name in regions):
             return
-        if self.learns and len(rows) == 1:  # whose estimate would come from no other
-            return
         if self.learns:
             self.calibration = Calibration(rows, regions, pair)
-        if self.calibration is None:
+        # The estimate of a single case would come from no other.
+        if self.calibration is None or (self.learns and len(rows) == 1):
             return
         for n, row in enumerate(rows):
             calibration = self.calibration
@@ -69,7 +71,15 @@ class QualityEstimates:
 
     def keep(self, settings: Mapping[str, Any]) -> None:
         """Write the calibration, with the settings of the postprocessing of these masks."""
-        if self.keeps and self.calibration is not None and self.calibration.models:
+        if self.keeps and self.calibration is not None:
+            known = self.calibration.models
+            if few := [name for name in self.calibration.regions if name not in known]:
+                log.warning(
+                    "no estimates of quality for %s: fewer than %d labels hold it",
+                    *(", ".join(few), FEWEST),
+                )
+            if not known:
+                return
             if self.learns:
                 self.calibration.settings = dict(settings)
             content = self.calibration.content(sha256(self.weights))

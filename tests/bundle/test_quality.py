@@ -85,13 +85,14 @@ def test_black_corners_are_those_around_the_field():
     assert found["image_corners"] == 0
 
 
-def test_one_case_is_estimated_from_no_other(tmp_path):
+def test_one_case_is_estimated_from_no_other(tmp_path, caplog):
     rows = draw(np.random.default_rng(0), 1)
     known = dict(rows[0])
     given = {"weights": str(tmp_path / "model.pt"), "section": "validation"}
     estimates = QualityEstimates(SimpleNamespace(members=[1]), output_dir=str(tmp_path), **given)
     estimates.add(rows, ["a", "b"], [])
     estimates.keep({})
+    assert "a, b" in caplog.text
     assert rows == [known]
     assert list(tmp_path.iterdir()) == []
 

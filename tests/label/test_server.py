@@ -5,6 +5,7 @@ import io
 import pickle
 import shutil
 import sqlite3
+import zipfile
 
 import nibabel
 import numpy as np
@@ -14,6 +15,8 @@ import torch
 from PIL import Image
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from pipeline.bundle.predictor import Predictor
+from pipeline.bundle.quality import read_calibration
 from pipeline.packaging.label_folder import restore
 
 from .conftest import CT, EYE, MR, SECOND, dice, start, wait_for_training
@@ -214,7 +217,7 @@ def test_a_batch_segments_all_it_can_and_names_the_rest(server):
     assert f"{len(objects) - len(done)} of {len(objects)} images failed" in task["details"][-1]
 
 
-def test_it_proposes_the_next_image(server):
+def test_it_proposes_the_next_image(server, packages, phantoms, tmp_path):
     for _ in range(3):
         sample = requests.post(f"{server.url}/activelearning/random", json={}).json()
         assert (server.folder.parent / "studies" / sample["name"]).is_file()
@@ -223,9 +226,23 @@ def test_it_proposes_the_next_image(server):
     open_ = {
         n: each["image"]["info"] for n, each in objects.items() if "final" not in each["labels"]
     }
-    known = {name: info["agreement"] for name, info in open_.items() if "agreement" in info}
+    known = {name: info["trust"] for name, info in open_.items() if "trust" in info}
     assert known.keys() >= {"phantom_0011", "ct_0001"}
     assert all(0 < value <= 1 for value in known.values())
+    with zipfile.ZipFile(packages[EYE].archive) as archive:
+        archive.extractall(tmp_path)
+    (served,) = tmp_path.glob("*/models/model.pt")
+    calibration = read_calibration([served])
+    image = phantoms[EYE] / "images/phantom_0011.png"
+    features = Predictor(packages[EYE].config, served).segment(str(image)).features
+    expected = calibration.estimate(features)
+    url = f"{server.url}/infer/{EYE}?image=phantom_0011&output=json"
+    quality = requests.post(url).json()["params"]["quality"]
+    assert quality["check"] == expected["check"]
+    for name, each in expected["dice"].items():
+        assert quality["dice"][name] == pytest.approx(each, abs=0.002)
+    lowest = min(each["expected"] for each in quality["dice"].values())
+    assert known["phantom_0011"] == pytest.approx(lowest)
     sample = requests.post(f"{server.url}/activelearning/doubt", json={}).json()
     assert sample["id"] == min(known, key=known.get)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import monailabel
 from fastapi import HTTPException
-from lib.doubt import Doubt, Infer, keep_agreement
+from lib.doubt import Doubt, Infer, keep_trust
 from lib.labels import LabelSet
 from lib.segments import read_values
 from lib.stores import Dicom, Folder
@@ -90,7 +90,7 @@ class App(MONAILabelApp):
                 self.made.pop(old, None)
             if os.path.isabs(str(image)):
                 return result
-            keep_agreement(self.datastore(), image, result)
+            keep_trust(self.datastore(), image, result)
             if isinstance(self.datastore(), Dicom):
                 self.datastore().update_image_info(image, {"predicted_by": request["model"]})
         return result

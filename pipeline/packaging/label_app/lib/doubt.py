@@ -3,48 +3,75 @@
 from __future__ import annotations
 
 import random
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import torch
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.infer.bundle import BundleInferTask
 
 AGREEMENT = "agreement"  # of a mask, in a result and in what a datastore knows of an image
+QUALITY = "quality"  # the estimates of a mask, in a result
+TRUST = "trust"  # the lowest expected Dice or, without estimates, agreement of a region
+FILE = "scripts.bundle.quality"  # in packages with a calibration
 
 
 class Infer(BundleInferTask):
-    """Segment an image, and say how sure the network is of each region."""
+    """Segment an image, and say how good the mask of each region is likely to be."""
 
     def writer(
         self, data: dict[str, Any], extension: str | None = None, dtype: Any = None
     ) -> tuple[Any, Any]:
         file, result = super().writer(data, extension, dtype)
+        features = data.get("quality", {})
         found = {
             name.partition("/")[2]: value
-            for name, value in data.get("quality", {}).items()
+            for name, value in features.items()
             if name.startswith(f"{AGREEMENT}/")
         }
-        return file, {**(result or {}), AGREEMENT: found} if found else result
+        if not found:
+            return file, result
+        quality = self.estimate(features, torch.as_tensor(data[self.key_pred]))
+        return file, {**(result or {}), AGREEMENT: found, **({QUALITY: quality} if quality else {})}
+
+    def estimate(self, features: dict[str, float], mask: torch.Tensor) -> dict[str, Any]:
+        """Estimate the quality of a mask by the package's own code, as `predict` does it."""
+        if not find_spec(FILE):  # `scripts` is that of the package that has just run
+            return {}
+        code = import_module(FILE)
+        calibration = code.read_calibration([Path(self.bundle_path, "models/model.pt")])
+        if calibration is None:  # or a retraining has replaced the weights
+            return {}
+        regions = self.bundle_config.get_parsed_content("regions")
+        sizes = {name: int(sum((mask == v).sum() for v in regions[name])) for name in regions}
+        found = calibration.estimate(features, {"area_px": sizes})
+        return {key: found[key] for key in ("check", "reasons", "dice")}
 
 
-def keep_agreement(datastore: Datastore, image: str, result: dict[str, Any]) -> None:
-    """Note in the datastore how sure the network is of an image, as of its worst region."""
-    if found := (result.get("params") or {}).get(AGREEMENT):
-        datastore.update_image_info(image, {AGREEMENT: min(found.values())})
+def keep_trust(datastore: Datastore, image: str, result: dict[str, Any]) -> None:
+    """Note in the datastore how far a mask can be trusted, as of its worst region."""
+    params = result.get("params") or {}
+    dice = [each["expected"] for each in params.get(QUALITY, {}).get("dice", {}).values()]
+    if found := dice or params.get(AGREEMENT, {}).values():
+        datastore.update_image_info(image, {TRUST: min(found)})
 
 
 class Doubt(Strategy):
-    """The unlabelled image with the least agreement; any, if none was segmented yet."""
+    """The unlabelled image whose mask is trusted least; any, if none was segmented yet."""
 
     def __init__(self) -> None:
         super().__init__("The image whose mask is most in doubt, of those that were segmented")
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
         images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
+        infos = {image: datastore.get_image_info(image) for image in images}
         known = {
             image: value
-            for image in images
-            if (value := datastore.get_image_info(image).get(AGREEMENT)) is not None
+            for image, info in infos.items()  # version 0.1 knew the agreement alone
+            if (value := info.get(TRUST, info.get(AGREEMENT))) is not None
         }
         if not images:
             return None

@@ -136,7 +136,7 @@ def test_the_viewer_is_what_npm_gives_or_is_said_to_be_missing(tmp_path, monkeyp
 def page(tmp_path):
     """99 cases of 100: two to check, one failed, one with a volume, names that are hostile."""
     sizes = {"volume_ml": {"pancreas": 12.3456, "tumour": 0.5}}
-    cases = [{"name": f"case {n:02}", "status": "done", "input": "i", **sizes} for n in range(96)]
+    cases = [{"name": f"case {n:02}", "status": "done", "input": "i", **sizes} for n in range(95)]
 
     def doubt(name, dice):
         why = f"the tumour's expected Dice is {dice}, below 0.8"
@@ -150,9 +150,12 @@ def page(tmp_path):
         np.arange(16**3, dtype=np.uint16).reshape(mask.shape).view("u1")[..., ::2], np.eye(4)
     )
     view = draw_volume(tmp_path, HOSTILE.replace("/", ""), shown, mask, REGIONS)
+    wide = {"name": "case 95", "status": "done", "input": "i", "note": 99 * "n", "error": 99 * "e"}
+    wide["quality"] = {"check": False, "reasons": [99 * "w"]}
     cases += [
         {"name": HOSTILE, "status": "failed", "input": HOSTILE, "error": f"bad {HOSTILE}"},
         {**doubt("zz", 0.4), "view": view, "outputs": [f"{HOSTILE.replace('/', '')}_seg.nii.gz"]},
+        {**wide, "volume_ml": {"r" * 99: 1.0}},
         doubt("aa", 0.5),
     ]
     path = tmp_path / "report-1.json"
@@ -194,6 +197,7 @@ def test_the_page_in_a_browser(page, tmp_path):
 
         sizes = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
         browser("Emulation.setDeviceMetricsOverride", **sizes)
+        assert "case 95" in browser.run(names)  # with long words
         assert browser.run("document.documentElement.scrollWidth") <= 390
         dark = [{"name": "prefers-color-scheme", "value": "dark"}]
         browser("Emulation.setEmulatedMedia", features=dark)

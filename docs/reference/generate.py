@@ -86,8 +86,14 @@ def ids_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def capitalise(name: str) -> str:
+    """Write an argument as the usage does; an option stays as it is."""
+    name, space, kind = name.replace("|", " or ").partition(" ")
+    return f"{name if name.startswith('-') else name.upper()}{space}{kind}"
+
+
 def commands_page() -> str:
-    parts = ["# Commands", "Each command also shows this with `--help`."]
+    parts = ["# Commands", HERE.joinpath("commands.txt").read_text().strip()]
 
     def visit(command: Any, words: str) -> None:
         children = getattr(command, "commands", {})
@@ -96,10 +102,11 @@ def commands_page() -> str:
         if children:
             return
         context = command.make_context(words, [], resilient_parsing=True)
-        usage = re.sub(r"{(.*?)}", r"\1", " ".join(command.collect_usage_pieces(context)))
+        usage = " ".join(command.collect_usage_pieces(context))
+        usage = re.sub(r"{.*?}|\[[a-z]+\]", lambda found: found[0].upper().strip("{}"), usage)
         usage = usage.replace("......", "...")
         records = [each.get_help_record(context) for each in command.get_params(context)]
-        rows = [(f"`{r[0].replace('|', ' or ')}`", r[1]) for r in records if r and r[0] != "--help"]
+        rows = [(f"`{capitalise(r[0])}`", r[1]) for r in records if r and r[0] != "--help"]
         parts.extend([f"## {words.removeprefix('python -m pipeline ')}", command.help])
         parts.append(f"```text\n{words} {usage}\n```")
         if rows:

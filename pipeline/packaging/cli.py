@@ -161,7 +161,7 @@ def serve(
 
 @app.command()
 def restore(
-    name: Annotated[str, typer.Argument(help="Name of a model.")],
+    name: Annotated[str, typer.Argument(help="Name of a model of the server.")],
     app_: Annotated[Path, typer.Option("--app", help="Folder of the server.")] = Path("runs/label"),
 ) -> None:
     """Bring back the weights that the model NAME had before its last retraining."""

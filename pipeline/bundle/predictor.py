@@ -181,9 +181,9 @@ class Predictor:
         best = self._answer(item, self.scales[0], usual)
         if len(self.scales) > 1 and self.calibration.estimate(best.features)["check"]:
             highest = self.calibration.trust(best.features) + _MARGIN
-            whole = self.calibration.shows_field(best.features)
+            usual_features = best.features
             for scale in self.scales[1:]:
-                if whole and scale > 1:
+                if not self.calibration.admits(usual_features, scale):
                     continue
                 answer = self._answer(self.prepare(path, read, scale), scale, usual)
                 trust = self.calibration.trust(answer.features)

@@ -190,20 +190,31 @@ class Calibration:
             1 - model.errors(features[f"agreement/{name}"]).mean()
             for name, model in self.models.items()
         ]
-        sizes = {key: each.like for key, each in self.ranges.items() if key.startswith("found/")}
+        sizes = {key: each.like for key, each in self.ranges.items() if _is_size(key)}
         beyond = 0.0
         for key, (low, high) in sizes.items():
             value = max(features[key], 1e-9)
             beyond += max(0.0, math.log(low / value), math.log(value / high))
         return float(np.mean(expected)) - beyond / 2
 
-    def shows_field(self, features: Row) -> bool:
-        """Whether a picture shows a camera's whole field, as all pictures of the calibration do.
+    def admits(self, features: Row, scale: float) -> bool:
+        """Whether a picture may be segmented at another scale than the usual one.
 
-        Then its corners are black, and no region is larger than the network knows it.
+        Black corners show a camera's whole field. If the calibration has only such pictures, no
+        region of another one is larger than the network knows it, so that it is not made smaller.
+        It is not made larger either if its field fills it as much as there, and the size of a
+        region is known.
+
+        Args:
+            features: of the picture at the usual scale.
+            scale: how much smaller it would be made.
         """
-        least = min(row.get("image_corners", 0.0) for row in self.rows)
-        return least > _CORNERS and features["image_corners"] > least / 2
+        corners = min(row.get("image_corners", 0.0) for row in self.rows)
+        if corners <= _CORNERS or features["image_corners"] <= corners / 2:
+            return True
+        fills = features["image_field"] > 0.9 * min(row.get("image_field", 1) for row in self.rows)
+        known = [self.ranges[key].holds(features[key]) for key in self.ranges if _is_size(key)]
+        return scale < 1 and not (fills and any(known))
 
     def estimate(self, features: Row, measured: Row = MappingProxyType({})) -> dict[str, Any]:
         """Estimate the quality of a mask.
@@ -254,8 +265,13 @@ class Calibration:
         return out
 
 
+def _is_size(column: str) -> bool:
+    return column.startswith("found/")
+
+
 def _is_used(column: str) -> bool:
-    known = ("dice", "recall", "precision", "agreement", "image_corners", *SIZES, *OTHERS)
+    known = ("dice", "recall", "precision", "agreement", "image_corners", "image_field")
+    known += (*SIZES, *OTHERS)
     return column.split("/")[0] in known or column == _CDR_ERROR
 
 

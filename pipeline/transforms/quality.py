@@ -92,7 +92,8 @@ def quality_features(
         ``image_mean/CHANNEL`` and ``image_sd/CHANNEL``, and ``image_dark``, the share
             of the image that is almost 0; after preprocessing.
         ``image_corners``, of a picture: the share of the box around its field that is black, 0.21
-            around a whole circle.
+            around a whole circle; and ``image_field``, the longest side of this box as a share of
+            the grid's.
         ``image_extent/AXIS``, in mm, of a volume.
     """
     features: dict[str, float] = {}
@@ -118,6 +119,7 @@ def quality_features(
         bright = pixels.amax(dim=0) >= _BLACK
         box = bright[bright.any(dim=1)][:, bright.any(dim=0)]
         features["image_corners"] = 1 - float(box.float().mean()) if box.numel() else 0.0
+        features["image_field"] = max(box.shape) / max(bright.shape)
     else:
         for axis, (size, step) in enumerate(zip(image.shape[1:], spacing, strict=True)):
             features[f"image_extent/{axis}"] = size * step

@@ -77,9 +77,10 @@ def test_black_corners_are_those_around_the_field():
     field = (x**2 + y**2 < 1).float()[None]
     logits = torch.zeros_like(field)
     padded = torch.nn.functional.pad(field, [50, 50])
-    for image in (field, padded):
+    for image, share in ((field, 1), (padded, 200 / 300)):
         found = quality_features(torch.zeros_like(image), image, ["a"], ["red"])
         assert found["image_corners"] == pytest.approx(1 - np.pi / 4, abs=0.01)
+        assert found["image_field"] == pytest.approx(share, abs=0.02)
     inside = field[:, 60:140, 60:140]
     found = quality_features(logits[:, :80, :80], inside, ["a"], ["red"])
     assert found["image_corners"] == 0

@@ -1,6 +1,7 @@
 """A picture whose mask is doubtful is segmented at other scales too."""
 
 import numpy as np
+import pytest
 from small_cases import EYE, photograph, training
 
 from pipeline.bundle.predictor import Predictor
@@ -50,23 +51,39 @@ def test_the_scale_is_that_of_the_mask_that_is_trusted_most(tmp_path, monkeypatc
     assert usual.segment(path).features == answers[1.0].features  # the sizes are as before
 
 
-def test_a_picture_of_the_whole_field_is_not_made_smaller(tmp_path, monkeypatch):
+def test_a_picture_is_segmented_at_the_scales_that_are_admitted(tmp_path, monkeypatch):
     run = training(tmp_path / "run", dimensions=2, roi_size=[32, 32])
     model = read_model(EYE, checkpoint=run, overrides=["scales=[2,0.5]", "device=cpu"])
     path = str(photograph(tmp_path / "1.png", size=(61, 40)))
     features = Predictor(model.config, model.weights).segment(path).features
+    assert {"image_corners", "image_field"} < features.keys()
     tried = []
     prepare = Predictor.prepare
     monkeypatch.setattr(
         Predictor, "prepare", lambda *args: tried.append(args[3:]) or prepare(*args)
     )
-    for corners, scales in ((0.2, [0.5]), (0.0, [2, 0.5])):
-        rows = calibrate(features | {"image_corners": corners}).rows
-        calibration = Calibration(rows, REGIONS)
-        shown = [calibration.shows_field({"image_corners": each}) for each in (0.2, 0.0)]
-        assert shown == [corners > 0, False]
-        monkeypatch.setattr(calibration, "shows_field", lambda _, whole=shown[0]: whole)
-        monkeypatch.setattr(calibration, "estimate", lambda *_: {"check": True})
-        tried.clear()
-        Predictor(model.config, model.weights, calibration=calibration).segment(path)
-        assert [each[0] for each in tried if each] == scales
+    calibration = calibrate(features)
+    monkeypatch.setattr(calibration, "admits", lambda found, scale: found == features and scale < 1)
+    monkeypatch.setattr(calibration, "estimate", lambda *_: {"check": True})
+    Predictor(model.config, model.weights, calibration=calibration).segment(path)
+    assert [each[0] for each in tried if each] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("change", "scales"),
+    [
+        ({}, []),
+        ({"image_corners": 0.0}, [2, 0.5]),
+        ({"image_field": 0.5}, [0.5]),
+        ({f"found/{name}": 1e-4 for name in REGIONS}, [0.5]),
+        ({f"found/{REGIONS[0]}": 1e-4}, []),
+    ],
+)
+def test_a_whole_field_with_a_known_size_keeps_its_scale(change, scales):
+    usual = {"image_corners": 0.2, "image_field": 0.95}
+    for name in REGIONS:
+        usual |= {f"agreement/{name}": 0.9, f"elsewhere/{name}": 0.1, f"found/{name}": 0.02}
+    calibration, crops = calibrate(usual), calibrate(usual | {"image_corners": 0.0})
+    assert [scale for scale in (2, 0.5) if calibration.admits(usual | change, scale)] == scales
+    assert crops.admits(usual, 2)
+    assert crops.admits(usual, 0.5)

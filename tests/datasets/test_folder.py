@@ -269,7 +269,7 @@ def test_volumes_of_other_formats_and_patients(tmp_path):
     nibabel.save(index, tmp_path / "index.nii.gz")
     for named in ("", "organ="):
         given = [places[0][0].replace("*", "p2 [b]")], [f"{named}{tmp_path / 'inde[x].nii.gz'}"]
-        _, dataset = plan_folder(*given, Options(modality="MR", folds=1), name="x")
+        _, dataset = plan_folder(*given, Options(modality="MR"), name="x")
         write_sources(dataset, tmp_path / f"out {named}")
         (path,) = (tmp_path / f"out {named}/labels").iterdir()
         mask = nibabel.load(path)

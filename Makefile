@@ -9,7 +9,7 @@ RUN := demo-$(shell date +%Y%m%d-%H%M%S)
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-# `make demo UV=uv` installs with uv instead of pip.
+# `make .venv` only installs. `make demo UV=uv` installs with uv instead of pip.
 UV :=
 make_venv = $(if $(UV),$(UV) venv --quiet --allow-existing --python $(PYTHON) $(1),$(PYTHON) -m venv $(1))
 install = $(if $(UV),$(UV) pip install --python $(1)/bin/python,$(1)/bin/python -m pip install) --quiet
@@ -23,6 +23,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(call make_venv,.venv)
 	$(call install,.venv) -c constraints.txt -e '.[dev]'
 	@touch $@
+
+.venv: $(INSTALLED)
 
 $(PHANTOMS)/datalist.json: | $(INSTALLED)
 	.venv/bin/python -m pipeline data phantom $(PHANTOMS) --count 120

@@ -1,4 +1,4 @@
-"""How often a 95 % interval of a mean holds it, by the number of cases: BCa and Student's t.
+"""How often a 95 % interval holds the true mean, by the number of cases: BCa and Student's t.
 
     python benchmarks/intervals.py
 

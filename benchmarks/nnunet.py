@@ -6,7 +6,7 @@
     python benchmarks/nnunet.py data/prepared/hippocampus --nnunet nnunet \
         --bundle bundles/hippocampus
 
-If nnU-Net fails since torchvision lacks an operator, beside a torch without CUDA, run
+If nnU-Net fails because torchvision lacks an operator, beside a torch without CUDA, run
 `nnunet/bin/python pipeline/packaging/label_torchvision.py` once.
 
 The dataset is a prepared folder with its `datalist.json`, whose folds nnU-Net gets too. Each

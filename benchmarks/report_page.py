@@ -1,4 +1,4 @@
-"""Time the page of a report of many cases: to write it, and until it is of use in a browser.
+"""Time the page of a report of many cases: to write it, and until a browser shows it.
 
     python benchmarks/report_page.py --count 10000
 

@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=2 python benchmarks/runtime.py [--quick]
 
 Networks are those of the two bundles, as `predict` runs them on a photograph and on a window, with
-random weights, so that many logits lie near the threshold. Times are of the CPU, and ratios are
+random weights, so that many logits lie near the threshold. Times are CPU time, and ratios are
 computed within a repeat, so that other load on the machine affects both alike. Memory is the rise
 of a process's peak by its first answer, each runtime in a process of its own. The first answer of
-OpenVINO takes what it takes to import and load it, new or from the cache on the disk, and to
-compute PyTorch's answer, with which it is compared.
+OpenVINO includes importing and loading it, new or from the cache on the disk, and PyTorch's answer,
+with which it is compared.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python benchmarks/stages.py CHECKPOINT [--bundle DIR] [--size 4288 2848] [--slices 300]
 
 A model of photographs gets one as JPEG and as PNG, drawn and enlarged to ``--size``, and again with
-the preprocessing and postprocessing of before, by MONAI's ``Resized`` and ``Invertd``. A model of
-volumes gets a drawn CT as a DICOM series. CPU seconds, unlike the clock's, hardly depend on other
-processes. The first case, which loads libraries, is not counted.
+the earlier preprocessing and postprocessing, MONAI's ``Resized`` and ``Invertd``. A model of
+volumes gets a drawn CT as a DICOM series. Other processes hardly change CPU seconds, unlike those
+of the clock. The first case, which loads libraries, is not counted.
 """
 
 from __future__ import annotations

@@ -47,7 +47,9 @@ def show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     debug: bool = typer.Option(False, help="Show the traceback of an error."),
-    version: bool = typer.Option(False, "--version", is_eager=True, callback=show_version),
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=show_version, help="Show the version and exit."
+    ),
 ) -> None:
     """Attention U-Net segmentation on MONAI bundles."""
     global _debug

@@ -28,7 +28,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 PROGRAM = typer.main.get_command(app)
 # Programs of others, whose options are theirs.
-OTHERS = {"source", "cd", "curl", "caddy", "export", "mlflow", "pre-commit"}
+OTHERS = {"source", "curl", "caddy", "docker", "export", "mlflow", "pre-commit"}
 OTHERS |= {"ls", "head", "tail"}  # of the tutorials
 # What is put into a folder when a command does not say which.
 OUTPUTS = {"compare": "comparison"}
@@ -144,7 +144,7 @@ def check(words, page):
         for extra in re.findall(r"\.\[(.*?)\]", " ".join(words)):
             assert set(extra.split(",")) <= EXTRAS.keys(), extra
     else:
-        assert words[0] in OTHERS or words[2:3] in (["monailabel.main"], ["pytest"]), words
+        assert words[0] in OTHERS or words[2:3] == ["pytest"], words
     return None
 
 

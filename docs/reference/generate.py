@@ -13,7 +13,8 @@ from typing import Any
 
 import typer
 
-from pipeline.bundle.ids import IDS, Id, Role, Same
+from pipeline.bundle.configs import Config
+from pipeline.bundle.ids import IDS, Id, Role, Same, named
 from pipeline.cli import app
 from pipeline.evaluation.metrics import METRICS
 
@@ -36,6 +37,30 @@ KEPT = {
     Same.RESUMED: "a resumed training",
     Same.AFTERWARDS: "a resumed training, evaluation and prediction",
 }
+
+
+def find_kept() -> dict[str, str]:
+    """Where an id must be as in the training: by itself, or since an id that must refers to it."""
+    found: dict[str, dict[str, str]] = {}
+    for kind, configs in BUNDLES.items():
+        config = Config.read(configs / "train.json")
+        kept = dict.fromkeys(config.content, "")
+        for same, runs in KEPT.items():  # the stricter one last
+            ids = named(lambda row, same=same: row.same is same)
+            kept |= dict.fromkeys(config.with_references(ids), runs)
+        for name, runs in kept.items():
+            found.setdefault(name, {})[kind] = runs
+    return {name: tell_kinds(kinds) for name, kinds in found.items() if any(kinds.values())}
+
+
+def tell_kinds(kinds: dict[str, str]) -> str:
+    """What is said of all bundles that have an id, or of the one for which it holds."""
+    if len({*kinds.values()}) == 1:
+        return next(iter(kinds.values()))
+    return "; ".join(f"{text} of {kind}" for kind, text in kinds.items() if text)
+
+
+WHERE_KEPT = find_kept()
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -64,8 +89,8 @@ def explain(name: str, row: Id) -> str:
     lines = [MEANINGS[name]]
     if row.rule:  # the words of the error that refuses another value
         lines.append(f"*{row.rule.fix.replace('number -inf or more', 'number')}*")
-    if row.same is not Same.ANYWHERE:
-        lines.append(f"*same in {KEPT[row.same]}*")
+    if name in WHERE_KEPT:
+        lines.append(f"*same in {WHERE_KEPT[name]}*")
     return "<br>".join(lines)
 
 
@@ -86,8 +111,14 @@ def ids_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def capitalise(name: str) -> str:
+    """Write an argument as the usage does; an option stays as it is."""
+    name, space, kind = name.replace("|", " or ").partition(" ")
+    return f"{name if name.startswith('-') else name.upper()}{space}{kind}"
+
+
 def commands_page() -> str:
-    parts = ["# Commands", "Each command also shows this with `--help`."]
+    parts = ["# Commands", HERE.joinpath("commands.txt").read_text().strip()]
 
     def visit(command: Any, words: str) -> None:
         children = getattr(command, "commands", {})
@@ -96,10 +127,11 @@ def commands_page() -> str:
         if children:
             return
         context = command.make_context(words, [], resilient_parsing=True)
-        usage = re.sub(r"{(.*?)}", r"\1", " ".join(command.collect_usage_pieces(context)))
+        usage = " ".join(command.collect_usage_pieces(context))
+        usage = re.sub(r"{.*?}|\[[a-z]+\]", lambda found: found[0].upper().strip("{}"), usage)
         usage = usage.replace("......", "...")
         records = [each.get_help_record(context) for each in command.get_params(context)]
-        rows = [(f"`{r[0].replace('|', ' or ')}`", r[1]) for r in records if r and r[0] != "--help"]
+        rows = [(f"`{capitalise(r[0])}`", r[1]) for r in records if r and r[0] != "--help"]
         parts.extend([f"## {words.removeprefix('python -m pipeline ')}", command.help])
         parts.append(f"```text\n{words} {usage}\n```")
         if rows:

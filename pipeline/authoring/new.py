@@ -116,9 +116,10 @@ wrote {output}
 Train:
 python -m monai.bundle run --config_file {configs}/train.json --output_dir {run}
 
-Evaluate on {cases}:
+Evaluate on {cases}, and show all on one page:
 python -m monai.bundle run --config_file "['{configs}/train.json','{configs}/evaluate.json']" \\
     --ckpt_path {run}/model.pt{more}
+python -m pipeline report {run}
 {plan}
 Segment new images:
 python -m pipeline predict --bundle {output} --checkpoint {run} IMAGES --output {run}/predictions

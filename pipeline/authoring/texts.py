@@ -106,7 +106,7 @@ def make_card(
 
 {about}
 
-For research; not certified for clinical use.
+For research only; not certified for clinical use.
 
 ## Data
 

@@ -66,7 +66,9 @@ def select_cases(
     read = read_datalist(datalist)
     cases = read[name]
     if not cases:
-        raise InputError(f"datalist {datalist}: the list {name!r} is missing or empty.")
+        raise InputError(
+            f'datalist {datalist}: "{name}" has no cases; list them there, or give another section.'
+        )
     for problem, fix in description_faults(read, running_config()):
         raise InputError(f"datalist {datalist}: {problem}; {fix}.")
     channels = read.get("channel_names") or ()
@@ -85,7 +87,10 @@ def select_cases(
             )
         cases = [case for case in cases if (case.get("fold") == fold) == (section == "validation")]
         if not cases:
-            raise InputError(f"datalist {datalist}: no case is left for {section} of fold {fold}.")
+            raise InputError(
+                f"datalist {datalist}: no case is left for {section} of fold {fold}; give another "
+                "--fold."
+            )
     processes = int(os.environ.get("WORLD_SIZE", 1))
     if section != "training" and len(cases) < processes:
         raise InputError(
@@ -157,7 +162,10 @@ def find_images(
         shown = f"{len(left_out)} that end with none of {', '.join(kinds)}: {some(left_out)}"
         logger.warning(f"dataset_dir {folder}: left out {shown}")
     if not paths:
-        raise InputError(f"dataset_dir {folder}: no image in it ends with {', '.join(kinds)}.")
+        raise InputError(
+            f"dataset_dir {folder}: no image in it ends with {', '.join(kinds)}; give another "
+            "--dataset_dir."
+        )
     images = group_channels(paths, channel_names, suffixes=kinds)
     names: dict[str, ChannelFiles] = {}
     for image in images:

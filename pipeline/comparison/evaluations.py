@@ -152,7 +152,9 @@ def read_cases(path: Path, name: str) -> pd.DataFrame:
     numbers = table.columns.difference(text)
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
     if len(repeated := table["case"][table["case"].duplicated()]):
-        raise InputError(f"{name}: its cases.csv has the case {repeated.iloc[0]} twice")
+        raise InputError(
+            f"{name}: its cases.csv has the case {repeated.iloc[0]} twice; evaluate again"
+        )
     rows = table.to_dict("records")
     leave_out_absent(rows)
     return pd.DataFrame(rows, columns=table.columns).set_index("case")

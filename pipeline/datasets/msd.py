@@ -45,7 +45,9 @@ def plan_msd(folder: Path, options: Options, *, skip_incomplete: bool = False) -
             "`data prepare nnunet`."
         ) from None
     if len(set(names.values())) < len(names):
-        raise InputError(f'{where}: two of "labels", {list(names.values())}, have one name.')
+        raise InputError(
+            f'{where}: two of "labels", {list(names.values())}, have one name; rename one.'
+        )
     sources = [
         _find_source(root, image, label, channels=len(content["modality"]))
         for image, label in listed

@@ -207,6 +207,8 @@ def _split_channels(found: dict[str, Path], labels: Mapping[str, Path]) -> list[
     rule = find_rule(list(found), list(labels))
     if all((case := rule.case_of(name)) and rule.label_of(case) in labels for name in found):
         return [found]
+    if not _CHANNEL.fullmatch(f"NAME{rule.image[1]}"):  # a label has the number in its name, too
+        return [found]
     groups: dict[str, dict[str, Path]] = {}
     for name, path in found.items():
         if not (match := _CHANNEL.fullmatch(name)):

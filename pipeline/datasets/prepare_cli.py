@@ -33,13 +33,15 @@ Region = Annotated[
 ]
 Modality = Annotated[
     str | None,
-    typer.Option(help="CT, MR, PET, ultrasound, X-ray, microscopy or photograph."),
+    typer.Option(
+        help="CT, MR, PET, ultrasound, X-ray, microscopy or photograph, if the files do not say it."
+    ),
 ]
 Patient = Annotated[
     str | None,
     typer.Option(
         metavar="REGEX",
-        help="Takes the patient from a case's name by its group, such as '^([^_]+)_' "
+        help="Regular expression whose group is the patient in a case's name, such as '^([^_]+)_' "
         "(default: each case is a patient).",
     ),
 ]

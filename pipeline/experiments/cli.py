@@ -21,11 +21,16 @@ class ClusterKind(StrEnum):
 
 
 PlanFile = Annotated[Path, typer.Argument(help="A plan: a JSON file.", show_default=False)]
-Output = Annotated[Path | None, typer.Option(help="Output folder (default: runs/NAME).")]
+Output = Annotated[
+    Path | None,
+    typer.Option(help="Output folder (default: runs/NAME; of a search runs/NAME-search)."),
+]
 Where = Annotated[ClusterKind, typer.Option(help="Where the trainings run.")]
 Jobs = Annotated[
     int | None,
-    typer.Option(help="Trainings at a time (default: one per GPU, or 1; on Slurm all)."),
+    typer.Option(
+        help="Trainings at a time (default: one per GPU, or 1; on Slurm all, of a search 1)."
+    ),
 ]
 Gpus = Annotated[
     int | None, typer.Option(help="GPUs per training and machine (default: 1 if there is one).")

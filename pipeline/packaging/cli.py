@@ -118,7 +118,7 @@ def serve(
         str,
         typer.Option(help="Address to listen on. Any other needs LABEL_USER and LABEL_PASSWORD."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="OHIF only works on 8000.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="OHIF expects 8000.")] = 8000,
     origin: Annotated[
         list[str] | None,
         typer.Option(
@@ -161,7 +161,7 @@ def serve(
 
 @app.command()
 def restore(
-    name: Annotated[str, typer.Argument(help="Name of a model.")],
+    name: Annotated[str, typer.Argument(help="Name of a model of the server.")],
     app_: Annotated[Path, typer.Option("--app", help="Folder of the server.")] = Path("runs/label"),
 ) -> None:
     """Bring back the weights that the model NAME had before its last retraining."""

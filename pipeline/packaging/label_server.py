@@ -84,8 +84,6 @@ class LabelServer:
             *(str(binaries / "python"), "-m", "monailabel.main", "start_server"),
             *("--app", str(app), "--studies", studies),
             *("--conf", "models", ",".join(models)),
-            # Without these two it looks for models on the internet, and fails without one.
-            *("--conf", "zoo_source", "local", "--conf", "sam2", "false"),
             *("--host", host, "--port", str(port), "--uvicorn_app", "lib.web:app"),
         ]
         own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")

@@ -31,7 +31,10 @@ def predict(
     ] = None,
     config: Annotated[
         list[str] | None,
-        typer.Option(help="Config file that changes the bundle's inference.json; may be repeated."),
+        typer.Option(
+            help="Overlay of the bundle's inference.json: a path, or a name in the bundle's "
+            "configs; may be repeated."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,

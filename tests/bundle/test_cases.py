@@ -101,7 +101,7 @@ def test_headers_and_patients_are_checked_before_a_training(dataset):
         ("{broken", {}, ["datalist.json", "JSON"]),
         ("[]", {}, ["datalist.json", "list"]),
         ('{"training": []}', {}, ["datalist.json", '"training"']),
-        ('{"testing": ["0.png"]}', {}, ["datalist.json", "'training'"]),
+        ('{"testing": ["0.png"]}', {}, ["datalist.json", '"training"', "section"]),
         ('{"training": "0.png"}', {}, ["datalist.json", '"training"']),
         ('{"training": ["0.png"]}', {}, ["datalist.json", "0.png"]),
         ('{"training": [{"image": "0.png", "fold": 0}]}', {}, ["datalist.json", "0.png", "label"]),

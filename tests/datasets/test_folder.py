@@ -66,10 +66,13 @@ def test_one_rule_pairs_all(tmp_path, images, labels, cases):
     assert cases is None or list(pairs.files) == cases
 
 
-def test_a_rare_mask_is_paired_with_its_own_image(tmp_path):
-    _touch(tmp_path, *(f"i/a{n:02d}.png" for n in range(20)), "l/a13_mask.png")
+@pytest.mark.parametrize(
+    ("image", "rare"), [("a{:02d}", "a13_mask"), ("a_{:04d}", "a_0000"), ("a_{:04d}", "a_0013")]
+)
+def test_a_rare_mask_is_paired_with_its_own_image(tmp_path, image, rare):
+    _touch(tmp_path, *(f"i/{image.format(n)}.png" for n in range(20)), f"l/{rare}.png")
     pairs = pair_images([str(tmp_path / "i")], str(tmp_path / "l"), skip_incomplete=True)
-    assert list(pairs.files) == ["a13"]
+    assert list(pairs.files) == [rare.removesuffix("_mask")]
 
 
 def test_names_with_brackets_are_names_and_endings_have_any_case(tmp_path):

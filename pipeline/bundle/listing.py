@@ -18,6 +18,7 @@ from .channels import is_colour
 Fault = tuple[str, str]  # a problem and its fix
 
 ALL = "all"  # the fold of a training on every case
+SECTIONS = ("training", "testing")
 FILES = ("image", "label")  # of a case
 SOFT = "soft_label"  # the files of a case that hold the shares of its label values
 DRAW = "draw phantoms with `python -m pipeline data phantom`"
@@ -43,11 +44,18 @@ def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, 
             f"--dataset_dir or --datalist), or {DRAW}."
         )
     content = read_json(Path(path), "correct it, or write it anew.")
-    for section in ("training", "testing"):
+    for section in SECTIONS:
         if content.get(section) is None:
             content[section] = []
         if not isinstance(content[section], list):
             raise InputError(f'datalist {path}: "{section}" is not a list; list the cases there.')
+    for name, value in content.items():
+        known = name in SECTIONS or not isinstance(value, list)
+        if not known and any(isinstance(each, dict) for each in value):
+            raise InputError(
+                f'datalist {path}: "{name}" lists cases, which nothing reads; list them under '
+                '"training", where the "fold" of a case says when it validates, or "testing".'
+            )
     if not content["training"] and not content["testing"]:
         raise InputError(f'datalist {path}: it has no cases; fill "training" or "testing".')
     try:
@@ -186,7 +194,7 @@ def find_leaks(content: Mapping[str, Any]) -> dict[str, list[str]]:
         The parts by patient, such as ``{"p1": ["fold 0", "testing"]}``.
     """
     places: dict[str, set[str]] = defaultdict(set)
-    for section in ("training", "testing"):
+    for section in SECTIONS:
         for case in content[section]:
             if isinstance(case, dict) and case.get("patient") is not None:
                 place = "testing" if section == "testing" else f"fold {case.get('fold')}"

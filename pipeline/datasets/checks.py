@@ -15,6 +15,7 @@ from ..bundle.case_files import explain_failure, find_faults
 from ..bundle.channels import is_volume
 from ..bundle.listing import (
     FILES,
+    SECTIONS,
     SOFT,
     Fault,
     entry_faults,
@@ -99,14 +100,14 @@ def check_datalist(
         note(path.name, *reader.compare(datalist))
     reads = reader is not None and not problems
     seen: dict[str, str] = {}  # digest of the pixels -> image
+    drawn: dict[str, dict[str, Any]] = {}  # digest of a label that is not empty -> case
+    channels = datalist.get("channel_names") or ()
     present: dict[str, set[float]] = defaultdict(set)  # values of the labels, by fold or testing
     cases = [
-        (split, number, case)
-        for split in ("training", "testing")
-        for number, case in enumerate(datalist[split])
+        (split, number, case) for split in SECTIONS for number, case in enumerate(datalist[split])
     ]
     for split, number, case in show_progress(cases, "Checking"):
-        faults = list(entry_faults(case, channels=datalist.get("channel_names") or ()))
+        faults = list(entry_faults(case, channels=channels))
         if not faults and split == "training" and not is_value(case.get("fold")):
             faults = [(f'"fold" is {case.get("fold")!r}', 'give "fold" as a number, 0 to 4')]
         if faults:
@@ -118,13 +119,16 @@ def check_datalist(
         unfit = {name for name, *_ in found}
         names = files_of(case["image"])
         for name in names:
-            pixels, fault = _read(folder / name, channels=len(datalist.get("channel_names") or ()))
+            pixels, fault = _read(folder / name, channels=len(channels))
             if fault and name not in unfit:
                 note(name, fault)
             if pixels is not None:
                 if is_volume(name):
                     ct = datalist.get("modality", "CT") == "CT"
                     note(name, *value_problems(pixels, ct=ct, alone=len(names) == 1))
+                elif pixels.ndim == 3 and len(channels) not in (0, 3):
+                    fix = 'save it in grey, or name "channel_names" red, green and blue'
+                    note(name, (f"is in colour, and the channels are {', '.join(channels)}", fix))
                 digest = _digest(pixels)
                 if first := seen.get(digest):
                     note(name, (f"same pixels as {first}", "keep one of the two"))
@@ -139,6 +143,11 @@ def check_datalist(
             present[f"fold {case['fold']}" if split == "training" else split] |= held
             if not held - {0, datalist.get("ignore_label")}:
                 note(name, ("is empty", "draw the structure, if it is there"), blocks=False)
+            elif (other := drawn.setdefault(_digest(pixels), case)) is not case and (
+                other.get("patient") is None or other["patient"] != case.get("patient")
+            ):
+                twin = f"has the same pixels as the label of {files_of(other['image'])[0]}"
+                note(name, (twin, "give each image its own label"), blocks=False)
         fit = all(problem.item not in _names(case) for problem in problems if problem.blocks)
         if fit and case.get(SOFT):
             note(case["label"], *_check_shares(folder, case, datalist))

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..files import read_json, some
 from ..transforms.modality import shared_modality
 from .describing import Options
+from .images import is_image
 from .sources import Source
 
 _FIX = "give the folder of the dataset, which holds dataset.json."
@@ -80,3 +81,23 @@ def keep_complete(sources: Sequence[Source], *, skip_incomplete: bool, where: Pa
             f"{where}: {some(shown, shown=3)}; add the files, or use --skip-incomplete."
         )
     return [source for source in sources if source.name not in lacking]
+
+
+def note_differences(
+    content: Mapping[str, Any], trained: Sequence[Source], tested: Sequence[Source] = ()
+) -> list[str]:
+    """Note where the folders hold other files, or another number of cases, than was read.
+
+    Args:
+        content: of the ``dataset.json``.
+        trained, tested: all cases that were listed, also those that lack a file.
+    """
+    notes = []
+    if (said := content.get("numTraining", len(trained))) != len(trained):
+        notes.append(f"dataset.json says {said} cases for training, and there are {len(trained)}")
+    used = {path for source in (*trained, *tested) for path in source.files}
+    folders = sorted({path.parent for path in used if path.parent.is_dir()})
+    others = [p for each in folders for p in sorted(each.iterdir()) if is_image(p)]
+    if unused := [str(path) for path in others if path not in used]:
+        notes.append(f"left out {len(unused)} files that are of no case: {some(unused)}")
+    return notes

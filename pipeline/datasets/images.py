@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from ..bundle.channels import NIFTI, PICTURES, VOLUMES
-from ..errors import InputError, UnfitFile
+from ..errors import InputError, UnfitFile, times
 from ..transforms import picture
 from ..transforms.dicom_picture import is_dicom
+from ..transforms.volume_checks import grid_difference
 from ..transforms.volume_file import open_volume, read_voxels
 from .dicom.series import write_nifti
 
@@ -82,6 +83,27 @@ def read_pixels(path: Path, *, is_label: bool = False) -> np.ndarray:
     if pixels.shape[2:3] in ((), (1,)):
         return pixels.reshape(pixels.shape[:2] + pixels.shape[3:]).swapaxes(0, 1)
     return pixels
+
+
+def turn_like(
+    pixels: np.ndarray, affine: np.ndarray | None, like: Grid
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Put the axes of a volume (X, Y, Z) in the order and the directions of another's, if needed.
+
+    Returns:
+        The volume, or a view of it, and its affine, (4, 4) in mm, RAS.
+    """
+    if affine is None or like.affine is None:
+        return pixels, affine
+    if not grid_difference(pixels.shape, affine, like.shape, like.affine):
+        return pixels, affine
+    from nibabel import orientations
+
+    turn = orientations.ornt_transform(
+        orientations.io_orientation(affine), orientations.io_orientation(like.affine)
+    )
+    turned = affine @ orientations.inv_ornt_aff(turn, pixels.shape)
+    return orientations.apply_orientation(pixels, turn), turned
 
 
 def place_image(source: Path, folder: Path, name: str) -> list[str]:
@@ -154,8 +176,8 @@ def to_picture(pixels: np.ndarray, source: Path) -> np.ndarray:
     low, high = pixels.min(), pixels.max()
     if pixels.ndim != 2 or not np.array_equal(pixels, np.rint(pixels)) or low < 0 or high > 65535:
         raise InputError(
-            f"{source}: it is 2D, of {pixels.dtype} from {low:g} to {high:g}; save it as a PNG, "
-            "with 8 or 16 bits."
+            f"{source}: it is {times(pixels.shape)} of {pixels.dtype} from {low:g} to {high:g}; "
+            "save it as a PNG, with 8 or 16 bits."
         )
     return np.ascontiguousarray(pixels, np.uint8 if high < 256 else np.uint16)
 

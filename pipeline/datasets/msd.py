@@ -12,7 +12,13 @@ from typing import Any
 
 from ..bundle.channels import NIFTI
 from ..errors import InputError
-from .dataset_json import keep_complete, name_channels, read_description, read_terms
+from .dataset_json import (
+    keep_complete,
+    name_channels,
+    note_differences,
+    read_description,
+    read_terms,
+)
 from .describing import Options
 from .images import ending
 from .importing import Dataset, plan_dataset
@@ -46,10 +52,12 @@ def plan_msd(folder: Path, options: Options, *, skip_incomplete: bool = False) -
         _find_source(root, image, label, channels=len(content["modality"]))
         for image, label in listed
     ]
+    notes = note_differences(content, sources)
     sources = keep_complete(sources, skip_incomplete=skip_incomplete, where=where)
     title = str(content.get("name") or root.name)
     terms = {"subjects": "patients", **read_terms(content)}
     dataset = plan_dataset(sources, partial(known_values, names), options, name=title, terms=terms)
+    dataset.notes.extend(notes)
     if left := len(listed) - len(sources):
         dataset.notes.append(f"left out {left} cases that lack a file")
     if tested := content.get("test"):

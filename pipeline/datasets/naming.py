@@ -174,6 +174,6 @@ def _refuse_unnamed(named: LabelValues, held: Mapping[str, Held]) -> None:
             "--values 128-255=NAME; where they number objects, --values 1-65535=NAME"
         )
     raise InputError(
-        f"the labels hold values without a name: {some(counts, shown=_FEW)}; {fix}; "
-        f"NAME may be {BACKGROUND} or {IGNORE}."
+        f"the labels hold values without a name: {some(counts, shown=_FEW)}, such as "
+        f"{where[min(where)][0]}; {fix}; NAME may be {BACKGROUND} or {IGNORE}."
     )

@@ -15,7 +15,13 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import some
-from .dataset_json import keep_complete, name_channels, read_description, read_terms
+from .dataset_json import (
+    keep_complete,
+    name_channels,
+    note_differences,
+    read_description,
+    read_terms,
+)
 from .describing import Options
 from .images import KINDS
 from .importing import Dataset, plan_dataset
@@ -60,6 +66,7 @@ def plan_nnunet(
     dataset = plan_dataset(cases, name_values, options, name=root.name, terms=terms)
     if "nonorm" in (name.lower() for name in options.channels):
         dataset.notes.append("noNorm is not heeded: all channels are scaled")
+    dataset.notes.extend(note_differences(content, sources, listed))
     if left := len(sources) - len(complete):
         dataset.notes.append(f"left out {left} cases that lack a file")
     if left := len(listed) - len(tested):
@@ -82,7 +89,10 @@ def read_labels(
     for name, values in labels.items():
         listed = values if isinstance(values, list) else [values]
         if not listed or not all(isinstance(v, int) and 0 <= v <= 255 for v in listed):
-            raise InputError(f'{where}: "labels" gives {name} {values!r}; give whole numbers.')
+            raise InputError(
+                f'{where}: "labels" gives {name} {values!r}; give whole numbers by name, such as '
+                '{"background": 0, "liver": 1}.'
+            )
         regions[name] = listed
     if regions.pop("background", None) != [0]:
         raise InputError(f'{where}: "labels" does not give background 0; correct it.')

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
+from unicodedata import normalize
 
 from ..bundle.channels import cut_ending
 from ..errors import InputError
@@ -170,7 +171,7 @@ def find_files(place: str, *, option: str) -> tuple[dict[str, Path], list[LeftOu
     for path in filter(is_image, paths):
         if path in slices:
             continue
-        name = path.relative_to(root).as_posix()
+        name = normalize("NFC", path.relative_to(root).as_posix())  # a Mac writes NFD
         name = cut_ending(name, KINDS)
         if (other := found.setdefault(name, path)) != path:
             raise InputError(f"{option} {place}: {other} and {path} have one name; keep one.")

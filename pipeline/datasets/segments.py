@@ -15,7 +15,7 @@ from ..transforms.itk import NRRD, open_by_itk
 from ..transforms.volume_checks import grid_difference
 from ..transforms.volume_file import open_volume, read_voxels
 from .images import write_picture, write_volume
-from .label_values import Held, Label, LabelValues, Span, find_held, read_label, show_value
+from .label_values import Held, Label, LabelValues, Span, find_held, show_value
 from .naming import name_values
 from .sources import Source
 
@@ -121,7 +121,7 @@ class SegmentedSource(Source):
         return target.name
 
     def _read_mask(self, path: Path) -> np.ndarray:
-        label = read_label(path)
+        label = self._read_on_grid(path)
         held = find_held(label)
         if self.spans:
             return name_values(self.spans, {str(path): held}).to_index(label) > 0

@@ -6,12 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..bundle.channels import NIFTI
 from ..errors import InputError
 from ..transforms import picture
 from ..transforms.volume_checks import grid_difference
 from ..transforms.volume_file import open_volume
-from .images import Grid, ending, link, place_image, read_image_grid, write_picture, write_volume
+from .images import (
+    Grid,
+    ending,
+    link,
+    place_image,
+    read_image_grid,
+    turn_like,
+    write_picture,
+    write_volume,
+)
 from .label_values import Held, Label, LabelValues, read_label
 
 TESTING = "testing"
@@ -54,13 +65,18 @@ class Source:
     def read_grids(self) -> list[Grid]:
         """Read the grids of the images, and refuse files that are on others.
 
+        A label may have the axes of its image in another order or direction.
+
         Raises:
             InputError: names the file, and says how its grid differs.
         """
         grids = [read_image_grid(path) for path in self.images]
         first = grids[0]
         others = [*zip(self.images[1:], grids[1:], strict=True)]
-        others += [(path, read_image_grid(path)) for path in self.label_files]
+        for path in self.label_files:
+            grid = read_image_grid(path)
+            turned, affine = turn_like(np.broadcast_to(0, grid.shape), grid.affine, first)
+            others.append((path, Grid(turned.shape, affine, grid.channels)))
         for path, grid in others:
             if (grid.affine is None) != (first.affine is None):
                 how = "one is a picture and the other a volume"
@@ -74,8 +90,14 @@ class Source:
         return grids
 
     def read_label(self) -> Label:
-        """Read all pixels of the label."""
-        return read_label(self.label)
+        """Read all pixels of the label, on the grid of the image."""
+        return self._read_on_grid(self.label)
+
+    def _read_on_grid(self, path: Path) -> Label:
+        """Read a file of the label, with its axes as those of the image."""
+        label, grid = read_label(path), read_image_grid(path)
+        first = read_image_grid(self.images[0])
+        return label._replace(pixels=turn_like(label.pixels, grid.affine, first)[0])
 
     def write_images(self, folder: Path) -> list[str]:
         """Put the images into a folder; the names of the files."""
@@ -89,7 +111,7 @@ class Source:
 
     def write_label(self, folder: Path, values: LabelValues, held: Held) -> str:
         """Write the index mask, or link the file where it is one; the name of the file."""
-        grid, kind = read_image_grid(self.label), ending(self.label)
+        grid, kind = read_image_grid(self.images[0]), ending(self.label)
         target = folder / f"{self.name}{'.png' if grid.affine is None else '.nii.gz'}"
         if values.keeps(held) and _is_index(self.label, grid, kind):
             link(self.label, target, pack=kind == ".nii")
@@ -106,7 +128,8 @@ def _is_index(path: Path, grid: Grid, kind: str) -> bool:
     """Tell whether the file of an index mask can stay as it is."""
     if grid.affine is None:
         return kind == ".png" and picture.read_grid(path).plain
-    if kind not in NIFTI:
+    own = read_image_grid(path)
+    if kind not in NIFTI or grid_difference(own.shape, own.affine, grid.shape, grid.affine):
         return False
     volume = open_volume(path)
     return volume.voxels.dtype.kind in "iu" and not volume.step  # else it may be off by rounding

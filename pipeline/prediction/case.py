@@ -15,7 +15,7 @@ from ..datasets.images import read_pixels, to_picture
 from ..errors import InputError, UnfitFile
 from ..files import replacing
 from ..transforms.picture import read_picture, to_image
-from ..transforms.volume_checks import grid_problems, value_problems
+from ..transforms.volume_checks import few_values, grid_problems, value_problems
 from ..transforms.volume_file import Volume, read_volume
 from .bundle import Model
 from .input_case import InputCase, make_printable
@@ -141,6 +141,9 @@ def write(
             _write_array(temporary, chances, affine, case, slope=1 / 255)
     written["outputs"] += names
     draw = draw_volume if model.volumes else draw_picture
+    if affine is None and (few := few_values(prepared.shown)) is not None:
+        listed = ", ".join(f"{value:g}" for value in few)
+        written["note"] = f"the picture holds only the values {listed}, as labels do"
     view = write_view(partial(draw, folder, case.name, prepared.shown, mask, regions))
     return measured | written | view
 

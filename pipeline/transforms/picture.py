@@ -103,7 +103,8 @@ def read_mask(path: str | Path) -> np.ndarray:
         (H, W), or (H, W, 3) of a picture in colour. What is transparent is 0.
 
     Raises:
-        UnfitFile: see `read_grid`; or values are mixed by transparency, or not whole numbers.
+        UnfitFile: see `read_grid`; or values are mixed by transparency, are not whole numbers, or
+            are not sure, as those of a JPEG.
     """
     pixels, opacity = _read(Path(path), is_mask=True)
     if opacity is not None:
@@ -138,4 +139,7 @@ def _read(
     elif mode != "P" and isinstance(key, int | tuple):  # the value that is transparent
         same = pixels == np.multiply(key, _SMALL.get(raw, 1))
         opacity = 1.0 - (same if pixels.ndim == 2 else same.all(axis=2))
+    elif mode == "P" and pixels.ndim == 2 and key is not None:  # a mask, which keeps its indices
+        clear = [key] if isinstance(key, int) else [n for n, alpha in enumerate(key) if not alpha]
+        opacity = 1.0 - np.isin(pixels, clear)
     return pixels, None if opacity is None or (opacity == 1).all() else opacity

@@ -21,8 +21,9 @@ SAVE = "save it as a PNG with 8 or 16 bits"
 
 #: The formats of Pillow whose bits are known here; it cuts those of others in silence.
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "JPEG2000", "PPM", "GIF")
-# Of TIFF: BitsPerSample, PlanarConfiguration, ExtraSamples, SampleFormat.
-_BITS, _PLANES, _EXTRA, _NUMBERS = 258, 284, 338, 339
+# Of TIFF: BitsPerSample, Photometric-, PlanarConfiguration, ExtraSamples, SampleFormat.
+_BITS, _MEANING, _PLANES, _EXTRA, _NUMBERS = 258, 262, 284, 338, 339
+_LARGEST_INDEX = 31  # of a mask's numbers that are indices, rather than shades to look at
 _MPO = 0xB002  # the entry of each picture
 _GREY = ("1", "L", "LA", "La", "I", "F")  # modes of Pillow with one channel, up to a semicolon
 _LOCK = threading.Lock()
@@ -70,6 +71,8 @@ def open_picture(path: Path) -> tuple[Image.Image, str]:
         problem = "is turned by its EXIF tag, which viewers follow", fix
     elif bits:
         problem = f"has {bits} bits per colour, but only 8 would be read", SAVE
+    elif _white_from(picture) > 8:  # of which Pillow turns round those of 8 bits alone
+        problem = "has more than 8 bits, of which 0 is white", SAVE
     elif unnamed:
         problem = "has a channel that is neither a colour nor an opacity", "save it without that"
     if problem:
@@ -103,7 +106,42 @@ def decode(picture: Image.Image, raw: str, path: Path, *, is_mask: bool) -> np.n
         full = 255 if pixels.dtype == np.uint8 else 65535
         return np.rint(pixels * (largest / full)).astype(pixels.dtype)
     signed = picture.mode == "L" and getattr(picture, "tag_v2", {}).get(_NUMBERS) == (2,)
-    return np.asarray(picture).view(np.int8) if signed else np.asarray(picture)
+    pixels = np.asarray(picture).view(np.int8) if signed else np.asarray(picture)
+    if is_mask:
+        _refuse_mask(picture, pixels)
+    return pixels
+
+
+def _white_from(picture: Image.Image) -> int:
+    """The bits of a TIFF in grey whose 0 is white; 0 of other pictures."""
+    tags = getattr(picture, "tag_v2", {})
+    return max(tags.get(_BITS, (1,))) if tags.get(_MEANING) == 0 else 0
+
+
+def _refuse_mask(picture: Image.Image, pixels: np.ndarray) -> None:
+    """Refuse a mask of which programs read different numbers.
+
+    Raises:
+        UnfitFile: see the text.
+    """
+    if picture.format in ("JPEG", "MPO") and 0 < pixels.max() <= _LARGEST_INDEX:
+        told = f"is a JPEG of the values 0 to {pixels.max()}, which its compression changes"
+        raise UnfitFile(told, "export the mask again as a PNG")
+    if _white_from(picture) > 1:
+        raise UnfitFile("is a mask whose 0 is white, so that programs read other numbers", SAVE)
+    colours = picture.getpalette() or [] if picture.mode == "P" else []
+    if len(colours) <= 3 * int(pixels.max()):  # it has no palette, or none to look at
+        return
+    used = np.unique(pixels).astype(int)
+    seen = np.reshape(colours, (-1, 3))[used]
+    greys = seen[:, 0]
+    apart = len(np.unique(greys)) == len(used) and (seen == greys[:, None]).all()
+    odd = greys.max() <= _LARGEST_INDEX or (np.diff(greys) < 0).any()
+    if apart and odd and (greys != used).any():  # as programs leave it that make a file smaller
+        raise UnfitFile(
+            f"has a palette with the greys {greys.tolist()} for the indices {used.tolist()}",
+            "save the mask in grey, without a palette",
+        )
 
 
 def _decode_as(path: Path, raw: str) -> Image.Image:

@@ -39,7 +39,8 @@ class ResizePictured(MapTransform, InvertibleTransform):
         for key in self.key_iterator(out):
             image, before = out[key], out[key].shape[1:]
             scale = self.spatial_size / max(before)
-            size = [round(side * scale) for side in before]
+            # To a width of 1 px, torch's antialiased interpolation gives all rows the same value.
+            size = [max(2, round(side * scale)) for side in before]
             same = {"meta": image.meta, "applied_operations": image.applied_operations}
             small = MetaTensor(resize(image, size), **same)
             place = {"sp_size": size, "affine": scale_affine(before, size), "orig_size": before}

@@ -14,7 +14,8 @@ from .modality import OF_BODIES
 if TYPE_CHECKING:
     from .volume_file import Volume
 
-_TOLERANCE = 0.1  # mm at a corner of the volume; tools round affines differently
+# mm at a corner of the volume, and share of a voxel; tools round affines differently.
+_TOLERANCE, _TOLERANCE_SHARE = 0.1, 0.2
 _THIN, _THICK = 0.1, 20.0  # mm; no scan of a body has smaller or larger voxels
 _SKEW = 1e-3  # cosine of the angle between two axes
 # HU. The darkest voxel of a body is fat or air; soft tissue is a large part of every scan.
@@ -57,9 +58,9 @@ def grid_problems(volume: Volume, *, modality: str = "CT") -> Iterator[tuple[str
         )
     if volume.second is None:
         return
-    if (shift := corner_shift(volume.second, affine, shape)) > _TOLERANCE:
+    if (shift := corner_shift(volume.second, affine, shape)) > _tolerance(affine):
         yield (
-            f"has a qform and an sform that are up to {shift:.1f} mm apart",
+            f"has a qform and an sform that are up to {shift:.2g} mm apart",
             "set both to the right one, since programs differ in which they read",
         )
 
@@ -70,6 +71,12 @@ def corner_shift(one: Any, other: Any, shape: Sequence[int]) -> float:
     corners = np.array([[*corner, 1] for corner in itertools.product(*ends)], dtype=np.float64)
     apart = np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)
     return float(np.linalg.norm((corners @ apart.T)[:, :3], axis=1).max())
+
+
+def _tolerance(affine: Any) -> float:
+    """How far apart a corner of two affines may be by rounding, in mm."""
+    voxel = np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0).min()
+    return float(min(_TOLERANCE, _TOLERANCE_SHARE * voxel))
 
 
 def grid_difference(
@@ -83,8 +90,9 @@ def grid_difference(
     """
     if tuple(shape) != tuple(other_shape):
         return f"{times(shape)} instead of {times(other_shape)}"
-    apart = 0.0 if other is None else corner_shift(affine, other, shape)
-    return f"a corner is {apart:.3g} mm apart" if apart > _TOLERANCE else ""
+    if other is None or (apart := corner_shift(affine, other, shape)) <= _tolerance(other):
+        return ""
+    return f"a corner is {apart:.3g} mm apart"
 
 
 def value_problems(voxels: np.ndarray, *, ct: bool, alone: bool) -> Iterator[tuple[str, str]]:

@@ -194,8 +194,8 @@ def _open_itk(path: Path) -> Volume:
     if channels > 1:
         size = (*size, 1, channels) if len(size) == 2 else (*size, channels)
     size = _without_last(size)
-    if not _is_flat(size) and (lacks := _find_lack(path)):
-        raise UnfitFile(f"has no {lacks} in its header", _SAY_ORIENTATION)
+    if not _is_flat(size):
+        _check_header(path)
     n, affine = min(reader.GetDimension(), 3), np.eye(4)
     directions = np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2)[:n, :n]
     affine[:n, :n] = directions * reader.GetSpacing()[:n]
@@ -203,26 +203,29 @@ def _open_itk(path: Path) -> Volume:
     return Volume(_ItkVoxels(path, size), np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)  # LPS to RAS
 
 
-def _find_lack(path: Path) -> str:
-    """Find what a header does not say, where ITK takes LPS and 1 mm; empty if it says all."""
+def _check_header(path: Path) -> None:
+    """Refuse a header without what ITK then takes as LPS and 1 mm, or with other units."""
     with path.open("rb") as file:
         start = file.read(1 << 16)
     if path.suffix.lower() in NRRD:
-        header = re.split(rb"\r?\n\r?\n", start)[0]
+        header, unit = re.split(rb"\r?\n\r?\n", start)[0], rb"space units:"
         needed = {
             "orientation": rb"space: *(right-anterior|left-(anterior|posterior)|[RL]AS|LPS)",
             "voxel size": rb"space directions:",
         }
     else:
-        header = start.partition(b"ElementDataFile")[0]
+        header, unit = start.partition(b"ElementDataFile")[0], rb"\s*DistanceUnits\s*="
         needed = {
             "orientation": rb"\s*(TransformMatrix|Rotation|Orientation)\s*=",
             "voxel size": rb"\s*Element(Spacing|Size)\s*=",
         }
-    return next(
-        (what for what, line in needed.items() if not re.search(b"^" + line, header, re.M | re.I)),
-        "",
-    )
+    for what, line in needed.items():
+        if not re.search(b"^" + line, header, re.M | re.I):
+            raise UnfitFile(f"has no {what} in its header", _SAY_ORIENTATION)
+    said = re.search(b"^" + unit + b"(.*)", header, re.M | re.I)
+    for word in re.findall(r'[^\s"?]+', said[1].decode("latin-1")) if said else ():
+        if not re.fullmatch("mm|millimet(er|re)s?", word, re.I):
+            raise UnfitFile(f"gives its spacing in {word}, which programs ignore", "write it in mm")
 
 
 def _is_flat(shape: tuple[int, ...]) -> bool:

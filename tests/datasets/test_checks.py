@@ -24,6 +24,7 @@ def dataset(tmp_path):
     for number in range(6):
         pixels = rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"images/{number}.png")
+        label[number, 24:26] = 2  # the labels differ
         Image.fromarray(label).save(tmp_path / f"labels/{number}.png")
         case = {"image": f"images/{number}.png", "label": f"labels/{number}.png"}
         case["patient"] = f"p{number}"
@@ -74,8 +75,8 @@ def test_soft_labels(dataset, shares, held):
     assert check()[0].item == "training[0]"
 
 
-def _paint(folder, value):
-    path = folder / "labels/1.png"
+def _paint(folder, value, number=1):
+    path = folder / f"labels/{number}.png"
     label = np.array(Image.open(path))
     Image.fromarray(value(label)).save(path)
 
@@ -135,11 +136,13 @@ ENTRIES = {
     "listed twice": ("testing", 0, {"image": "images/0.png"}, "images/0.png", "images/0.png"),
     "escape": ("training", 1, {"image": "images/../../secret.png"}, "training[1]", "secret.png"),
     "absolute": ("training", 1, {"image": "/etc/passwd"}, "training[1]", "/etc/passwd"),
+    "another's label": ("training", 1, {"label": "labels/0.png"}, "labels/0.png", "images/0.png"),
     "no fold": ("training", 1, {"fold": None}, "training[1]", '"fold" is None'),
     "no key": ("testing", 0, {"label": None}, "testing[0]", '"label" is None'),
 }
 LISTS = {
     "no labels": ({"labels": None}, "datalist.json", '"labels" is None'),
+    "unread": ({"validation": [{"image": "a.png"}]}, "datalist.json", '"validation"'),
     "no case": ({"training": [], "testing": []}, "datalist.json", '"training"'),
 }
 
@@ -167,6 +170,18 @@ def test_each_fault_alone_is_named(dataset, fault):
     problems = check()
     assert any(p.item == item and problem in p.problem and p.fix for p in problems), problems
     assert {p.item for p in problems} == {item}
+
+
+def test_pictures_have_the_channels_of_the_list(dataset):
+    content, folder, check = dataset
+    content["channel_names"] = ["grey"]
+    for number in range(1, 6):
+        path = folder / f"images/{number}.png"
+        Image.open(path).convert("L").save(path)
+    (problem,) = check()
+    assert (problem.item, problem.blocks) == ("images/0.png", True)
+    content["channel_names"] = ["red", "green", "blue"]
+    assert check() == []
 
 
 def test_faults_are_told_together(dataset):
@@ -202,6 +217,7 @@ def test_a_bundle_reads_the_cases_as_its_training_does(dataset):
     assert {each.problem.split()[0] for each in check(bundle=BUNDLE)} == {
         '"modality"',
         '"channel_names"',
+        "is",  # in colour
     }
 
 
@@ -228,7 +244,7 @@ def test_a_region_that_parts_of_the_data_lack_is_remarked(dataset):
     assert not remark.blocks
     assert "fold 0, fold 1, fold 3, fold 4, testing holds optic_cup" in remark.problem
     assert "fold 2 is refused" in remark.fix
-    Image.open(folder / "labels/1.png").save(folder / "labels/2.png")
+    _paint(folder, lambda label: np.minimum(label, 1), number=2)
     named, problem = check(bundle=BUNDLE)
     assert "no label holds cup" in named.problem
     assert (problem.item, problem.blocks) == ("datalist.json", True)

@@ -45,6 +45,7 @@ def test_linked_folders_are_read_once(tmp_path):
         (["img_1.tif", "img_2.tif"], ["gt_1_x.tif", "gt_2_x.tif"], ["_1", "_2"]),
         (["x_0000.nrrd", "y_0000.nrrd"], ["x.nii.gz", "y.nii.gz"], ["x", "y"]),
         (["ISIC_0000.jpg", "ISIC_0001.jpg"], ["ISIC_0000_seg.png", "ISIC_0001_seg.png"], None),
+        (["Gr\u00f6\u00dfe.png"], ["Gro\u0308\u00dfe.png"], ["Gr\u00f6\u00dfe"]),  # of a Mac
         (["p1/t1.nii", "p2/t1.nii"], ["p1/seg.nii", "p2/seg.nii"], ["p1/", "p2/"]),
     ],
 )
@@ -196,7 +197,7 @@ def test_several_values_colours_and_what_is_ignored(tmp_path):
 @pytest.mark.parametrize(
     ("mask", "values", "reason"),
     [
-        (_index(255), (), r"255 \(in 1 of 1\); give --values 255=NAME;"),
+        (_index(255), (), r"255 \(in 1 of 1\), such as .*a\.png; give --values 255"),
         (_index(1, 3), (), "--values 1=NAME --values 3=NAME"),
         (_index(1, 2), ("1=a",), "give --values 2=NAME"),
         (COLOURS, (), "--values '#0000ff=NAME' --values '#ff0000=NAME'"),
@@ -240,12 +241,14 @@ def test_options_that_do_not_fit_are_refused(tmp_path, options, reason):
 def test_volumes_of_other_formats_and_patients(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     affine = np.array([[0, 2, 0, -9], [-1, 0, 0, 5], [0, 0, 3, 7], [0, 0, 0, 1.0]])
+    turn = np.array([[2, 1], [0, -1], [1, -1]])  # of the axes of labels
     for name in ("p1 a", "p1 b", "p2 a", "p2 b"):
         voxels = np.random.default_rng(0).normal(0, 1, (7, 6, 5)).astype(np.float32)
         label = (voxels > 1).astype(np.int16) * 700
         for kind, array in (("image", voxels), ("label", label)):
             path = tmp_path / f"{name} {kind}.nii"
-            nibabel.save(nibabel.Nifti1Image(array, affine), path)
+            volume = nibabel.Nifti1Image(array, affine)
+            nibabel.save(volume.as_reoriented(turn) if kind == "label" else volume, path)
             sitk.WriteImage(sitk.ReadImage(str(path)), str(path.with_suffix(".mha")))
     places = [str(tmp_path / "* image.mha")], [str(tmp_path / "* label.mha")]
     with pytest.raises(InputError, match="--modality"):
@@ -263,6 +266,18 @@ def test_volumes_of_other_formats_and_patients(tmp_path):
     assert np.allclose(image.affine, affine, atol=1e-5)
     assert mask.get_data_dtype() == np.uint8
     assert np.array_equal(mask.dataobj, label // 700)
+    assert np.array_equal(mask.affine, image.affine)
+    # Labels that need no other values, and masks of one structure, are turned too.
+    index = nibabel.Nifti1Image((label > 0).astype(np.uint8), affine).as_reoriented(turn)
+    nibabel.save(index, tmp_path / "index.nii.gz")
+    for named in ("", "organ="):
+        given = [places[0][0].replace("*", "p2 [b]")], [f"{named}{tmp_path / 'inde[x].nii.gz'}"]
+        _, dataset = plan_folder(*given, Options(modality="MR"), name="x")
+        write_sources(dataset, tmp_path / f"out {named}")
+        (path,) = (tmp_path / f"out {named}/labels").iterdir()
+        mask = nibabel.load(path)
+        assert np.array_equal(mask.dataobj, label // 700)
+        assert np.allclose(mask.affine, affine, atol=1e-5)
 
 
 def test_numbers_of_objects_are_no_classes(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ def _task(root, numbers, *, modality=None, suffix=".nii.gz", **changes):
     for number in numbers:
         label = np.zeros((12, 12, 6), np.uint8)
         label[3:9, 3:9, 2:5], label[5:7, 5:7, 3] = 1, 1 if number % 3 == 0 else 2
+        label[2, number % 12, 2] = 1
         image = np.where(label > 0, 100 - 20 * label.astype(np.int16), -100).astype(np.int16)
         image[0] = -1000 + number
         image = np.stack([image + channel for channel in range(len(modality))], -1)
@@ -115,3 +117,12 @@ def test_a_faulty_task_is_refused(tmp_path, fault):
     if fault == "no label":
         dataset = plan_msd(source, Options(), skip_incomplete=True)
         assert [each.name for each in dataset.sources] == ["organ_001", "organ_003"]
+
+
+def test_files_and_numbers_that_do_not_fit_the_description_are_noted(tmp_path):
+    source = _task(tmp_path / "in", [1, 2], numTraining=3)
+    shutil.copy(source / "imagesTr/organ_001.nii.gz", source / "imagesTr/organ_004.nii.gz")
+    number, file, _ = plan_msd(source, Options()).notes
+    assert "3 cases" in number
+    assert "left out 1 files" in file
+    assert "organ_004" in file

@@ -110,9 +110,13 @@ def test_a_faulty_description_is_refused(tmp_path, change, reason):
 
 def test_a_scaling_that_is_not_taken_over_is_noted(tmp_path):
     source = _dataset(tmp_path / "in", channels=("noNorm", "CT"))
-    first, second = plan_nnunet(source, Options(modality="MR")).notes
+    (source / "imagesTr/a_0000.nii.gz").rename(source / "imagesTr/a.nii.gz")  # without its channel
+    first, *others = plan_nnunet(source, Options(modality="MR"), skip_incomplete=True).notes
     assert first.startswith("CT: scaled as MR is")
-    assert second.startswith("noNorm is not heeded")
+    assert any(each.startswith("noNorm is not heeded") for each in others)
+    (unused,) = (each for each in others if "of no case" in each)
+    assert unused.startswith("left out 1 files")
+    assert unused.endswith("imagesTr/a.nii.gz")
 
 
 def test_splits_that_are_not_folds_are_refused(tmp_path):

@@ -33,6 +33,7 @@ def cts(tmp_path):
         ct = np.random.default_rng(number).normal(40, 90, label.shape).clip(-1024, 3000)
         ct[:2] = -1000
         label[4, 4, 3] = 2 if number == 2 else 1
+        label[6, number, 2] = 1
         _volume(folder / f"{name} ct.nii.gz", ct.astype(np.int16), affine, qform=affine)
         _volume(folder / f"{name} label.nii.gz", label, affine, qform=affine)
         case = {"image": f"{name} ct.nii.gz", "label": f"{name} label.nii.gz", "patient": name}

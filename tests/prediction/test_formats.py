@@ -84,6 +84,9 @@ TRANSFORM = "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 1 2 3\nElementSpacing
     [
         ("a.nrrd", NRRD + DIRECTED.format("RAS"), [1, 2, 3]),
         ("a.nrrd", NRRD + DIRECTED.format("left-posterior-superior"), [-1, -2, 3]),
+        ("a.nrrd", NRRD + DIRECTED.format('RAS\nspace units: "mm" "mm" ""'), [1, 2, 3]),
+        ("a.nrrd", NRRD + DIRECTED.format('RAS\nspace units: "cm" "cm" "cm"'), "in cm"),
+        ("a.mha", META + "DistanceUnits = um\n" + TRANSFORM + "ElementDataFile = LOCAL\n", "in um"),
         ("a.nrrd", NRRD + "spacings: 1 1 2\n\n", "orientation"),
         ("a.nrrd", NRRD + DIRECTED.format("scanner-xyz"), "orientation"),
         ("a.nrrd", NRRD + "space: RAS\nspace origin: (1,2,3)\n\n", "voxel size"),

@@ -421,11 +421,20 @@ def test_bad_photographs_too(eye, tmp_path, capsys):
     pages = [Image.open(photograph(tmp_path / "pages/a.png")), Image.new("RGB", (9, 9))]
     pages[0].save(tmp_path / "im/pages.tif", save_all=True, append_images=pages[1:])
     photograph(tmp_path / "im/good.jpeg")
+    mask = Image.fromarray(np.eye(40, dtype=np.uint8))
+    mask.save(tmp_path / "im/mask.png")
+    photograph(tmp_path / "im/line.png", size=(9000, 2))
     predict(
         tmp_path / "im", "--bundle", EYE, "--checkpoint", eye, "--output", tmp_path / "o", code=1
     )
     failed = dict.fromkeys(("cut", "text", "white", "pages"), "failed")
-    assert statuses(tmp_path / "o") == {**failed, "good": "done"}
+    done = dict.fromkeys(("good", "mask", "line"), "done")
+    assert statuses(tmp_path / "o") == {**failed, **done}
+    notes = {
+        each["name"]: each["note"] for each in report(tmp_path / "o")["cases"] if "note" in each
+    }
+    assert notes.keys() == {"mask"}
+    assert "0, 1" in notes["mask"]
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("failed")]
     assert all(str(tmp_path / "im") in line for line in lines)
 

@@ -197,6 +197,49 @@ def test_a_mask_keeps_its_numbers_and_hides_what_is_transparent(tmp_path):
     assert "0.5" in fault(read_mask, tmp_path / "half.tif")
 
 
+def test_a_mask_of_which_programs_read_other_numbers_is_refused(tmp_path):
+    mask = np.zeros((16, 16), np.uint8)
+    mask[2:9, 3:9], mask[4, 4:7] = 1, 2
+    path = tmp_path / "a.png"
+
+    def palette(*greys, **options):
+        picture = Image.fromarray(mask)
+        picture.putpalette([grey for each in greys for grey in (each,) * 3])
+        picture.save(path, **options)
+        return path
+
+    # As optimizers leave it: of 0, 2 and 3 as of 0, 1 and 2; in another order; black last.
+    for greys in ((0, 2, 3), (0, 2, 1), (255, 127, 0)):
+        assert str(list(greys)) in fault(read_mask, palette(*greys))
+    for greys in ((0, 1, 2), (0, 127, 255), (0, 0, 0)):  # plain, to look at, or without meaning
+        np.testing.assert_array_equal(read_mask(palette(*greys)), mask)
+    np.testing.assert_array_equal(
+        read_mask(palette(0, 127, 255, transparency=2)), mask * (mask < 2)
+    )
+    alphas = bytes([0, 128, 128])  # an overlay, whose indices are what counts
+    np.testing.assert_array_equal(read_mask(palette(0, 127, 255, transparency=alphas)), mask)
+    Image.fromarray(mask).save(tmp_path / "a.jpg")
+    assert "JPEG of the values 0 to" in fault(read_mask, tmp_path / "a.jpg")
+    Image.fromarray(mask * 0).save(tmp_path / "empty.jpg")
+    assert not read_mask(tmp_path / "empty.jpg").any()
+
+
+@pytest.mark.parametrize("bits", [1, 8, 16])
+def test_a_tiff_whose_zero_is_white_is_read_as_it_is_seen_or_refused(bits, tmp_path):
+    stored = (RAMP > 99) if bits == 1 else RAMP.astype(f"u{bits // 8}")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, stored, photometric="miniswhite")
+    if bits == 16:
+        assert "0 is white" in fault(read_picture, path)
+    else:
+        seen = 255 * ~stored if bits == 1 else 255 - stored
+        np.testing.assert_array_equal(read_picture(path), seen)
+    if bits == 1:  # of which every program makes what is seen
+        np.testing.assert_array_equal(read_mask(path), ~stored)
+    else:
+        assert "0 is white" in fault(read_mask, path)
+
+
 def test_several_pictures_in_one_file_are_refused_with_their_number(tmp_path):
     pages = [Image.fromarray(np.roll(RGB, n, axis=1)) for n in range(3)]
     more = {"save_all": True, "append_images": pages[1:]}

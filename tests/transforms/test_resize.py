@@ -13,7 +13,9 @@ from pipeline.transforms import MarkRegionsd, ResizePictured, RestoreGridd
 REGIONS = {"outer": [1, 2], "inner": [2]}
 
 
-@pytest.mark.parametrize("shape", [(700, 530), (40, 30)], ids=["smaller", "larger"])
+@pytest.mark.parametrize(
+    "shape", [(700, 530), (40, 30), (900, 2)], ids=["smaller", "larger", "a line"]
+)
 def test_the_picture_is_what_torch_makes_of_it(shape):
     rows = torch.randint(0, 256, (*shape[::-1], 3), dtype=torch.uint8)
     image = MetaTensor(rows.permute(2, 1, 0))
@@ -21,6 +23,7 @@ def test_the_picture_is_what_torch_makes_of_it(shape):
     how = {"mode": "bilinear", "antialias": True}
     expected = interpolate(image.as_tensor().float()[None], (100, small.shape[2]), **how)[0]
     assert small.shape[1] == 100
+    assert small.shape[2] == max(2, round(shape[1] * 100 / shape[0]))
     torch.testing.assert_close(small.as_tensor(), expected, rtol=0, atol=1e-3)
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.transforms.same_grid import SameGridd
-from pipeline.transforms.volume_checks import corner_shift
+from pipeline.transforms.volume_checks import corner_shift, grid_difference
 
 AFFINE = np.array([[-0.8, 0, 0.1, 90], [0, 0.8, 0, -40], [0.1, 0, 2.5, 7], [0, 0, 0, 1]])
 LOAD = Compose(
@@ -49,6 +49,14 @@ def test_a_label_is_compared_with_its_images_file(tmp_path, shape, shift, fault)
         assert cause is not None
         assert "label.nii.gz" in str(cause)
         assert re.search(fault, str(cause))
+
+
+@pytest.mark.parametrize("voxel", [0.005, 0.1, 0.5, 2.0])
+def test_half_a_voxel_is_too_far_however_small_it_is(voxel):
+    affine = np.diag([voxel, voxel, 2 * voxel, 1])
+    for share, apart in ((0.01, False), (0.5, True)):
+        moved = affine + share * voxel * np.eye(4, k=3)
+        assert bool(grid_difference((9, 8, 7), moved, (9, 8, 7), affine)) is apart
 
 
 def test_a_picture_has_no_affine_but_a_size(tmp_path):

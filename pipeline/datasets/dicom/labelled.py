@@ -9,7 +9,7 @@ from pathlib import Path
 from ...errors import InputError, UnfitFile
 from ...transforms.volume_checks import grid_difference
 from ...transforms.volume_file import read_volume
-from ..images import Grid
+from ..images import Grid, turn_like
 from ..label_values import Held, Label, LabelValues
 from ..segments import Combinations
 from ..sources import Source
@@ -29,18 +29,11 @@ class LabelledSeries(Source):
 
     def read_label(self) -> Label:
         """Read the mask, and put its axes in the order of the series'."""
-        from nibabel import orientations
-
         try:
             volume = read_volume(self.label, is_label=True)
         except UnfitFile as error:
             raise InputError(f"{self.label}: it {error}.") from None
-        turn = orientations.ornt_transform(
-            orientations.io_orientation(volume.affine),
-            orientations.io_orientation(self.series.affine),
-        )
-        pixels = orientations.apply_orientation(volume.voxels, turn)
-        affine = volume.affine @ orientations.inv_ornt_aff(turn, volume.voxels.shape)
+        pixels, affine = turn_like(volume.voxels, volume.affine, self.read_grids()[0])
         how = grid_difference(pixels.shape, affine, self.series.shape, self.series.affine)
         if how:
             raise InputError(

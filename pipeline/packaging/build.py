@@ -161,10 +161,8 @@ def package_files(
     for each in ("configs/logging.conf", "LICENSE", "docs/data_license.txt"):
         files[each] = (bundle / each).read_bytes()
     files["docs/README.md"] = card.encode()
-    more_code = ["pipeline.engines.UpdateModel"]
-    if source.calibration:  # for MONAI Label
-        more_code.append("pipeline.bundle.quality")
-    files |= collect_modules([retraining.content, own.content, multi_gpu, *more_code])
+    code = ["pipeline.engines.UpdateModel", "pipeline.bundle.quality"]  # the latter for MONAI Label
+    files |= collect_modules([retraining.content, own.content, multi_gpu, *code])
     more = {
         name: source.config[name] for name in (DIGEST, TRAINED_ON, MEMBERS) if name in source.config
     }

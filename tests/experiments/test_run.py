@@ -268,7 +268,7 @@ def test_what_no_cell_could_start_with_is_said_at_once(plan, monkeypatch):
                 "overrides": overrides | {"datalist": "untested.json"},
                 "evaluate": {"section": "testing"},
             },
-            "untested.json: .*'testing'",
+            'untested.json: .*"testing"',
         ),
     ]:
         path.write_text(json.dumps(content | change))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ import torch
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.infer.bundle import BundleInferTask
+from monailabel.utils.others.class_utils import unload_module
 
 AGREEMENT = "agreement"  # of a mask, in a result and in what a datastore knows of an image
 QUALITY = "quality"  # the estimates of a mask, in a result
 TRUST = "trust"  # the lowest expected Dice or, without estimates, agreement of a region
-FILE = "scripts.bundle.quality"  # in packages with a calibration
 
 
 class Infer(BundleInferTask):
@@ -39,9 +39,14 @@ class Infer(BundleInferTask):
 
     def estimate(self, features: dict[str, float], mask: torch.Tensor) -> dict[str, Any]:
         """Estimate the quality of a mask by the package's own code, as `predict` does it."""
-        if not find_spec(FILE):  # `scripts` is that of the package that has just run
+        sys.path.insert(0, self.bundle_path)  # as MONAI Label does it for each step
+        unload_module("scripts")
+        try:
+            code = import_module("scripts.bundle.quality")
+        except ModuleNotFoundError:  # a package of an earlier version
             return {}
-        code = import_module(FILE)
+        finally:
+            sys.path.remove(self.bundle_path)
         calibration = code.read_calibration([Path(self.bundle_path, "models/model.pt")])
         if calibration is None:  # or a retraining has replaced the weights
             return {}

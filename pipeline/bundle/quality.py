@@ -92,7 +92,7 @@ class Calibration:
             and, where that is measured, ``vertical_cdr/absolute_error``.
         regions: their names.
         vertical_cdr: the two of them whose ratio is measured.
-        settings: ids by which the probabilities became masks, such as ``threshold``.
+        settings: of the postprocessing that made the masks, such as ``threshold``, by id.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ def open_picture(path: Path) -> tuple[Image.Image, str]:
         problem = "is turned by its EXIF tag, which viewers follow", fix
     elif bits:
         problem = f"has {bits} bits per colour, but only 8 would be read", SAVE
-    elif _white_from(picture) > 8:  # of which Pillow turns round those of 8 bits alone
+    elif _white_from(picture) > 8:  # Pillow inverts those of 8 bits only
         problem = "has more than 8 bits, of which 0 is white", SAVE
     elif unnamed:
         problem = "has a channel that is neither a colour nor an opacity", "save it without that"
@@ -119,7 +119,7 @@ def _white_from(picture: Image.Image) -> int:
 
 
 def _refuse_mask(picture: Image.Image, pixels: np.ndarray) -> None:
-    """Refuse a mask of which programs read different numbers.
+    """Refuse a mask whose numbers differ from program to program.
 
     Raises:
         UnfitFile: see the text.

@@ -140,6 +140,21 @@ def test_function_and_gradients_are_those_of_the_equations(case, dims, training)
         torch.testing.assert_close(r, e, rtol=1e-10, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_backward_of_upsampling_copies_nothing(dims):
+    """Its kernels for channels_last take a dense gradient; a slice costs ten times as much."""
+    layout = torch.channels_last if dims == 2 else torch.channels_last_3d
+    net = make(dims, strides=(2, 2, 2)).to(memory_format=layout)
+    logits = net(torch.randn(2, 2, *[32] * dims).contiguous(memory_format=layout))
+    with torch.profiler.profile() as profile:
+        logits.sum().backward()
+    backward = [
+        event for event in profile.events() if "upsample" in event.name and "aten" in event.name
+    ]
+    assert len(backward) == 5  # three levels and two gates
+    assert {part.name for event in backward for part in event.cpu_children} == {"aten::zero_"}
+
+
 @pytest.mark.parametrize(
     ("variant", "count"),
     [("unet", 5_888_004), ("single_gate", 6_214_151), ("multi_gate", 6_473_322)],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from monai.networks.layers.factories import Conv, Pool
+from monai.networks.layers.factories import Conv
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
@@ -79,7 +79,7 @@ class AttentionUnet(nn.Module):
 
         self.encoder = nn.ModuleList([conv_block(dims, in_channels, widths[0])])
         for step, narrow, wide in zip(steps, widths, widths[1:], strict=False):
-            pool = Pool[Pool.MAX, dims](step, stride=step)
+            pool = (nn.MaxPool2d if dims == 2 else MaxPool3d)(step, stride=step)
             self.encoder.append(nn.Sequential(pool, conv_block(dims, narrow, wide)))
         # Without gates, no signal is needed.
         self.gating = (
@@ -188,6 +188,13 @@ class AttentionUnet(nn.Module):
         # The authors' order: finest head first.
         grown = [F.interpolate(head, size=size, mode=self.mode) for head in heads[::-1]]
         return self.final(torch.cat(grown, dim=1))
+
+
+class MaxPool3d(nn.MaxPool3d):
+    """Pools in the type of its input. On a CPU, autocast would first copy it to float32."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.max_pool3d_with_indices(x, self.kernel_size, self.stride)[0]
 
 
 class DecoderLevel(nn.Module):

@@ -29,11 +29,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.networks.attention_unet import AttentionUnet
+from pipeline.networks.recompute import recompute_activations
 
 CLASSES = 3
 WIDTHS = {2: (32, 64, 128, 256, 512), 3: (16, 32, 64, 128, 256)}
 IMAGE_CHANNELS = {2: 3, 3: 1}
 LEAN, BASE, MULTI = "AttentionUnet, 1 gate", "AttentionUnet, no gates", "authors' multi-gate"
+RECOMPUTED = "AttentionUnet, 1 gate, recompute"
 # Limits: time and memory relative to no gates, and step time relative to the multi-gate network.
 MAX_TIME = {2: 1.08, 3: 1.03}
 MAX_MEMORY = 1.02
@@ -71,9 +73,12 @@ def networks(dims: int) -> dict[str, nn.Module]:
     widths, channels = WIDTHS[dims], (IMAGE_CHANNELS[dims], CLASSES)
     options = {"gate_transform": True, "gating_conv": True, "deep_supervision": True}
     kernels, strides = [3] * 5, [1, 2, 2, 2, 2]
+    recomputed = AttentionUnet(dims, *channels, channels=widths, gates=1)
+    recompute_activations(recomputed)
     return {
         BASE: AttentionUnet(dims, *channels, channels=widths, gates=0),
         LEAN: AttentionUnet(dims, *channels, channels=widths, gates=1),
+        RECOMPUTED: recomputed,
         MULTI: AttentionUnet(dims, *channels, channels=widths, gates=2, **options),
         "MONAI AttentionUnet": MonaiAttentionUnet(dims, *channels, widths, (2, 2, 2, 2)),
         "MONAI BasicUNet": BasicUNet(dims, *channels, (*widths, widths[0])),

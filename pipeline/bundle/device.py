@@ -51,5 +51,5 @@ def tell_out_of_memory(error: torch.OutOfMemoryError, config: Mapping[str, Any])
     sizes = (f"--{name} (now {config.get(name)})" for name in ("batch_size", "patch_size"))
     return (
         f"the GPU has too little memory for this training: give a smaller {' or '.join(sizes)}, "
-        f"or --cache_device cpu ({one_line(error, 120)})."
+        f"or --recompute True, or --cache_device cpu ({one_line(error, 120)})."
     )

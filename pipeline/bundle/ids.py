@@ -80,6 +80,7 @@ IDS: Mapping[str, Id] = {
     "resume": Id(SWITCH, role=CHOICE, in_plan="an interrupted training goes on by itself"),
     "pretrained": Id(role=CHOICE),
     "compile": Id(SWITCH, role=CHOICE),
+    "recompute": Id(SWITCH, role=CHOICE),
     "deterministic": Id(SWITCH, role=CHOICE),
     "figures": Id(SWITCH, role=CHOICE),
     "predictions": Id(SWITCH, role=CHOICE),

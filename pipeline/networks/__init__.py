@@ -8,6 +8,7 @@ __getattr__, __all__ = lazy(
         "attention_unet": ["AttentionUnet", "GridAttentionGate"],
         "cost": ["network_cost"],
         "ensemble": ["Ensemble"],
+        "recompute": ["recompute_activations"],
         "unet_plus_plus": ["UnetPlusPlus"],
         "weights": ["load_weights"],
     },

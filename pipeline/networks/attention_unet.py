@@ -13,6 +13,7 @@ from torch import nn
 from .folding import drop_biases, take_biases
 from .gates import GridAttentionGate, SkipGates, conv_block, conv_norm_relu
 from .padding import crop_to, pad_to_multiple, total_stride
+from .recompute import apply_block
 
 
 class AttentionUnet(nn.Module):
@@ -76,6 +77,7 @@ class AttentionUnet(nn.Module):
         self.mode = "bilinear" if dims == 2 else "trilinear"
         self.multiple = total_stride(steps)
         self.deep_supervision = deep_supervision
+        self.recompute = False
 
         self.encoder = nn.ModuleList([conv_block(dims, in_channels, widths[0])])
         for step, narrow, wide in zip(steps, widths, widths[1:], strict=False):
@@ -159,7 +161,11 @@ class AttentionUnet(nn.Module):
         """Compute the decoder's features and the gates' maps, coarsest first."""
         skips: list[torch.Tensor] = []
         for level in self.encoder:
-            x = level(x)
+            if torch.jit.is_scripting() or not self._computes_again():
+                x = level(x)
+            else:
+                pool, block = (nn.Identity(), level) if level is self.encoder[0] else level
+                x = apply_block(block, pool, x)
             skips.append(x)
         coarse = skips.pop()
         signal = self.gating(coarse)
@@ -170,10 +176,18 @@ class AttentionUnet(nn.Module):
             if level.gate is not None:
                 skip, alpha = level.gate(skip, signal)
                 alphas.append(alpha)
-            coarse = level(skip, coarse)
+            if torch.jit.is_scripting() or not self._computes_again():
+                coarse = level(skip, coarse)
+            else:
+                coarse = apply_block(level.conv, level.join, skip, coarse)
             signal = coarse
             features.append(coarse)
         return features, alphas
+
+    def _computes_again(self) -> bool:
+        if torch.compiler.is_compiling():  # which chooses what to compute again by itself
+            return False
+        return self.recompute and self.training and torch.is_grad_enabled()
 
     def _heads(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
         heads: list[torch.Tensor] = []
@@ -220,10 +234,13 @@ class DecoderLevel(nn.Module):
         self.conv = conv_block(dims, skip_channels + coarse_channels, skip_channels)
 
     def forward(self, skip: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        return self.conv(self.join(skip, coarse))
+
+    def join(self, skip: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         grown = F.interpolate(coarse, size=skip.shape[2:], mode=self.mode)
         if not torch.jit.is_scripting() and grown.requires_grad:
             keep_channels_last(grown)
-        return self.conv(torch.cat([skip, grown.to(skip.dtype)], dim=1))
+        return torch.cat([skip, grown.to(skip.dtype)], dim=1)
 
 
 def keep_channels_last(grown: torch.Tensor) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.networks.attention_unet import AttentionUnet
+from pipeline.networks.recompute import recompute_activations
 
 ALL_OPTIONS = {"gate_transform": True, "gating_conv": True, "deep_supervision": True}
 CASES = {
@@ -138,6 +139,34 @@ def test_function_and_gradients_are_those_of_the_equations(case, dims, training)
     ]
     for name, r, e in zip(names, *grads, strict=True):
         torch.testing.assert_close(r, e, rtol=1e-10, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("case", ["paper", "multi gate"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_recomputed_activations_change_nothing_but_the_memory(dims, case):
+    x = torch.randn(2, 2, *[2 * size for size in SIZES[dims]])
+    states, kept, convolutions = [], [], []
+    for again in (False, True):
+        net = make(dims, **CASES[case])
+        if again:
+            recompute_activations(net)
+        stored: dict[int, int] = {}
+
+        def store(tensor, stored=stored):
+            stored[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with FlopCounterMode(display=False) as counter:
+            with torch.autograd.graph.saved_tensors_hooks(store, lambda tensor: tensor):
+                logits = net(x)
+            logits = logits if isinstance(logits, list) else [logits]
+            sum(each.square().mean() for each in logits).backward()
+        states.append({**net.state_dict(), **{n: p.grad for n, p in net.named_parameters()}})
+        kept.append(sum(stored.values()))
+        convolutions.append(counter.get_total_flops())
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+    assert kept[1] < 0.8 * kept[0]
+    assert convolutions[0] == convolutions[1]
 
 
 @pytest.mark.parametrize("dims", [2, 3])

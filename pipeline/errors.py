@@ -28,7 +28,8 @@ class UnfitFile(ValueError):
 
 def one_line(error: BaseException, limit: int | None = 300) -> str:
     """The message of an error, which may be empty or of many lines, up to ``limit`` characters."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if limit is None or len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

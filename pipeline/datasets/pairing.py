@@ -176,9 +176,11 @@ def find_files(place: str, *, option: str) -> tuple[dict[str, Path], list[LeftOu
         if (other := found.setdefault(name, path)) != path:
             raise InputError(f"{option} {place}: {other} and {path} have one name; keep one.")
     if not found:
+        others = f", but {some([path.name for path in paths])}" if paths else ""
         raise InputError(
-            f"{option} {place}: it holds no {', '.join(KINDS)}; give another folder. For a series "
-            "in DICOM there is `data prepare dicom`."
+            f"{option} {place}: it holds no {', '.join(KINDS)}{others}; give another folder, or "
+            "convert the images to one of these. For a series in DICOM there is `data prepare "
+            "dicom`."
         )
     if wild is None:
         left_out += slices.items()

@@ -136,6 +136,7 @@ FAULTS = {
     "two slopes": ({"change": _at(1, RescaleSlope=[1, 2])}, "RescaleSlope is .*, not a number"),
     "two modalities": ({"Modality": ["CT", "MR"]}, "its modality is .'CT', 'MR'.,"),
     "inverted": ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME1, not MONOCHROME2"),
+    "shifted pixels": ({"BitsStored": 12, "HighBit": 15}, "HighBit is 15 and its BitsStored 12"),
     "doubled": (
         {"change": _at(3, ImagePositionPatient=[0, 0, 5])},
         r"1[07] ä 1 and .*24 ä 1 .*one position, of 9 slices",

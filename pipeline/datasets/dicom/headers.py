@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 #: The elements that are read, which is much faster than to read the whole header.
 TAGS = [
-    "BitsAllocated", "BitsStored", "Columns", "FrameOfReferenceUID", "ImageOrientationPatient",
-    "ImagePositionPatient", "ImageType", "Modality", "NumberOfFrames", "PatientID", "PatientName",
+    "BitsAllocated", "BitsStored", "Columns", "FrameOfReferenceUID", "HighBit",
+    "ImageOrientationPatient", "ImagePositionPatient", "ImageType", "Modality",
+    "NumberOfFrames", "PatientID", "PatientName",
     "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingRangeLimit",
     "PixelPaddingValue", "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope",
     "RescaleType", "Rows", "SOPClassUID", "SamplesPerPixel", "SeriesDescription",

@@ -157,6 +157,12 @@ def _refuse_other_values(headers: Sequence[Dataset], found: str) -> None:
         for header in headers:
             if header.get(name) is not None:
                 read_numbers(header, name, 1)
+    for header in headers:
+        high, stored = header.get("HighBit"), header.get("BitsStored")
+        if high is not None and stored and high != stored - 1:
+            raise ValueError(
+                f"its HighBit is {high} and its BitsStored {stored}, not one more: export it again"
+            )
     if any(float(header.get("RescaleSlope", 1)) == 0 for header in headers):
         raise ValueError("its RescaleSlope is 0: export it again")
     if found != "CT":

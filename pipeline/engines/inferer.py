@@ -40,9 +40,9 @@ class AutocastInferer(Inferer):
         inferer: runs the network; by default MONAI's ``SimpleInferer``.
         mirror: average over flips of the image, see `mirrored`; a sliding window does so itself.
         flip: see `mirrored`.
-        runtime: ``"torch"``; ``"openvino"`` for evaluation on a CPU, in float32, see
-            `OpenvinoNetwork`; or ``"auto"``: OpenVINO where it is installed and saves time, which
-            it does for large volumes on a CPU that has no bfloat16, or without ``amp``.
+        runtime: ``"torch"``; ``"openvino"`` for evaluation on a CPU, see `OpenvinoNetwork`; or
+            ``"auto"``: OpenVINO where it is installed and saves time, which it does for large
+            volumes on a CPU.
 
     Attributes:
         ran: what computed the last answer: ``"torch"`` or ``"openvino"``.
@@ -102,7 +102,7 @@ class AutocastInferer(Inferer):
             return None
         cpu = inputs.device.type == "cpu"
         if self.runtime == "auto":
-            if not cpu or amp or inputs[0, 0].numel() < _WORTH or not find_spec("openvino"):
+            if not cpu or inputs[0, 0].numel() < _WORTH or not find_spec("openvino"):
                 return None
         elif not cpu:
             raise InputError(
@@ -111,9 +111,10 @@ class AutocastInferer(Inferer):
             )
         tensors = [*network.parameters(), *network.buffers()]
         # A server may have trained it since.
-        fast_of = (network, [(each.data_ptr(), each._version) for each in tensors])
+        fast_of = (network, amp, [(each.data_ptr(), each._version) for each in tensors])
         if self.fast_of != fast_of:
-            self.fast, self.fast_of = OpenvinoNetwork(fold_batch_norms(network)), fast_of
+            self.fast = OpenvinoNetwork(fold_batch_norms(network), bfloat16=amp)
+            self.fast_of = fast_of
         return None if self.fast.failed else self.fast
 
     def _is_thin(self, inputs: torch.Tensor, network: Callable[..., Any]) -> bool:

@@ -30,22 +30,25 @@ class OpenvinoNetwork(nn.Module):
 
     For images of a new shape the network is compiled, or read from the disk where it was compiled
     before, see `cache_folder`. Its answer to these images has to be that of PyTorch in float32
-    within `TOLERANCE`. If it is not, or if OpenVINO fails in any way, a line says so and PyTorch
-    computes from then on, in float32. The memory of one compiled model is held at a time.
+    within `TOLERANCE`; in bfloat16, within twice the error of PyTorch in bfloat16. If it is not, or
+    if OpenVINO fails in any way, a line says so and PyTorch computes from then on, in float32. The
+    memory of one compiled model is held at a time.
 
     Args:
         network: on the CPU and in evaluation mode; it is not changed. The result shares its forward
             hooks.
+        bfloat16: compute in bfloat16, on a processor that has it.
 
     Attributes:
         network: the same, for PyTorch and without hooks.
         failed: whether PyTorch computes.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, bfloat16: bool = False) -> None:
         super().__init__()
         self.eval()
         self.network, self.failed = copy(network), False
+        self.precision = "bf16" if bfloat16 else "f32"
         for name in ("_forward_pre_hooks", "_forward_hooks"):
             setattr(self, name, getattr(network, name))
             setattr(self.network, name, OrderedDict())
@@ -75,8 +78,7 @@ class OpenvinoNetwork(nn.Module):
 
         core = openvino.Core()
         options = {
-            # bfloat16, the default of processors that have it, changes masks.
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": self.precision,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # several processes would share the first cores
@@ -86,6 +88,7 @@ class OpenvinoNetwork(nn.Module):
             openvino.__version__,
             torch.__version__,
             core.get_property("CPU", "FULL_DEVICE_NAME"),
+            self.precision,
         )
         digest = hashlib.sha256(repr((texts, tuple(images.shape), self.network)).encode())
         for name, tensor in self.network.state_dict().items():
@@ -133,8 +136,13 @@ class OpenvinoNetwork(nn.Module):
         """Raise a ValueError unless a model's answer is that of PyTorch."""
         if not isinstance(answer, torch.Tensor) or len(model.outputs) != 1:
             raise ValueError("its output is not one tensor")
+        allowed = TOLERANCE
+        if self.precision == "bf16":
+            with torch.autocast("cpu", torch.bfloat16):
+                error = (self.network(images).float() - answer).abs().max().item()
+            allowed = max(allowed, 2 * error)
         difference = (_answer(model, images) - answer).abs().max().item()
-        if not difference <= TOLERANCE:  # also NaN
+        if not difference <= allowed:  # also NaN
             raise ValueError(f"its output differs from PyTorch's by {difference:.2g}")
         self._compared.add(images.shape)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.engines.inferer import AutocastInferer
+from pipeline.engines.inferer import AutocastInferer, has_bfloat16
 from pipeline.errors import InputError
 from pipeline.networks import runtime
 from pipeline.networks.attention_unet import AttentionUnet
@@ -72,6 +72,23 @@ def test_what_is_not_pytorchs_answer_is_not_used(monkeypatch, caplog):
         assert "OpenVINO" in record.message
         assert "\n" not in record.message
         caplog.clear()
+
+
+@pytest.mark.skipif(not has_bfloat16("cpu"), reason="this processor has no bfloat16")
+@torch.no_grad()
+def test_in_bfloat16_it_is_as_exact_as_pytorch(monkeypatch):
+    plain, image = network(2), torch.randn(1, 1, 16, 16)
+    exact, low = plain(image), AutocastInferer()(image, plain)
+    error = (low - exact).abs().max()
+    inferer = AutocastInferer(runtime="openvino")
+    found = inferer(image, plain)
+    assert inferer.ran == "openvino"
+    assert 0 < (found - exact).abs().max() <= 2 * error
+    answer = runtime._answer
+    monkeypatch.setattr(runtime, "_answer", lambda *given: answer(*given) + 4 * error)
+    inferer = AutocastInferer(runtime="openvino")
+    torch.testing.assert_close(inferer(image, plain), exact, atol=1e-5, rtol=0)
+    assert inferer.ran == "torch"
 
 
 @torch.no_grad()

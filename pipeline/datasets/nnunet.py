@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..bundle.listing import is_value
 from ..errors import InputError
 from ..files import some
 from .dataset_json import (
@@ -20,6 +21,7 @@ from .dataset_json import (
     name_channels,
     note_differences,
     read_description,
+    read_files,
     read_terms,
 )
 from .describing import Options
@@ -88,7 +90,7 @@ def read_labels(
     regions: dict[str, list[int]] = {}
     for name, values in labels.items():
         listed = values if isinstance(values, list) else [values]
-        if not listed or not all(isinstance(v, int) and 0 <= v <= 255 for v in listed):
+        if not listed or not all(is_value(v) and v <= 255 for v in listed):
             raise InputError(
                 f'{where}: "labels" gives {name} {values!r}; give whole numbers by name, such as '
                 '{"background": 0, "liver": 1}.'
@@ -107,17 +109,18 @@ def read_labels(
 def _list_cases(root: Path, content: Mapping[str, Any], kind: str) -> list[Source]:
     """List the cases of training, which ``dataset`` may name one by one."""
     named = content.get("dataset")
-    if not isinstance(named, dict):
+    if named is None:
         return _in_folders(root, "Tr", kind, channels=len(content["channel_names"]))
-    try:
-        return [
-            Source(name, tuple(root / path for path in files["images"]), root / files["label"])
-            for name, files in sorted(named.items())
-        ]
-    except (TypeError, KeyError) as error:
+    if not isinstance(named, dict):
         raise InputError(
-            f'{root / "dataset.json"}: "dataset" has no {error}; give images and label of each.'
-        ) from None
+            f'{root / "dataset.json"}: "dataset" is a {type(named).__name__}; give the files of '
+            'each case by its name, such as {"a": {"images": [...], "label": ...}}.'
+        )
+    sources = []
+    for name, files in sorted(named.items()):
+        images, label = read_files(root, files, "images")
+        sources.append(Source(name, tuple(images), label))
+    return sources
 
 
 def _in_folders(root: Path, end: str, kind: str, *, channels: int = 1) -> list[Source]:

@@ -92,6 +92,8 @@ def plan_dataset(
         patients = find_patients(keys, options.patient)
     elif not all(source.patient or source.part is not None for source in sources):
         notes += note_patients(list(keys.values()))
+    spelt: dict[str, str] = {}  # P1 and p1 are one patient
+    patients = {name: spelt.setdefault(p.casefold(), p) for name, p in patients.items()}
     holds: dict[str, list[str]] = {}
     for source in sources:
         found = values.names_in(held[source.name])

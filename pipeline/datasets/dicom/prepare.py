@@ -146,9 +146,9 @@ def plan_dicom(
     segmentations = find_segmentations(found, list(series_of.values()))
     used = {path for paths in segmentations.values() for path in paths}
     others = [str(p) for each in found if each.code == SEG for p in each.files if p not in used]
-    strange = f"{some(others)}, which refer to none of these series" if others else ""
+    strange = f"segmentations that refer to none of these series: {some(others)}" if others else ""
     if strange:
-        notes.append(f"left out segmentations: {strange}")
+        notes.append(f"left out {strange}")
     sources: Sequence[Source]
     if segmentations:
         lacking = [name for name, series in series_of.items() if series.uid not in segmentations]

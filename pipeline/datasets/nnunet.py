@@ -58,8 +58,10 @@ def plan_nnunet(
         raise InputError(f'{where}: "file_ending" is {kind!r}; give one of {", ".join(KINDS)}.')
     sources = _list_cases(root, content, kind)
     complete = keep_complete(sources, skip_incomplete=skip_incomplete, where=root)
+    strange: list[str] = []
     if splits or (root / SPLITS).is_file():
-        complete = _with_folds(complete, splits or root / SPLITS)
+        complete, named = _with_folds(complete, splits or root / SPLITS)
+        strange = sorted(named - {source.name for source in sources})
     listed = _in_folders(root, "Ts", kind)
     tested = [source for source in listed if not source.find_missing()]
     cases = [*complete, *(replace(source, part=TESTING) for source in tested)]
@@ -69,6 +71,8 @@ def plan_nnunet(
     if "nonorm" in (name.lower() for name in options.channels):
         dataset.notes.append("noNorm is not heeded: all channels are scaled")
     dataset.notes.extend(note_differences(content, sources, listed))
+    if strange:
+        dataset.notes.append(f"the splits name cases that are not there: {some(strange)}")
     if left := len(sources) - len(complete):
         dataset.notes.append(f"left out {left} cases that lack a file")
     if left := len(listed) - len(tested):
@@ -144,8 +148,8 @@ def _in_folders(root: Path, end: str, kind: str, *, channels: int = 1) -> list[S
     ]
 
 
-def _with_folds(sources: Sequence[Source], path: Path) -> list[Source]:
-    """Give each case the fold that validates it.
+def _with_folds(sources: Sequence[Source], path: Path) -> tuple[list[Source], set[str]]:
+    """Give each case the fold that validates it; also the names of all cases in the splits.
 
     Raises:
         InputError: the file is not a list of splits, or a case is not validated once.
@@ -159,4 +163,5 @@ def _with_folds(sources: Sequence[Source], path: Path) -> list[Source]:
     found = {s.name: [n for n, names in enumerate(folds) if s.name in names] for s in sources}
     if wrong := [f"{name} in {len(where)}" for name, where in found.items() if len(where) != 1]:
         raise InputError(f"{path}: a case is validated in one fold, but {some(wrong)}; {fix}.")
-    return [replace(source, part=found[source.name][0]) for source in sources]
+    named = set[str]().union(*folds)
+    return [replace(source, part=found[source.name][0]) for source in sources], named

@@ -142,10 +142,13 @@ def test_splits_that_are_not_folds_are_refused(tmp_path):
 )
 def test_options_and_splits_do_not_contradict(tmp_path, given, reason):
     source = _dataset(tmp_path / "in")
-    splits = [{"val": ["a", "b"]}, {"val": ["c", "d"]}]
+    splits = [{"val": ["a", "b"]}, {"val": ["c", "d", "z"]}]
     (source / "splits_final.json").write_text(json.dumps(splits))
     if not reason:
-        assert plan_nnunet(source, Options(**given)).patients["a"] == "a"
+        dataset = plan_nnunet(source, Options(**given))
+        assert dataset.patients["a"] == "a"
+        (note,) = dataset.notes
+        assert note.endswith("not there: z")
         return
     with pytest.raises(InputError, match=reason):
         plan_nnunet(source, Options(**given))

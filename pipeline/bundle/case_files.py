@@ -43,11 +43,9 @@ def find_faults(
             faults = [explain_failure(error)]
         for problem, fix in faults:
             yield path, problem, fix
-    first, *others = (path for path in (*images, label) if path in grids)
-    if first != images[0]:
-        return
-    for path in others:
-        if how := grid_difference(*grids[path], *grids[first]):
+    first = images[0]
+    for path in (*images[1:], label) if first in grids else ():
+        if path in grids and (how := grid_difference(*grids[path], *grids[first])):
             yield (
                 path,
                 f"is not on the grid of {first.name}: {how}",

@@ -64,6 +64,8 @@ class Given:
                 raise InputError(f"--set {text}: it is not a setting of the model; leave it out.")
             if known.in_predict:
                 raise InputError(f"--set {text}: {known.in_predict}.")
+            if name in values:
+                raise InputError(f"--set {text}: {values[name][0]} is given too; give one of them.")
             values[name] = text, value
         contents = {path: read_overlay(path, "correct the file.") for path in paths}
         return cls(contents, values, only_model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ntpath
 import posixpath
 from collections import defaultdict
@@ -21,6 +22,11 @@ ALL = "all"  # the fold of a training on every case
 SECTIONS = ("training", "testing")
 FILES = ("image", "label")  # of a case
 SOFT = "soft_label"  # the files of a case that hold the shares of its label values
+_KEYS = (
+    *("name", "modality", "channel_names", "labels", "regions", "ignore_label"),
+    *("subjects", "licence", *SECTIONS),
+)
+_CASE_KEYS = (*FILES, SOFT, "patient", "fold")
 DRAW = "draw phantoms with `python -m pipeline data phantom`"
 
 
@@ -56,6 +62,8 @@ def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, 
                 f'datalist {path}: "{name}" lists cases, which nothing reads; list them under '
                 '"training", where the "fold" of a case says when it validates, or "testing".'
             )
+    for problem, fix in _misspelt(content, _KEYS, cutoff=0.85):
+        raise InputError(f"datalist {path}: it {problem}; {fix}.")
     if not content["training"] and not content["testing"]:
         raise InputError(f'datalist {path}: it has no cases; fill "training" or "testing".')
     try:
@@ -91,9 +99,10 @@ def check_description(content: dict[str, Any], *, needs_labels: bool) -> None:
         value.isdecimal() and is_text(name) for value, name in labels.items()
     )
     needs_labels = needs_labels or content.get("regions") is not None
+    named = named and len(set(map(int, labels))) == len(labels)
     if needs_labels and (not named or "0" not in labels):
         raise InputError(
-            f'"labels" is {labels!r}; give each value of a mask a name, '
+            f'"labels" is {labels!r}; give each value of a mask one name, '
             'such as {"0": "background", "1": "lesion"}.'
         )
     if (modality := content.get("modality")) is not None:
@@ -155,6 +164,9 @@ def entry_faults(case: Any, *, channels: Sequence[str] = ()) -> Iterator[Fault]:
         elif listed and channels and len(value) != len(channels):
             fix = f"give one for each of channel_names, {', '.join(channels)}"
             yield f'"{key}" has {len(value)} files', fix
+    if is_text(case.get("label")) and case["label"] == case.get("image"):
+        yield f'"label" {case["label"]} is also its "image"', "give the file of the mask"
+    yield from _misspelt(case, _CASE_KEYS, cutoff=0.8)
     shares = case.get(SOFT, {})
     if not isinstance(shares, dict) or not all(
         value.isdecimal() and is_text(path) and not _escapes(path) for value, path in shares.items()
@@ -176,6 +188,14 @@ def check_cases(cases: Sequence[Any], *, channels: Sequence[str], source: str) -
             raise InputError(f"{source}: the case {case}: {problem}; {fix}.")
 
 
+def _misspelt(given: Mapping[str, Any], known: Sequence[str], *, cutoff: float) -> Iterator[Fault]:
+    """Yield the keys that nothing reads, and that are nearly one that is read."""
+    for key in given:
+        near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=cutoff)
+        if near and key not in known:
+            yield f'has the key "{key}", which nothing reads', f'write "{near[0]}", or rename it'
+
+
 def file_fault(folder: Path, name: str) -> Fault | None:
     """Why a dataset's folder has no file of a name; None if it has."""
     if (folder / name).is_file():
@@ -190,15 +210,19 @@ def file_fault(folder: Path, name: str) -> Fault | None:
 def find_leaks(content: Mapping[str, Any]) -> dict[str, list[str]]:
     """Find the patients who are in two folds, or in a fold and in the test split.
 
+    Names that differ only in case, or in spaces around them, are of one patient.
+
     Returns:
         The parts by patient, such as ``{"p1": ["fold 0", "testing"]}``.
     """
     places: dict[str, set[str]] = defaultdict(set)
+    names: dict[str, str] = {}
     for section in SECTIONS:
         for case in content[section]:
             if isinstance(case, dict) and case.get("patient") is not None:
                 place = "testing" if section == "testing" else f"fold {case.get('fold')}"
-                places[str(case["patient"])].add(place)
+                patient = str(case["patient"]).strip()
+                places[names.setdefault(patient.casefold(), patient)].add(place)
     return {patient: sorted(where) for patient, where in places.items() if len(where) > 1}
 
 

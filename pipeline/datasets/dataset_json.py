@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..bundle.listing import is_text
 from ..errors import InputError
 from ..files import read_json, some
 from ..transforms.modality import shared_modality
@@ -15,6 +16,7 @@ from .images import is_image
 from .sources import Source
 
 _FIX = "give the folder of the dataset, which holds dataset.json."
+_WINDOWS = "write / instead of \\ in dataset.json"
 
 
 def read_description(folder: Path, key: str, other: str) -> tuple[Path, dict[str, Any]]:
@@ -65,6 +67,28 @@ def name_channels(channels: Mapping[str, str], options: Options, path: Path) -> 
     return replace(options, modality=modality, channels=options.channels or names)
 
 
+def read_files(root: Path, entry: Any, key: str) -> tuple[list[Path], Path]:
+    """Read the paths of the image and of the label in an entry of a ``dataset.json``.
+
+    Args:
+        root: the folder that they start from.
+        entry: of a case.
+        key: of the image, ``image`` for one file or ``images`` for a list.
+
+    Raises:
+        InputError: one is not there, or not a path.
+    """
+    image, label = (entry.get(k) if isinstance(entry, dict) else None for k in (key, "label"))
+    images = [image] if key == "image" else image
+    if not (isinstance(images, list) and images and all(map(is_text, [*images, label]))):
+        kind = "a path" if key == "image" else "a list of paths"
+        raise InputError(
+            f'{root / "dataset.json"}: it lists {entry!r}; give "{key}" as {kind}, and "label" as '
+            "a path."
+        )
+    return [root / path for path in images], root / label
+
+
 def keep_complete(sources: Sequence[Source], *, skip_incomplete: bool, where: Path) -> list[Source]:
     """Refuse, or leave out, the cases that lack a file.
 
@@ -74,12 +98,12 @@ def keep_complete(sources: Sequence[Source], *, skip_incomplete: bool, where: Pa
     lacking = {source.name: gone for source in sources if (gone := source.find_missing())}
     if len(lacking) == len(sources):
         first = f", such as {next(iter(lacking.values()))[0]}" if lacking else ""
-        raise InputError(f"{where}: no case has all its files{first}; extract the archive again.")
+        fix = _WINDOWS if "\\" in first else "extract the archive again"
+        raise InputError(f"{where}: no case has all its files{first}; {fix}.")
     if lacking and not skip_incomplete:
         shown = [f"{name} has no {gone[0]}" for name, gone in lacking.items()]
-        raise InputError(
-            f"{where}: {some(shown, shown=3)}; add the files, or use --skip-incomplete."
-        )
+        fix = _WINDOWS if any("\\" in each for each in shown) else "add the files"
+        raise InputError(f"{where}: {some(shown, shown=3)}; {fix}, or use --skip-incomplete.")
     return [source for source in sources if source.name not in lacking]
 
 
@@ -93,7 +117,7 @@ def note_differences(
         trained, tested: all cases that were listed, also those that lack a file.
     """
     notes = []
-    if (said := content.get("numTraining", len(trained))) != len(trained):
+    if str(said := content.get("numTraining", len(trained))) != str(len(trained)):
         notes.append(f"dataset.json says {said} cases for training, and there are {len(trained)}")
     used = {path for source in (*trained, *tested) for path in source.files}
     folders = sorted({path.parent for path in used if path.parent.is_dir()})

@@ -74,8 +74,8 @@ def describe_images(
         names = (RGB if count == 3 else ["grey"]) if picture else [modality]
     if len(names) != count and not (picture and len(names) in (1, 3)):
         raise InputError(
-            f"an image has {count} channels and {len(names)} names; give --channels with a name "
-            "for each, such as T1,T2."
+            f"an image has {count} channels and {len(names)} names; give a name for each, by "
+            "--channels T1,T2 for a folder, or in the dataset.json that it comes with."
         )
     other = [name for name in names if find_modality(name) not in (None, modality)]
     if other and not is_colour(names):
@@ -97,21 +97,29 @@ def make_regions(
 
     Raises:
         InputError: an option is not ``NAME=LABEL,LABEL``, or names a label that is not there, or
-            two regions get one name.
+            two regions get one name, or one is given twice; or there is none to leave out.
     """
     known = {name: value for value, name in names.items() if value}
     by_text = known | {str(value): value for value in known.values()}
+    defaults = given or {name: [value] for name, value in known.items()}
     said: dict[str, list[int]] = {}
     for text in options:
         name, equals, labels = text.partition("=")
+        name = name.strip()
         parts = [part.strip() for part in labels.split(",") if part.strip()]
-        if not name.strip() or not equals or not set(parts) <= by_text.keys():
+        if not name or not equals or not set(parts) <= by_text.keys():
             raise InputError(
                 f"--region {text}: give NAME=LABEL,LABEL, or NAME= to leave a region out; the "
                 f"labels are {', '.join(known)}."
             )
-        said[name.strip()] = sorted(by_text[part] for part in parts)
-    defaults = given or {name: [value] for name, value in known.items()}
+        if name in said:
+            raise InputError(f"--region {text}: {name} is given twice; give all its labels in one.")
+        if not parts and name not in defaults:
+            raise InputError(
+                f"--region {text}: there is no region {name} to leave out; the regions are "
+                f"{', '.join(defaults)}."
+            )
+        said[name] = sorted(by_text[part] for part in parts)
     regions = said | {name: list(v) for name, v in defaults.items() if name not in said}
     regions = {name: values for name, values in regions.items() if values}
     safe: dict[str, str] = {}
@@ -136,17 +144,20 @@ def find_patients(keys: Mapping[str, str], pattern: str) -> dict[str, str]:
     """
     try:
         found = {name: re.search(pattern, key) for name, key in keys.items()}
-        return {name: match[1] for name, match in found.items()}
+        patients = {name: (match[1] or "").strip() for name, match in found.items() if match}
+        lacking = [key for name, key in keys.items() if not patients.get(name)]
+        reason = f"it finds nothing in {lacking[0]}" if lacking else ""
     except re.error as error:
         raise InputError(
             f"--patient {pattern}: it is not a regular expression ({error})."
         ) from None
-    except (IndexError, TypeError):
-        lacking = next((name for name, match in found.items() if match is None), "")
-        reason = f"it finds nothing in {keys[lacking]}" if lacking else "it has no group"
+    except IndexError:
+        reason = "it has no group"
+    if reason:
         raise InputError(
             f"--patient {pattern}: {reason}; put the patient in brackets, such as '^([^_]+)_'."
-        ) from None
+        )
+    return patients
 
 
 def note_patients(keys: Sequence[str]) -> list[str]:

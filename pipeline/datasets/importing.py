@@ -90,8 +90,10 @@ def plan_dataset(
     keys = {source.name: source.key or source.name for source in sources}
     if options.patient is not None:
         patients = find_patients(keys, options.patient)
-    elif not any(source.patient or source.part is not None for source in sources):
+    elif not all(source.patient or source.part is not None for source in sources):
         notes += note_patients(list(keys.values()))
+    spelt: dict[str, str] = {}  # P1 and p1 are one patient
+    patients = {name: spelt.setdefault(p.casefold(), p) for name, p in patients.items()}
     holds: dict[str, list[str]] = {}
     for source in sources:
         found = values.names_in(held[source.name])
@@ -99,6 +101,7 @@ def plan_dataset(
             name for name, inside in about["regions"].items() if found & set(inside)
         )
     parts = _assign(sources, patients, holds, options)
+    _refuse_leaks(patients, parts)
     everywhere = {value for each in held.values() for value in values.names_in(each)}
     if lacking := [name for value, name in values.names.items() if value not in everywhere | {0}]:
         notes.append(f"no label holds {' or '.join(lacking)}, which a check will refuse")
@@ -151,6 +154,12 @@ def _assign(
     said = {source.name: source.part for source in sources if source.part is not None}
     free = [patients[source.name] for source in sources if source.name not in said]
     if not free:
+        for option, value in {"--folds": options.folds, "--testing": options.testing}.items():
+            if value:
+                raise InputError(
+                    f"{option} {value:g}: the dataset says the fold of each case; leave the option "
+                    "out, or move the file of the splits away to draw new folds."
+                )
         return said
     dealt = divide(free, testing=options.testing, folds=options.folds, holds=holds)
     drawn = {
@@ -159,3 +168,17 @@ def _assign(
         if source.name not in said
     }
     return said | drawn
+
+
+def _refuse_leaks(patients: Mapping[str, str], parts: Mapping[str, int | str]) -> None:
+    """Refuse a patient whose cases the dataset puts into several parts."""
+    places: dict[str, set[str]] = {}
+    for name, part in parts.items():
+        where = TESTING if part == TESTING else f"fold {part}"
+        places.setdefault(patients[name], set()).add(where)
+    for patient, found in places.items():
+        if len(found) > 1:
+            raise InputError(
+                f"patient {patient}: the dataset has cases of one patient in "
+                f"{' and '.join(sorted(found))}; keep each patient in one, or give new folds."
+            )

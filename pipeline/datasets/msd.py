@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..bundle.channels import NIFTI
+from ..bundle.listing import is_text
 from ..errors import InputError
 from .dataset_json import (
     keep_complete,
     name_channels,
     note_differences,
     read_description,
+    read_files,
     read_terms,
 )
 from .describing import Options
@@ -36,21 +37,24 @@ def plan_msd(folder: Path, options: Options, *, skip_incomplete: bool = False) -
     where = root / "dataset.json"
     options = name_channels(content["modality"], options, where)
     try:
-        names = {int(value): str(name) for value, name in content["labels"].items()}
-        names = {0: "background"} | names
-        listed = [(entry["image"], entry["label"]) for entry in content["training"]]
+        names = {int(value): name for value, name in content["labels"].items()}
+        listed = list(content["training"])
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(
             f"{where}: it is not that of a task of the Decathlon ({error!r}); for nnU-Net use "
             "`data prepare nnunet`."
         ) from None
-    if len(set(names.values())) < len(names):
+    if not all(map(is_text, names.values())):
+        raise InputError(f'{where}: "labels" is {content["labels"]}; give each value a name.')
+    if not len(set(names.values())) == len(names) == len(content["labels"]):
         raise InputError(
-            f'{where}: two of "labels", {list(names.values())}, have one name; rename one.'
+            f'{where}: two of "labels", {content["labels"]}, have one value or one name; correct '
+            "one."
         )
+    names = {0: "background"} | names
     sources = [
-        _find_source(root, image, label, channels=len(content["modality"]))
-        for image, label in listed
+        _find_source(*read_files(root, entry, "image"), channels=len(content["modality"]))
+        for entry in listed
     ]
     notes = note_differences(content, sources)
     sources = keep_complete(sources, skip_incomplete=skip_incomplete, where=where)
@@ -65,15 +69,15 @@ def plan_msd(folder: Path, options: Options, *, skip_incomplete: bool = False) -
     return dataset
 
 
-def _find_source(root: Path, image: Any, label: Any, *, channels: int) -> Source:
+def _find_source(image: list[Path], label: Path, *, channels: int) -> Source:
     """Find the files of an entry, which an extracting program may have unpacked."""
-    path = root / image
+    (path,) = image
     name = path.name.removesuffix(ending(path))
     parts = [path.with_name(f"{name}_{number:04d}{ending(path)}") for number in range(channels)]
     images = (_unpacked(path),)
     if not images[0].is_file() and all(part.is_file() for part in parts):  # as nnU-Net 1 does
         images = tuple(parts)
-    return Source(name, images, _unpacked(root / label))
+    return Source(name, images, _unpacked(label))
 
 
 def _unpacked(path: Path) -> Path:

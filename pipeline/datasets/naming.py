@@ -39,6 +39,8 @@ def read_spans(options: Iterable[str]) -> list[Span]:
         if numbers:
             low = float(numbers["low"])
             span = Span(low, float(numbers["high"] or low), False, name)
+            if span.high < low:
+                raise InputError(f"--values {text}: {span.high:g} is below {low:g}; turn them.")
         else:
             span = Span(int(value[1:], 16), int(value[1:], 16), True, name)
         for other in spans:

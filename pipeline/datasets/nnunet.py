@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..bundle.listing import is_value
 from ..errors import InputError
 from ..files import some
 from .dataset_json import (
@@ -20,6 +21,7 @@ from .dataset_json import (
     name_channels,
     note_differences,
     read_description,
+    read_files,
     read_terms,
 )
 from .describing import Options
@@ -56,8 +58,10 @@ def plan_nnunet(
         raise InputError(f'{where}: "file_ending" is {kind!r}; give one of {", ".join(KINDS)}.')
     sources = _list_cases(root, content, kind)
     complete = keep_complete(sources, skip_incomplete=skip_incomplete, where=root)
+    strange: list[str] = []
     if splits or (root / SPLITS).is_file():
-        complete = _with_folds(complete, splits or root / SPLITS)
+        complete, named = _with_folds(complete, splits or root / SPLITS)
+        strange = sorted(named - {source.name for source in sources})
     listed = _in_folders(root, "Ts", kind)
     tested = [source for source in listed if not source.find_missing()]
     cases = [*complete, *(replace(source, part=TESTING) for source in tested)]
@@ -67,6 +71,8 @@ def plan_nnunet(
     if "nonorm" in (name.lower() for name in options.channels):
         dataset.notes.append("noNorm is not heeded: all channels are scaled")
     dataset.notes.extend(note_differences(content, sources, listed))
+    if strange:
+        dataset.notes.append(f"the splits name cases that are not there: {some(strange)}")
     if left := len(sources) - len(complete):
         dataset.notes.append(f"left out {left} cases that lack a file")
     if left := len(listed) - len(tested):
@@ -88,7 +94,7 @@ def read_labels(
     regions: dict[str, list[int]] = {}
     for name, values in labels.items():
         listed = values if isinstance(values, list) else [values]
-        if not listed or not all(isinstance(v, int) and 0 <= v <= 255 for v in listed):
+        if not listed or not all(is_value(v) and v <= 255 for v in listed):
             raise InputError(
                 f'{where}: "labels" gives {name} {values!r}; give whole numbers by name, such as '
                 '{"background": 0, "liver": 1}.'
@@ -107,17 +113,18 @@ def read_labels(
 def _list_cases(root: Path, content: Mapping[str, Any], kind: str) -> list[Source]:
     """List the cases of training, which ``dataset`` may name one by one."""
     named = content.get("dataset")
-    if not isinstance(named, dict):
+    if named is None:
         return _in_folders(root, "Tr", kind, channels=len(content["channel_names"]))
-    try:
-        return [
-            Source(name, tuple(root / path for path in files["images"]), root / files["label"])
-            for name, files in sorted(named.items())
-        ]
-    except (TypeError, KeyError) as error:
+    if not isinstance(named, dict):
         raise InputError(
-            f'{root / "dataset.json"}: "dataset" has no {error}; give images and label of each.'
-        ) from None
+            f'{root / "dataset.json"}: "dataset" is a {type(named).__name__}; give the files of '
+            'each case by its name, such as {"a": {"images": [...], "label": ...}}.'
+        )
+    sources = []
+    for name, files in sorted(named.items()):
+        images, label = read_files(root, files, "images")
+        sources.append(Source(name, tuple(images), label))
+    return sources
 
 
 def _in_folders(root: Path, end: str, kind: str, *, channels: int = 1) -> list[Source]:
@@ -141,8 +148,8 @@ def _in_folders(root: Path, end: str, kind: str, *, channels: int = 1) -> list[S
     ]
 
 
-def _with_folds(sources: Sequence[Source], path: Path) -> list[Source]:
-    """Give each case the fold that validates it.
+def _with_folds(sources: Sequence[Source], path: Path) -> tuple[list[Source], set[str]]:
+    """Give each case the fold that validates it; also the names of all cases in the splits.
 
     Raises:
         InputError: the file is not a list of splits, or a case is not validated once.
@@ -156,4 +163,5 @@ def _with_folds(sources: Sequence[Source], path: Path) -> list[Source]:
     found = {s.name: [n for n, names in enumerate(folds) if s.name in names] for s in sources}
     if wrong := [f"{name} in {len(where)}" for name, where in found.items() if len(where) != 1]:
         raise InputError(f"{path}: a case is validated in one fold, but {some(wrong)}; {fix}.")
-    return [replace(source, part=found[source.name][0]) for source in sources]
+    named = set[str]().union(*folds)
+    return [replace(source, part=found[source.name][0]) for source in sources], named

@@ -45,9 +45,9 @@ def show_dataset(dataset: Dataset) -> None:
     inside = Counter(
         value for source in dataset.sources for value in values.names_in(dataset.held[source.name])
     )
-    read = {index: [] for _, index in values.spans}
+    read: dict[int, dict[str, None]] = {index: {} for _, index in values.spans}
     for span, index in values.spans:
-        read[index].append(str(span))
+        read[index][str(span)] = None  # what is other stands for numbers and for colours
     table = Table("what", "is", show_header=False)
     table.add_row("cases", Text(f"{count} of {patients} patients"))
     table.add_row(

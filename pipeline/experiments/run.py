@@ -46,12 +46,12 @@ def run_plan(
     queue = list_queue() if resources.cluster == "slurm" else None
     for cell in cells:
         check_begun(cell, folder / cell.name, resources, queue or set())
+    check_configs(cells, build=not dry_run)
     if dry_run:
         for cell, work in make_works(cells, folder, resources, tags={}):
             print(f"# {cell.name}: {'done' if work.done else 'to do'}")
             print(*work.steps, sep="\n")
         return 0
-    check_configs(cells)
     with open_session("experiment", plan, path, cells[0], folder, resources) as (cluster, parent):
         works = make_works(cells, folder, resources, parent.tags)
         return run_cells(works, resources, cluster, parent)
@@ -154,8 +154,8 @@ def write_settings(cell: Cell, folder: Path, resources: Resources) -> None:
     write_json(folder / SETTINGS, cell.settings(processes=resources.processes))
 
 
-def check_configs(cells: list[Cell]) -> None:
-    """Check each network's settings, build it, and find the cases of each fold.
+def check_configs(cells: list[Cell], *, build: bool = True) -> None:
+    """Check each network's settings, and with ``build`` build it and find the cases of each fold.
 
     Raises:
         InputError: a cell could not start, or could not be evaluated.
@@ -175,7 +175,8 @@ def check_configs(cells: list[Cell]) -> None:
                 # The devices are known only where the cell runs.
                 devices = {"device": None, "cache_device": None}
                 check_settings(config.content | devices, option="overrides: {}")
-                config.built(part)
+                if build:
+                    config.built(part)
             except InputError as error:
                 raise InputError(f"{cell.name}: {error}") from error
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from SimpleITK import ImageFileReader
 
 
+_TABLE, _PIXELS = b"\x28\x00\x00\x30", b"\xe0\x7f\x10\x00"  # elements, as files begin them
+
+
 class OtherImage(UnfitFile):
     """A file in DICOM that is not a picture of the modality, as there may be others beside it."""
 
@@ -40,7 +43,7 @@ def open_dicom(path: Path, modality: str | None = None) -> ImageFileReader:
 
     Raises:
         OtherImage: it is a slice of a volume, or of another modality.
-        UnfitFile: it cannot be read, or holds several frames.
+        UnfitFile: it cannot be read, holds several frames, or its values stand in a table.
     """
     reader = open_by_itk(path, "GDCMImageIO")
     try:
@@ -57,6 +60,11 @@ def open_dicom(path: Path, modality: str | None = None) -> ImageFileReader:
         raise OtherImage(f"is a slice of a {found}, not a picture", fix)
     if modality and found != modality:
         raise OtherImage(f"is of the modality {code} ({found}), not {modality}", "leave it out")
+    with path.open("rb") as file:  # ITK lists no sequences
+        header = file.read(1 << 16).partition(_PIXELS)[0]
+    if _TABLE in header:
+        told = "gives its values by a table (ModalityLUTSequence), which is not read"
+        raise UnfitFile(told, "export it again with RescaleSlope and RescaleIntercept")
     if (frames := int(np.prod(reader.GetSize()[2:]))) > 1:
         raise UnfitFile(f"holds {frames} frames", "save each in a file of its own")
     return reader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ def decode(picture: Image.Image, raw: str, path: Path, *, is_mask: bool) -> np.n
                 for order in ("BL" if big else "LB")
             )
         return high.astype(np.uint16) << 8 | low
+    lossy = is_mask and _is_lossy(picture, path)
     largest = 0  # of a PGM, which Pillow scales to 8 or 16 bits
     if picture.format == "PPM" and picture.tile[0].codec_name.startswith("ppm"):
         largest = picture.tile[0].args[1]
@@ -108,7 +110,7 @@ def decode(picture: Image.Image, raw: str, path: Path, *, is_mask: bool) -> np.n
     signed = picture.mode == "L" and getattr(picture, "tag_v2", {}).get(_NUMBERS) == (2,)
     pixels = np.asarray(picture).view(np.int8) if signed else np.asarray(picture)
     if is_mask:
-        _refuse_mask(picture, pixels)
+        _refuse_mask(picture, pixels, lossy=lossy)
     return pixels
 
 
@@ -118,14 +120,28 @@ def _white_from(picture: Image.Image) -> int:
     return max(tags.get(_BITS, (1,))) if tags.get(_MEANING) == 0 else 0
 
 
-def _refuse_mask(picture: Image.Image, pixels: np.ndarray) -> None:
+def _is_lossy(picture: Image.Image, path: Path) -> bool:
+    """Tell a file whose compression changes the values, as far as its header says so."""
+    if picture.format == "TIFF":
+        return "jpeg" in picture.info.get("compression", "")
+    if picture.format not in ("WEBP", "JPEG2000"):
+        return picture.format in ("JPEG", "MPO")
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
+    if picture.format == "WEBP":  # VP8L has no losses
+        return b"VP8 " in re.findall(rb"VP8[L ]", start)[:1]
+    # The last of the coding style's entries is 1 for wavelets of whole numbers.
+    return bool(re.search(rb"\xff\x52\x00.{10}\x00", start, re.DOTALL))
+
+
+def _refuse_mask(picture: Image.Image, pixels: np.ndarray, *, lossy: bool) -> None:
     """Refuse a mask whose numbers differ from program to program.
 
     Raises:
         UnfitFile: see the text.
     """
-    if picture.format in ("JPEG", "MPO") and 0 < pixels.max() <= _LARGEST_INDEX:
-        told = f"is a JPEG of the values 0 to {pixels.max()}, which its compression changes"
+    if lossy and 0 < pixels.max() <= _LARGEST_INDEX:
+        told = f"holds the values 0 to {pixels.max()}, which its compression, as JPEG, changes"
         raise UnfitFile(told, "export the mask again as a PNG")
     if _white_from(picture) > 1:
         raise UnfitFile("is a mask whose 0 is white, so that programs read other numbers", SAVE)

@@ -222,6 +222,14 @@ def _check_header(path: Path) -> None:
     for what, line in needed.items():
         if not re.search(b"^" + line, header, re.M | re.I):
             raise UnfitFile(f"has no {what} in its header", _SAY_ORIENTATION)
+    for name, neutral in ((b"Slope", 1), (b"Offset", 0)):  # of a MetaImage
+        line = rb"^\s*ElementToIntensityFunction%s\s*=\s*(\S+)" % name
+        scale = re.search(line, header, re.M | re.I)
+        if scale and float(scale[1]) != neutral:
+            raise UnfitFile(
+                "rescales its values (ElementToIntensityFunction), which programs ignore",
+                "write the rescaled values themselves",
+            )
     said = re.search(b"^" + unit + b"(.*)", header, re.M | re.I)
     for word in re.findall(r'[^\s"?]+', said[1].decode("latin-1")) if said else ():
         if not re.fullmatch("mm|millimet(er|re)s?", word, re.I):

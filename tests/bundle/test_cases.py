@@ -107,12 +107,12 @@ def test_headers_and_patients_are_checked_before_a_training(dataset):
         ('{"training": [{"image": "0.png", "fold": 0}]}', {}, ["datalist.json", "0.png", "label"]),
         (
             '{"training": [{"image": "gone.png", "label": "1.png", "fold": 1}, '
-            '{"image": "0.png", "label": "0.png", "fold": 0}]}',
+            '{"image": "0.png", "label": "0_mask.png", "fold": 0}]}',
             {},
             ["image data/gone.png", "datalist.json"],
         ),
         (
-            '{"training": [{"image": "0.png", "label": "0.png", "fold": 0}]}',
+            '{"training": [{"image": "0.png", "label": "0_mask.png", "fold": 0}]}',
             {},
             ["datalist.json", "training", "fold 0"],
         ),

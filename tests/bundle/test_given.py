@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bundle.given import find_overlay
+from pipeline.bundle.given import Given, find_overlay
 from pipeline.errors import InputError
 
 
@@ -26,3 +26,10 @@ def test_an_overlay_is_here_or_in_the_bundle_and_never_in_doubt(tmp_path, monkey
     assert str(configs / "own.json") in str(error.value)
     monkeypatch.chdir(configs)
     assert find_overlay("own.json", configs).samefile(configs / "own.json")
+
+
+def test_an_id_has_one_value(tmp_path):
+    given = Given.read(tmp_path, [], ["threshold=0.4", "roi_size=[8,8]"])
+    assert given.ids == {"threshold", "roi_size"}
+    with pytest.raises(InputError, match=r"--set threshold=0\.6: threshold=0\.4 is given too"):
+        Given.read(tmp_path, [], ["threshold=0.4", "threshold=0.6"])

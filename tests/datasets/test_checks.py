@@ -132,6 +132,9 @@ LABEL_1 = {
 }
 ENTRIES = {
     "two folds": ("training", 1, {"patient": "p0"}, "p0", "fold 0 and fold 1"),
+    "two spellings": ("training", 1, {"patient": " P0"}, "p0", "fold 0 and fold 1"),
+    "misspelt": ("training", 1, {"patient_id": "p0"}, "training[1]", '"patient_id"'),
+    "not a mask": ("training", 1, {"label": "images/1.png"}, "training[1]", 'also its "image"'),
     "leak": ("testing", 0, {"patient": "p0"}, "p0", "fold 0 and testing"),
     "listed twice": ("testing", 0, {"image": "images/0.png"}, "images/0.png", "images/0.png"),
     "escape": ("training", 1, {"image": "images/../../secret.png"}, "training[1]", "secret.png"),
@@ -142,6 +145,8 @@ ENTRIES = {
 }
 LISTS = {
     "no labels": ({"labels": None}, "datalist.json", '"labels" is None'),
+    "two names": ({"labels": LABELS | {"01": "rim"}}, "datalist.json", "'01': 'rim'"),
+    "misspelt id": ({"ignore_lable": 2}, "datalist.json", 'write "ignore_label"'),
     "unread": ({"validation": [{"image": "a.png"}]}, "datalist.json", '"validation"'),
     "no case": ({"training": [], "testing": []}, "datalist.json", '"training"'),
 }
@@ -190,6 +195,15 @@ def test_faults_are_told_together(dataset):
     _spoil("truncated", content, folder)
     (folder / "labels/3.png").unlink()
     assert {p.item for p in check()} == {"p0", "images/1.png", "labels/3.png"}
+
+
+def test_a_case_without_a_sound_file_is_told_of_each(dataset):
+    _, folder, check = dataset
+    for name in ("images/1.png", "labels/1.png"):
+        (folder / name).write_text("version https://git-lfs.github.com/spec/v1")
+    problems = check()
+    assert [problem.item for problem in problems] == ["images/1.png", "labels/1.png"]
+    assert all("Git LFS" in problem.problem for problem in problems)
 
 
 def test_no_json_and_no_file(tmp_path):

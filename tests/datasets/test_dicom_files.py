@@ -1,5 +1,6 @@
 """Files of DICOM as scanners, archives and anonymization leave them; whole studies."""
 
+import copy
 import gzip
 import os
 import struct
@@ -322,4 +323,14 @@ def test_an_enhanced_ct_is_read_as_the_series_that_it_was_made_from(order, tmp_p
     frame.ImagePositionPatient = other.ImagePositionPatient
     enhanced.save_as(tmp_path / "enhanced/file")
     with pytest.raises(ValueError, match="different images at one position"):
+        select_series(tmp_path / "enhanced")
+
+    shared, own = enhanced.SharedFunctionalGroupsSequence, enhanced.PerFrameFunctionalGroupsSequence
+    name = "PixelValueTransformationSequence"
+    (values,) = own[1].get(name) or shared[0][name].value
+    other = copy.deepcopy(values)
+    other.RescaleSlope = 2
+    own[1].PixelValueTransformationSequence = [other]
+    enhanced.save_as(tmp_path / "enhanced/file")
+    with pytest.raises(ValueError, match=r"frames of .*file differ in their RescaleSlope"):
         select_series(tmp_path / "enhanced")

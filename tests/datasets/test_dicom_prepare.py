@@ -85,6 +85,15 @@ def test_labels_in_any_order_of_axes_make_a_sound_dataset(clinic, tmp_path):
 
     label = tmp_path / "labels/A_1_3.nii.gz"
     drawn = nibabel.load(label)
+    nibabel.save(drawn, tmp_path / "labels/A_1_9.nii.gz")
+    given = {"labels": tmp_path / "labels", "values": VALUES, "name": "x"}
+    *_, notes = plan_dicom(clinic, Options(modality="CT"), **given)
+    assert notes[-1].startswith("left out 1 files")
+    assert notes[-1].endswith("A_1_9.nii.gz")
+    nibabel.save(drawn, tmp_path / "labels/A_1_3.nii")
+    with pytest.raises(InputError, match=r"A_1_3\.nii and .*A_1_3\.nii\.gz: both"):
+        plan_dicom(clinic, Options(modality="CT"), **given)
+    (tmp_path / "labels/A_1_3.nii").unlink()
     faults = {
         r"A_1_3\.nii\.gz.*7 x 9 x 6 instead": drawn.slicer[1:],
         ".*7 .in 1 of 3., 14": nibabel.Nifti1Image(np.asarray(drawn.dataobj) * 7, drawn.affine),
@@ -139,6 +148,12 @@ def test_segmentations_beside_the_series_name_their_regions(tmp_path):
     write_dicom_series(tmp_path / "rt", _ct(1), AFFINE, Modality="RTSTRUCT")
     with pytest.raises(InputError, match="contours are not read"):
         plan_dicom(tmp_path / "in", Options(), name="x", labels=tmp_path / "rt")
+    pydicom = pytest.importorskip("pydicom")
+    lost = pydicom.dcmread(tmp_path / "in/2/organ.dcm")
+    del lost.ReferencedSeriesSequence
+    lost.save_as(tmp_path / "in/2/organ.dcm")
+    with pytest.raises(InputError, match=r"of p2, but .*refer to none.*organ\.dcm"):
+        prepare(tmp_path / "in", tmp_path / "again", options=Options())
     (tmp_path / "in/2/organ.dcm").unlink()
     with pytest.raises(InputError, match=r"no segmentation of p2.*--skip-refused"):
         prepare(tmp_path / "in", tmp_path / "again", options=Options())

@@ -124,6 +124,7 @@ FAULTS = {
     ),
     "no rescale": ({"change": _at(1, RescaleSlope=None)}, "no RescaleSlope"),
     "unit": ({"RescaleType": "OD"}, "in OD, not in Hounsfield"),
+    "table": ({"ModalityLUTSequence": [pydicom.Dataset()]}, "table .ModalityLUTSequence"),
     "spacing 0": ({"PixelSpacing": [0, 0.8]}, "pixel spacing is 0 x 0.8 mm"),
     "two spacings": ({"change": _at(1, PixelSpacing=[2, 2])}, "differ in pixel spacing"),
     "two orientations": (

@@ -107,6 +107,31 @@ FAULTS = {
 }
 
 
+def _entry(**changes):
+    return {"training": [{"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"} | changes]}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"labels": {"0": "background", "1": "organ", "01": "tumour"}}, "one value"),
+        ({"labels": {"0": "background", "1": "organ", "2": None}}, "'2': None.*a name"),
+        ({"labels": {"0": "background", "1": ["organ"], "2": "tumour"}}, "a name"),
+        (_entry(label=None), "'label': None"),
+        (_entry(image=["imagesTr/a.nii.gz"]), '"image" as a path'),
+        ({"training": ["imagesTr/a.nii.gz"]}, "lists 'imagesTr"),
+        (_entry(image="imagesTr\\a.nii.gz"), r"write / instead of \\"),
+        ({"modality": {"0": "CT", "1": "PET"}}, "2 names.*dataset.json"),
+    ],
+)
+def test_a_faulty_description_is_refused(tmp_path, change, reason):
+    source = _task(tmp_path / "in", [1, 2])
+    content = json.loads((source / "dataset.json").read_text())
+    (source / "dataset.json").write_text(json.dumps(content | change))
+    with pytest.raises(InputError, match=reason):
+        plan_msd(source, Options(modality="CT"))
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_task_is_refused(tmp_path, fault):
     spoil, reason = FAULTS[fault]

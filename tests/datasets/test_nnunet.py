@@ -96,11 +96,15 @@ def test_pictures_in_colour_are_one_file_of_three_channels(tmp_path):
         ({"labels": {"background": 0, "a": [1, 2], "b": [2, 3]}}, "holds|overlap"),
         ({"labels": {"background": 1, "a": 0}}, "background"),
         ({"labels": {"background": 0, "a": "1"}}, "a '1'"),
+        ({"labels": {"background": 0, "a": True}}, "a True"),
         ({"file_ending": ".b2nd"}, "b2nd"),
         ({"channel_names": {"1": "T1"}}, "channels"),
         ({"channel_names": {"0": "T1", "1": "noNorm"}}, "--modality"),
         ({"channel_names": {"0": "T1"}}, "2 channels"),
         ({"dataset": {"a": {"images": ["x.nii.gz"], "label": "y.nii.gz"}}}, r"x\.nii\.gz"),
+        ({"dataset": {"a": {"images": "x.nii.gz", "label": "y.nii.gz"}}}, "a list of paths"),
+        ({"dataset": {"a": {"images": ["x.nii.gz"]}}}, '"label" as a path'),
+        ({"dataset": [{"images": ["x.nii.gz"], "label": "y.nii.gz"}]}, '"dataset" is a list'),
     ],
 )
 def test_a_faulty_description_is_refused(tmp_path, change, reason):
@@ -125,3 +129,37 @@ def test_splits_that_are_not_folds_are_refused(tmp_path):
     path.write_text(json.dumps([{"train": ["a"], "val": ["b", "c"]}, {"train": [], "val": ["c"]}]))
     with pytest.raises(InputError, match=r"splits\.json.*a in 0, c in 2, d in 0"):
         plan_nnunet(source, Options(), splits=path)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"folds": 3}, "--folds 3.*splits"),
+        ({"testing": 0.5}, r"--testing 0\.5"),
+        ({"patient": "([ac]|.)"}, ""),
+        ({"patient": "([ac]?)"}, "nothing in b"),
+    ],
+)
+def test_options_and_splits_do_not_contradict(tmp_path, given, reason):
+    source = _dataset(tmp_path / "in")
+    splits = [{"val": ["a", "b"]}, {"val": ["c", "d", "z"]}]
+    (source / "splits_final.json").write_text(json.dumps(splits))
+    if not reason:
+        dataset = plan_nnunet(source, Options(**given))
+        assert dataset.patients["a"] == "a"
+        (note,) = dataset.notes
+        assert note.endswith("not there: z")
+        return
+    with pytest.raises(InputError, match=reason):
+        plan_nnunet(source, Options(**given))
+
+
+def test_a_patient_in_two_parts_of_the_dataset_is_refused(tmp_path):
+    source = _dataset(tmp_path / "in")
+    for path in [*source.glob("*Tr/*"), *source.glob("*Ts/*")]:  # visits: p-1 trains, p-2 tests
+        name = {"a": "p-1", "b": "q-1", "e": "p-2"}.get(path.name[0], path.name[0])
+        path.rename(path.with_name(name + path.name[1:]))
+    (note,) = plan_nnunet(source, Options()).notes
+    assert "if p-1 and p-2 are of one" in note
+    with pytest.raises(InputError, match=r"patient p: .*fold . and testing"):
+        plan_nnunet(source, Options(patient=r"^(\w)"))

@@ -286,3 +286,7 @@ def test_a_dry_run_shows_the_commands_and_leaves_nothing(plan, capsys):
     assert out.count("monai.bundle run") == 4
     assert "--epochs=2" in out
     assert sorted(os.listdir()) == there
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"overrides": {"epochs": "ten"}}))
+    with pytest.raises(InputError, match="epochs is 'ten': give a whole number"):
+        run_plan(path, resources=Resources(), dry_run=True)

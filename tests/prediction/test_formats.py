@@ -76,6 +76,7 @@ SHORT = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
 NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 3 4 5\nendian: little\nencoding: raw\n"
 META = "ObjectType = Image\nNDims = 3\nDimSize = 3 4 5\nElementType = MET_SHORT\n"
 DIRECTED = "space: {}\nspace directions: (1,0,0) (0,1,0) (0,0,2)\nspace origin: (1,2,3)\n\n"
+SCALE = "ElementToIntensityFunctionSlope = {}\nElementToIntensityFunctionOffset = {}\n"
 TRANSFORM = "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 1 2 3\nElementSpacing = 1 1 2\n"
 
 
@@ -90,6 +91,8 @@ TRANSFORM = "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 1 2 3\nElementSpacing
         ("a.nrrd", NRRD + "spacings: 1 1 2\n\n", "orientation"),
         ("a.nrrd", NRRD + DIRECTED.format("scanner-xyz"), "orientation"),
         ("a.nrrd", NRRD + "space: RAS\nspace origin: (1,2,3)\n\n", "voxel size"),
+        ("a.mha", META + SCALE.format(2, 0) + TRANSFORM + "ElementDataFile = LOCAL\n", "rescales"),
+        ("a.mha", META + SCALE.format(1, 0) + TRANSFORM + "ElementDataFile = LOCAL\n", [-1, -2, 3]),
         ("a.mha", META + TRANSFORM + "ElementDataFile = LOCAL\n", [-1, -2, 3]),
         ("a.mha", META + "ElementSpacing = 1 1 2\nElementDataFile = LOCAL\n", "orientation"),
         (

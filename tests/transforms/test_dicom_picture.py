@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from picture_dicom import write_picture
 from PIL import Image
+from pydicom import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from pipeline.errors import InputError, UnfitFile
@@ -81,7 +82,14 @@ def test_what_is_not_a_picture_of_the_modality_says_so(tmp_path):
     black = write_picture(tmp_path / "black.dcm", RGB * 0)
     torn = write_picture(tmp_path / "torn.dcm", RGB)
     torn.write_bytes(torn.read_bytes()[:700])
-    for path, words in ((two, "holds 2 frames"), (black, "all over"), (torn, "cannot be read")):
+    given = {"modality": "CR", "ModalityLUTSequence": [Dataset()]}
+    table = write_picture(tmp_path / "table.dcm", RGB[..., 0], **given)
+    for path, words in (
+        (two, "holds 2 frames"),
+        (black, "all over"),
+        (torn, "cannot be read"),
+        (table, "ModalityLUTSequence"),
+    ):
         with pytest.raises(UnfitFile) as raised:
             read_picture(path)
         assert words in raised.value.args[0]

@@ -218,10 +218,32 @@ def test_a_mask_of_which_programs_read_other_numbers_is_refused(tmp_path):
     )
     alphas = bytes([0, 128, 128])  # an overlay, whose indices are what counts
     np.testing.assert_array_equal(read_mask(palette(0, 127, 255, transparency=alphas)), mask)
-    Image.fromarray(mask).save(tmp_path / "a.jpg")
-    assert "JPEG of the values 0 to" in fault(read_mask, tmp_path / "a.jpg")
-    Image.fromarray(mask * 0).save(tmp_path / "empty.jpg")
-    assert not read_mask(tmp_path / "empty.jpg").any()
+
+
+@pytest.mark.parametrize(
+    ("name", "lossy", "exact"),
+    [
+        ("a.jpg", {}, None),
+        ("a.tif", {"compression": "jpeg"}, {"compression": "tiff_lzw"}),
+        ("a.webp", {"quality": 50}, {"lossless": True}),
+        ("a.jp2", {"irreversible": True}, {}),
+    ],
+)
+def test_small_numbers_that_a_compression_changes_are_no_mask(name, lossy, exact, tmp_path):
+    path = tmp_path / name
+    mask = np.zeros((40, 48), np.uint8)
+    mask[5:30, 5:30], mask[10:20, 10:20] = 12, 9
+    if name == "a.webp":  # which is never grey
+        mask = np.stack([mask] * 3, axis=-1)
+    Image.fromarray(mask).save(path, **lossy)
+    assert "compression" in fault(read_mask, path)
+    Image.fromarray(np.where(mask == 12, np.uint8(255), np.uint8(0))).save(path, **lossy)
+    assert read_mask(path).max() > 200  # large numbers can be told by ranges
+    Image.fromarray(mask * 0).save(path, **lossy)
+    assert not read_mask(path).any()
+    if exact is not None:
+        Image.fromarray(mask).save(path, **exact)
+        np.testing.assert_array_equal(read_mask(path), mask)
 
 
 @pytest.mark.parametrize("bits", [1, 8, 16])

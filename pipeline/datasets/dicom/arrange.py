@@ -7,6 +7,7 @@ tilted or unevenly placed slice then silently moves organs by millimetres, so it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,7 @@ def arrange(slices: Sequence[SliceFile], *, modality: str) -> tuple[list[SliceFi
     """
     headers = [item.header for item in slices]
     refuse_other_images(headers, modality)
+    _refuse_own_rescales(slices)
     shape = read_shared(headers, "size", lambda h: f"{h.Columns} x {h.Rows} px")
     spacing = read_numbers(headers[0], "PixelSpacing", 2)
     orientation = read_numbers(headers[0], "ImageOrientationPatient", 6)
@@ -90,6 +92,19 @@ def arrange(slices: Sequence[SliceFile], *, modality: str) -> tuple[list[SliceFi
     )
     affine[:3, 3] = positions[0]
     return ordered, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # DICOM's LPS to RAS
+
+
+def _refuse_own_rescales(slices: Sequence[SliceFile]) -> None:
+    """Refuse a file whose frames differ in their rescale: ITK takes that of one for all."""
+    found: dict[Path, set[tuple[str, ...]]] = {}
+    for path, header, *_ in slices:
+        rescale = tuple(str(header.get(f"Rescale{name}")) for name in ("Slope", "Intercept"))
+        found.setdefault(path, set()).add(rescale)
+    if several := [path for path, rescales in found.items() if len(rescales) > 1]:
+        raise ValueError(
+            f"the frames of {several[0]} differ in their RescaleSlope or RescaleIntercept: export "
+            "it with one slice per file"
+        )
 
 
 def _near(first: np.ndarray, name: str) -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TAGS = [
     "BitsAllocated", "BitsStored", "Columns", "FrameOfReferenceUID", "HighBit",
     "ImageOrientationPatient", "ImagePositionPatient", "ImageType", "Modality",
-    "NumberOfFrames", "PatientID", "PatientName",
+    "ModalityLUTSequence", "NumberOfFrames", "PatientID", "PatientName",
     "PerFrameFunctionalGroupsSequence", "PhotometricInterpretation", "PixelPaddingRangeLimit",
     "PixelPaddingValue", "PixelRepresentation", "PixelSpacing", "RescaleIntercept", "RescaleSlope",
     "RescaleType", "Rows", "SOPClassUID", "SamplesPerPixel", "SeriesDescription",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ...bundle.channels import VOLUMES, is_volume
+from ...bundle.channels import VOLUMES, cut_ending, is_volume
 from ...errors import InputError
 from ...files import some
 from ...folders import new_folder
@@ -144,6 +144,11 @@ def plan_dicom(
     if labels is not None:
         found = [] if _has_volumes(Path(labels)) else dicom.find_series(labels, modality=None)
     segmentations = find_segmentations(found, list(series_of.values()))
+    used = {path for paths in segmentations.values() for path in paths}
+    others = [str(p) for each in found if each.code == SEG for p in each.files if p not in used]
+    strange = f"segmentations that refer to none of these series: {some(others)}" if others else ""
+    if strange:
+        notes.append(f"left out {strange}")
     sources: Sequence[Source]
     if segmentations:
         lacking = [name for name, series in series_of.items() if series.uid not in segmentations]
@@ -151,8 +156,8 @@ def plan_dicom(
             raise InputError("--values is for NIfTI masks; a DICOM SEG names its segments itself.")
         if lacking and not skip_refused:
             raise InputError(
-                f"no segmentation of {some(lacking)}; add it, or leave these series out by "
-                "--skip-refused."
+                f"no segmentation of {some(lacking)}{f', but {strange}' if strange else ''}; add "
+                "it, or leave these series out by --skip-refused."
             )
         notes += [f"left out {name}, which has no segmentation" for name in lacking]
         combinations = Combinations()
@@ -175,6 +180,11 @@ def plan_dicom(
     else:
         meaning = partial(name_values, spans)
         paths = _find_labels(Path(labels), series_of)
+        read = {*paths.values(), *(path for each in series_of.values() for path in each.files)}
+        rest = [str(path) for path in walk(Path(labels))[0] if path not in read]
+        if rest:
+            told = f"{len(rest)} files that are the label of no series"
+            notes.append(f"left out {told}: {some(rest)}")
         sources = [
             LabelledSeries(
                 case, series.files, paths[case], patient=patient_of(series), series=series
@@ -211,12 +221,11 @@ def _has_volumes(folder: Path) -> bool:
 
 
 def _find_labels(folder: Path, series_of: dict[str, dicom.Series]) -> dict[str, Path]:
-    paths = {
-        name: path
-        for name in series_of
-        for suffix in reversed(VOLUMES)  # the first counts where there are several
-        if (path := folder / f"{name}{suffix}").is_file()
-    }
+    paths: dict[str, Path] = {}
+    for path in sorted(filter(is_volume, folder.iterdir())):
+        name = cut_ending(path.name, VOLUMES)
+        if name in series_of and (other := paths.setdefault(name, path)) != path:
+            raise InputError(f"{other} and {path}: both are labels of {name}; keep one.")
     if lacking := sorted(series_of.keys() - paths.keys()):
         raise InputError(
             f"no label in {folder} for {some(lacking)}; name each label as its series, "

@@ -144,6 +144,11 @@ def _words_of(header: Dataset) -> set[str]:
 
 def _refuse_other_values(headers: Sequence[Dataset], found: str) -> None:
     """Refuse a CT that is not in Hounsfield units, and a rescale that is not two numbers."""
+    if any(header.get("ModalityLUTSequence") for header in headers):
+        raise ValueError(
+            "its values stand in a table (ModalityLUTSequence), which is not read: export it again "
+            "with RescaleSlope and RescaleIntercept"
+        )
     for name in ("RescaleSlope", "RescaleIntercept"):
         lacking = sum(header.get(name) is None for header in headers)
         if found != "CT" and lacking == len(headers):

@@ -166,7 +166,7 @@ def entry_faults(case: Any, *, channels: Sequence[str] = ()) -> Iterator[Fault]:
             yield f'"{key}" has {len(value)} files', fix
     if is_text(case.get("label")) and case["label"] == case.get("image"):
         yield f'"label" {case["label"]} is also its "image"', "give the file of the mask"
-    yield from _misspelt(case, _CASE_KEYS, cutoff=0.8)
+    yield from _misspelt(case, _CASE_KEYS, cutoff=0.82)
     shares = case.get(SOFT, {})
     if not isinstance(shares, dict) or not all(
         value.isdecimal() and is_text(path) and not _escapes(path) for value, path in shares.items()

@@ -41,7 +41,7 @@ def test_a_training_knows_its_data_and_those_before(datalist, tmp_path):
 def test_what_is_not_said_as_a_text_is_not_recorded(datalist):
     datalist.write_text(json.dumps({"name": "a\nb" + 300 * "c", "licence": 5, "training": [{}]}))
     said = describe_data(datalist, {"evaluation": 2})
-    assert said == {"name": "a b" + 197 * "c", "evaluation": 2}
+    assert said == {"name": "a b" + 194 * "c" + "...", "evaluation": 2}
     assert describe_data(datalist.with_name("gone.json"), {}) == {}
     for wrong in (None, 5, {}, [1]):
         assert read_lineage({TRAINED_ON: wrong}) == []

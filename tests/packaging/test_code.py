@@ -10,7 +10,8 @@ from pipeline.packaging.code import FOLDER, collect_modules, rename_project
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parent for path in (ROOT / "bundles").glob("*/configs"))
-NETWORK = ("__init__", "attention_unet", "folding", "gates", "padding")
+SHARED = ("__init__", "errors", "lazy")
+NETWORK = ("__init__", "attention_unet", "folding", "gates", "padding", "recompute")
 TRAIN = [json.loads((bundle / "configs/train.json").read_text()) for bundle in BUNDLES]
 
 
@@ -24,7 +25,7 @@ def test_what_travels_is_what_is_needed_and_nothing_above_it():
         assert (FOLDER / name.removeprefix("scripts/")).read_bytes() == content
     networks = collect_modules(["pipeline.networks.AttentionUnet"])
     assert networks.keys() == {
-        f"scripts/{name}.py" for name in ("__init__", "lazy", *(f"networks/{n}" for n in NETWORK))
+        f"scripts/{name}.py" for name in (*SHARED, *(f"networks/{n}" for n in NETWORK))
     }
 
 

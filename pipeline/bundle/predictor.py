@@ -61,8 +61,9 @@ class Predictor:
         config: content of an ``inference.json``; nothing is saved.
         weights: file of the network's weights.
         probabilities: keep those of each region.
-        calibration: of the weights. With it, a picture whose mask is doubtful is also segmented at
-            the other ``scales`` of the config, and the mask that is trusted most is kept.
+        calibration: of the weights. With it, a picture is also segmented at those of the other
+            ``scales`` of the config that `Calibration.admits`, and the mask that is trusted most is
+            kept.
 
     Raises:
         InputError: a part of the config cannot be built, or the weights do not fit the network.
@@ -179,16 +180,14 @@ class Predictor:
         """Segment an image, see `segment`, that is prepared."""
         usual = item["image"][0].numel()
         best = self._answer(item, self.scales[0], usual)
-        if len(self.scales) > 1 and self.calibration.estimate(best.features)["check"]:
-            highest = self.calibration.trust(best.features) + _MARGIN
-            usual_features = best.features
-            for scale in self.scales[1:]:
-                if not self.calibration.admits(usual_features, scale):
-                    continue
-                answer = self._answer(self.prepare(path, read, scale), scale, usual)
-                trust = self.calibration.trust(answer.features)
-                if trust > highest:
-                    best, highest = answer, trust
+        features = best.features
+        scales = [each for each in self.scales[1:] if self.calibration.admits(features, each)]
+        highest = self.calibration.trust(features) + _MARGIN if scales else 0.0
+        for scale in scales:
+            answer = self._answer(self.prepare(path, read, scale), scale, usual)
+            trust = self.calibration.trust(answer.features)
+            if trust > highest:
+                best, highest = answer, trust
         return best
 
     def _answer(self, item: dict[str, Any], scale: float, usual: int) -> Answer:

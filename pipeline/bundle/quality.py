@@ -132,7 +132,7 @@ class Calibration:
             each = np.stack([column[f"agreement/{name}"] for name in self.pair], axis=1)
             self.cdr = self._spread(column[_CDR_ERROR], self.pair, each)
         self.ranges = {
-            key: find_range(values, logarithmic=key.startswith(SIZES))
+            key: find_range(key, values)
             for key, values in column.items()
             if key.startswith((*SIZES, *OTHERS)) and np.isfinite(values).all()
         }
@@ -198,23 +198,27 @@ class Calibration:
         return float(np.mean(expected)) - beyond / 2
 
     def admits(self, features: Row, scale: float) -> bool:
-        """Whether a picture may be segmented at another scale than the usual one.
+        """Whether a picture is also segmented at another scale than the usual one.
 
-        Black corners show a camera's whole field. If the calibration has only such pictures, no
-        region of another one is larger than the network knows it, so that it is not made smaller.
-        It is not made larger either if its field fills it as much as there, and the size of a
-        region is known.
+        It is if its mask is doubtful. But black corners show a camera's whole field. If the
+        calibration has only such pictures, no region of another one is larger than the network
+        knows it, so that it is not made smaller. It is not made larger either if its field fills it
+        as much as there, and the size of a region is known. A picture without these corners may be
+        a crop, in which a network can be wrong and sure: it is made smaller in any case.
 
         Args:
             features: of the picture at the usual scale.
             scale: how much smaller it would be made.
         """
+        doubtful = self.estimate(features)["check"]
         corners = min(row.get("image_corners", 0.0) for row in self.rows)
-        if corners <= _CORNERS or features["image_corners"] <= corners / 2:
-            return True
+        if corners <= _CORNERS:
+            return doubtful
+        if features["image_corners"] <= corners / 2:
+            return doubtful or scale > 1
         fills = features["image_field"] > 0.9 * min(row.get("image_field", 1) for row in self.rows)
         known = [self.ranges[key].holds(features[key]) for key in self.ranges if _is_size(key)]
-        return scale < 1 and not (fills and any(known))
+        return doubtful and scale < 1 and not (fills and any(known))
 
     def estimate(self, features: Row, measured: Row = MappingProxyType({})) -> dict[str, Any]:
         """Estimate the quality of a mask.

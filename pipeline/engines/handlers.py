@@ -153,8 +153,11 @@ class EpochSummary:
         earlier = sum(float(row["seconds"]) for row in self.rows)
         state.metrics["minutes"] = (earlier + seconds) / 60
         state.metrics["peak_memory_mb"] = peak_memory_mb()
-        done = state.epoch - self.first_epoch
-        left = (time.monotonic() - self.begun) / done * (state.max_epochs - state.epoch)
+        if (done := state.epoch - self.first_epoch) > 1:  # the first one also warms up
+            each = (time.monotonic() - self.warm) / (done - 1)
+        else:
+            each, self.warm = time.monotonic() - self.begun, time.monotonic()
+        left = each * (state.max_epochs - state.epoch)
         validated = {}
         if self.validator is not None and self.validator.state.epoch == state.epoch:
             validated = {**self.validator.state.metrics, "best": self.validator.state.best_metric}

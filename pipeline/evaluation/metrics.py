@@ -161,8 +161,8 @@ _ROWS = (
         Metric(key, key, kind="size")
         for key in (
             *("agreement", "elsewhere", "found", "low_dice", "high_dice"),
-            *("image_mean", "image_sd", "image_dark", "image_corners", "image_field"),
-            "image_extent",
+            *("image_mean", "image_sd", "image_dark", "image_sharpness"),
+            *("image_corners", "image_field", "image_extent"),
         )
     ),
     Metric("pooled_iou", "IoU, pooled"),

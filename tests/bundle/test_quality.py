@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import GaussianSmooth
 
 from pipeline.bundle.quality import Calibration, quality_file, read_calibration
 from pipeline.errors import InputError
 from pipeline.evaluation.quality import QualityEstimates
 from pipeline.files import sha256
-from pipeline.transforms.quality import QualityFeaturesd, calibration_error, quality_features
+from pipeline.transforms.quality import (
+    QualityFeaturesd,
+    calibration_error,
+    measure_sharpness,
+    quality_features,
+)
 
 IMAGE = {"image_mean/red": (0.4, 0.03), "image_sd/red": (0.2, 0.02), "image_dark": (0.1, 0.02)}
 
@@ -29,7 +35,7 @@ def draw(rng, count, *, spread=0.25, hard=0.0) -> list[dict]:
             size = np.exp(rng.normal(0, error))
             row |= {f"agreement/{name}": max(1 - disagreement, 0.0), f"dice/{name}": 1 - error}
             row |= {f"recall/{name}": size / 2, f"precision/{name}": 0.5}
-            row[f"elsewhere/{name}"] = 0.01
+            row |= {f"elsewhere/{name}": 0.01, "image_sharpness": 1.2}
             row |= {f"found/{name}": np.exp(rng.normal(0, 0.2)), f"true/{name}": 10 / size}
         row["vertical_cdr/absolute_error"] = abs(rng.normal(0, 0.5 * (1 - row["dice/b"])))
         rows.append(row)
@@ -55,6 +61,19 @@ def test_agreement_is_the_mean_dice_of_all_pairs_of_masks():
     assert (
         quality_features(torch.full_like(logits, -1e9), image, ["a"], ["red"])["agreement/a"] == 0
     )
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_sharpness_falls_with_a_blur_only(dims):
+    image = torch.randn(2, *[40] * dims, generator=torch.Generator().manual_seed(0))
+    sharp = measure_sharpness(image)
+    # The variance of a - 2b + c is three times that of a - b.
+    assert sharp == pytest.approx(3**0.5, rel=0.03)
+    assert measure_sharpness(image * 0.1 + 5) == pytest.approx(sharp, rel=1e-3)
+    blurred = torch.stack([GaussianSmooth(1.5)(each[None])[0] for each in image])
+    assert measure_sharpness(blurred) < sharp / 2
+    assert measure_sharpness(torch.zeros(1, *[5] * dims)) == 0
+    assert measure_sharpness(torch.rand(1, *[2] * dims)) == 0  # there are no second differences
 
 
 def test_agreement_is_that_of_the_parts_that_are_kept():
@@ -137,6 +156,7 @@ def test_bad_masks_are_flagged_though_the_calibration_saw_good_ones_only():
     [
         ({"image_mean/red": 0.9}, "of red"),
         ({"image_dark": 0.9}, "dark"),
+        ({"image_sharpness": 0.7}, "sharpness"),
         ({"elsewhere/b": 0.5}, "probability of b"),
         ({"found/b": 30.0}, "size of b"),
         ({"found/a": 0.01}, "size of a"),

@@ -69,21 +69,28 @@ def test_a_picture_is_segmented_at_the_scales_that_are_admitted(tmp_path, monkey
     assert [each[0] for each in tried if each] == [0.5]
 
 
+DOUBT = {"image_dark": 0.9}
+TINY = {f"found/{name}": 1e-4 for name in REGIONS}
+
+
 @pytest.mark.parametrize(
     ("change", "scales"),
     [
         ({}, []),
-        ({"image_corners": 0.0}, [2, 0.5]),
-        ({"image_field": 0.5}, [0.5]),
-        ({f"found/{name}": 1e-4 for name in REGIONS}, [0.5]),
+        (DOUBT, []),
+        ({"image_corners": 0.0}, [2]),  # it may be a crop
+        (DOUBT | {"image_corners": 0.0}, [2, 0.5]),
+        ({"image_field": 0.5}, []),
+        (DOUBT | {"image_field": 0.5}, [0.5]),
+        (TINY, [0.5]),
         ({f"found/{REGIONS[0]}": 1e-4}, []),
     ],
 )
 def test_a_whole_field_with_a_known_size_keeps_its_scale(change, scales):
-    usual = {"image_corners": 0.2, "image_field": 0.95}
+    usual = {"image_corners": 0.2, "image_field": 0.95, "image_dark": 0.1}
     for name in REGIONS:
-        usual |= {f"agreement/{name}": 0.9, f"elsewhere/{name}": 0.1, f"found/{name}": 0.02}
+        usual |= {f"agreement/{name}": 0.95, f"elsewhere/{name}": 0.1, f"found/{name}": 0.02}
     calibration, crops = calibrate(usual), calibrate(usual | {"image_corners": 0.0})
     assert [scale for scale in (2, 0.5) if calibration.admits(usual | change, scale)] == scales
-    assert crops.admits(usual, 2)
-    assert crops.admits(usual, 0.5)
+    for doubt, any_scale in (({}, []), (DOUBT, [2, 0.5])):
+        assert [scale for scale in (2, 0.5) if crops.admits(usual | doubt, scale)] == any_scale

@@ -18,7 +18,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -63,16 +63,13 @@ def main(
             calibration = None
             if scales:  # from the other folds
                 known = [each for each in output.glob("*.csv") if each.name != path.name]
-                base = [row for each in known for row in read(each)]
-                base = [row for row in base if row["alteration"] == "untouched"]
-                calibration = Calibration(base, regions, pair)
+                calibration = Calibration(untouched(known), regions, pair)
             predictor = Predictor(model.config, model.weights, calibration=calibration)
             mine = [case for case in cases if case["fold"] == config["fold"]]
             found = list(measure(predictor, mine, dataset, model, only=only))
             write(path, found)
         rows += [{**row, "fold": config["fold"]} for row in read(path)]
-    base = [row for each in output.glob("*.csv") for row in read(each)]
-    show(rows, [row for row in base if row["alteration"] == "untouched"], regions, pair)
+    show(rows, untouched(output.glob("*.csv")), regions, pair)
 
 
 def measure(predictor, cases, dataset: Path, model, *, only: list[str] | None) -> Iterator[dict]:
@@ -182,6 +179,14 @@ def read(path: Path) -> list[dict]:
             }
             for row in csv.DictReader(file)
         ]
+
+
+def untouched(files: Iterable[Path]) -> list[dict]:
+    """The rows of the unaltered cases, which are those of a calibration."""
+    rows = [row for each in files for row in read(each) if row["alteration"] == "untouched"]
+    if not rows:
+        raise SystemExit("a calibration needs unaltered cases: run without --only and --scales")
+    return rows
 
 
 def show(rows: list[dict], base: list[dict], regions: list[str], pair: list[str]) -> None:

@@ -222,10 +222,10 @@ def _check_header(path: Path) -> None:
     for what, line in needed.items():
         if not re.search(b"^" + line, header, re.M | re.I):
             raise UnfitFile(f"has no {what} in its header", _SAY_ORIENTATION)
-    for name, neutral in ((b"Slope", 1), (b"Offset", 0)):  # of a MetaImage
+    for name, neutral in ((b"Slope", rb"1(\.0*)?"), (b"Offset", rb"[+-]?0(\.0*)?")):
         line = rb"^\s*ElementToIntensityFunction%s\s*=\s*(\S+)" % name
         scale = re.search(line, header, re.M | re.I)
-        if scale and float(scale[1]) != neutral:
+        if scale and not re.fullmatch(neutral, scale[1]):
             raise UnfitFile(
                 "rescales its values (ElementToIntensityFunction), which programs ignore",
                 "write the rescaled values themselves",

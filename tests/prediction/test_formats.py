@@ -91,8 +91,16 @@ TRANSFORM = "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 1 2 3\nElementSpacing
         ("a.nrrd", NRRD + "spacings: 1 1 2\n\n", "orientation"),
         ("a.nrrd", NRRD + DIRECTED.format("scanner-xyz"), "orientation"),
         ("a.nrrd", NRRD + "space: RAS\nspace origin: (1,2,3)\n\n", "voxel size"),
-        ("a.mha", META + SCALE.format(2, 0) + TRANSFORM + "ElementDataFile = LOCAL\n", "rescales"),
-        ("a.mha", META + SCALE.format(1, 0) + TRANSFORM + "ElementDataFile = LOCAL\n", [-1, -2, 3]),
+        (
+            "a.mha",
+            META + SCALE.format("2,5", 0) + TRANSFORM + "ElementDataFile = LOCAL\n",
+            "rescales",
+        ),
+        (
+            "a.mha",
+            META + SCALE.format(1, "0.0") + TRANSFORM + "ElementDataFile = LOCAL\n",
+            [-1, -2, 3],
+        ),
         ("a.mha", META + TRANSFORM + "ElementDataFile = LOCAL\n", [-1, -2, 3]),
         ("a.mha", META + "ElementSpacing = 1 1 2\nElementDataFile = LOCAL\n", "orientation"),
         (

@@ -68,7 +68,7 @@ def read_calibration(
             logger.warning(f"{path} is of other regions than {', '.join(regions)}: it is not used.")
             return None
         try:
-            if not all(any("elsewhere" in key for key in row) for row in found["cases"]):
+            if not all("image_sharpness" in row for row in found["cases"]):
                 logger.warning(
                     f"{path} was written by an earlier version, so it is not used: evaluate the "
                     "validation cases again."

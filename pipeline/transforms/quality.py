@@ -90,8 +90,9 @@ def quality_features(
             flips, this is the agreement of their masks, pair by pair. 0 where nothing is found.
         ``elsewhere/REGION``, the share of the sum of p that lies in other parts.
         ``found/REGION``, the sum of p: in ml, or as the share of a picture.
-        ``image_mean/CHANNEL`` and ``image_sd/CHANNEL``; ``image_dark``, the share of the image that
-            is almost 0; and ``image_sharpness``, see `measure_sharpness`. After preprocessing.
+        ``image_mean/CHANNEL`` and ``image_sd/CHANNEL``, of a picture where it is not black;
+            ``image_dark``, the share of the image that is almost 0; and ``image_sharpness``, see
+            `measure_sharpness`. After preprocessing.
         ``image_corners``, of a picture: the share of the box around its field that is black, 0.21
             around a whole circle; and ``image_field``, the longest side of this box as a share of
             the grid's.
@@ -112,17 +113,19 @@ def quality_features(
         features[f"elsewhere/{name}"] = 1 - kept / total if total > 0 else 0.0
         features[f"found/{name}"] = total * unit
     pixels = torch.as_tensor(image).detach()
-    for channel, each in zip(channels, pixels, strict=True):
-        features[f"image_mean/{channel}"] = float(each.mean(dtype=torch.float64))
-        features[f"image_sd/{channel}"] = float(each.float().std())
-    features["image_dark"] = float((pixels.amax(dim=0) < 0.02).float().mean())
+    brightest, shown = pixels.amax(dim=0), slice(None)
+    features["image_dark"] = float((brightest < 0.02).float().mean())
     features["image_sharpness"] = measure_sharpness(pixels)
     if not volume:
-        bright = pixels.amax(dim=0) >= _BLACK
+        bright = brightest >= _BLACK
         box = bright[bright.any(dim=1)][:, bright.any(dim=0)]
         features["image_corners"] = 1 - float(box.float().mean()) if box.numel() else 0.0
         features["image_field"] = max(box.shape) / max(bright.shape)
-    else:
+        shown = bright if box.numel() else shown
+    for channel, each in zip(channels, pixels, strict=True):
+        features[f"image_mean/{channel}"] = float(each[shown].mean(dtype=torch.float64))
+        features[f"image_sd/{channel}"] = float(each[shown].float().std())
+    if volume:
         for axis, (size, step) in enumerate(zip(image.shape[1:], spacing, strict=True)):
             features[f"image_extent/{axis}"] = size * step
     return features

@@ -56,8 +56,12 @@ def test_agreement_is_the_mean_dice_of_all_pairs_of_masks():
     found = quality_features(logits, image, ["a"], ["red"])
     assert found["agreement/a"] == pytest.approx(shared / sizes)
     assert found["found/a"] == pytest.approx(float(masks.float().mean()))
-    assert found["image_mean/red"] == pytest.approx(0.5)
     assert found["image_dark"] == pytest.approx(2 / 72)
+    # Of a picture, black pixels do not count: they surround its field.
+    assert found["image_mean/red"] == pytest.approx(float(image[image >= 0.1].mean()))
+    assert found["image_sd/red"] == pytest.approx(float(image[image >= 0.1].std()))
+    volume = quality_features(logits[..., None], image[..., None], ["a"], ["red"])
+    assert volume["image_mean/red"] == pytest.approx(0.5)
     assert (
         quality_features(torch.full_like(logits, -1e9), image, ["a"], ["red"])["agreement/a"] == 0
     )
@@ -233,10 +237,10 @@ def test_a_file_is_read_as_it_was_written_and_an_ensemble_has_all_cases(tmp_path
     assert joined.estimate(row, measured(row)) == expected.estimate(row, measured(row))
     quality_file(weights[0]).write_text(json.dumps(content | {"cases": [{"dice/a": "x"}]}))
     assert read_calibration(weights) is None  # of other weights
-    content |= {"checkpoint_sha256": sha256(weights[0]), "cases": [{"dice/a": 0.9}]}
+    content |= {"checkpoint_sha256": sha256(weights[0]), "cases": [{"elsewhere/a": 0}]}
     quality_file(weights[0]).write_text(json.dumps(content))
     assert read_calibration(weights) is None  # of an earlier version
-    content |= {"cases": [{"dice/a": "x", "elsewhere/a": 0}]}
+    content |= {"cases": [{"dice/a": "x", "image_sharpness": 1}]}
     quality_file(weights[0]).write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"one_quality\.json"):
         read_calibration(weights)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from ..files import some
 from ..transforms.itk import NRRD, open_by_itk
 from ..transforms.volume_checks import grid_difference
 from ..transforms.volume_file import open_volume, read_voxels
-from .images import write_picture, write_volume
 from .label_values import Held, Label, LabelValues, Span, find_held, show_value
 from .naming import name_values
 from .sources import Source
@@ -91,6 +91,7 @@ class SegmentedSource(Source):
     combinations: Combinations
     masks: Sequence[tuple[str, Path | None]] = ()
     spans: Sequence[Span] = ()
+    may_stay: ClassVar[bool] = False
 
     @property
     def label_files(self) -> Sequence[Path]:
@@ -109,16 +110,6 @@ class SegmentedSource(Source):
     def read_label(self) -> Label:
         """Read the combination of segments that each voxel lies in."""
         return Label(self.combinations.to_numbers(self.read_segments()), False)
-
-    def write_label(self, folder: Path, values: LabelValues, held: Held) -> str:
-        """Write the index mask; the name of the file."""
-        grid, index = self.read_grids()[0], values.to_index(self.read_label())
-        target = folder / f"{self.name}{'.png' if grid.affine is None else '.nii.gz'}"
-        if grid.affine is None:
-            write_picture(target, index, self.label)
-        else:
-            write_volume(target, index.reshape(grid.shape), grid.affine)
-        return target.name
 
     def _read_mask(self, path: Path) -> np.ndarray:
         label = self._read_on_grid(path)
@@ -150,7 +141,7 @@ class SegmentFile(SegmentedSource):
 
     def read_segments(self) -> dict[str, np.ndarray]:
         """Read the segments onto the grid of the image."""
-        grid = self.read_grids()[0]
+        grid = self.read_grid()
         try:
             volume = open_volume(self.label)
             pixels = read_voxels(self.label, volume, is_label=True).voxels

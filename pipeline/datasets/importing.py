@@ -94,20 +94,19 @@ def plan_dataset(
         notes += note_patients(list(keys.values()))
     spelt: dict[str, str] = {}  # P1 and p1 are one patient
     patients = {name: spelt.setdefault(p.casefold(), p) for name, p in patients.items()}
-    holds: dict[str, list[str]] = {}
-    for source in sources:
-        found = values.names_in(held[source.name])
-        holds.setdefault(patients[source.name], []).extend(
-            name for name, inside in about["regions"].items() if found & set(inside)
-        )
+    found = {name: values.names_in(each) for name, each in held.items()}
+    holds: dict[str, list[str]] = {patient: [] for patient in patients.values()}
+    for case, inside in found.items():
+        regions = about["regions"].items()
+        holds[patients[case]] += [region for region, own in regions if inside & set(own)]
     parts = _assign(sources, patients, holds, options)
     _refuse_leaks(patients, parts)
-    everywhere = {value for each in held.values() for value in values.names_in(each)}
-    if lacking := [name for value, name in values.names.items() if value not in everywhere | {0}]:
+    everywhere = {0}.union(*found.values())
+    if lacking := [label for value, label in values.names.items() if value not in everywhere]:
         notes.append(f"no label holds {' or '.join(lacking)}, which a check will refuse")
     if len(set(parts.values()) - {TESTING}) == 1:
         notes.append("there is one fold, so train with --fold all")
-    if empty := [s.name for s in sources if not values.names_in(held[s.name]) - {0}]:
+    if empty := [case for case, inside in found.items() if not inside - {0}]:
         notes.append(f"{len(empty)} labels hold nothing but background, such as {empty[0]}")
     return Dataset(sources, about, values, held, patients, parts, notes)
 

@@ -122,9 +122,9 @@ def read_label(path: Path) -> Label:
             )
         red, green, blue = np.moveaxis(pixels.astype(np.uint32), -1, 0)
         pixels = red << 16 | green << 8 | blue
-    if pixels.dtype.kind not in "biuf" or pixels.ndim > 3:
+    if pixels.ndim > 3:
         raise InputError(f"{path}: it is {pixels.dtype} {pixels.shape}; give one number per pixel.")
-    return Label(pixels.astype(np.uint8) if pixels.dtype.kind == "b" else pixels, coloured)
+    return Label(pixels, coloured)
 
 
 def find_held(label: Label) -> Held:

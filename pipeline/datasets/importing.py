@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..bundle.listing import check_description
+from ..bundle.listing import check_description, find_leaks
 from ..errors import InputError
 from ..folders import new_folder
 from .datalist import write_datalist
@@ -171,13 +171,12 @@ def _assign(
 
 def _refuse_leaks(patients: Mapping[str, str], parts: Mapping[str, int | str]) -> None:
     """Refuse a patient whose cases the dataset puts into several parts."""
-    places: dict[str, set[str]] = {}
+    lists: dict[str, list[dict[str, Any]]] = {"training": [], "testing": []}
     for name, part in parts.items():
-        where = TESTING if part == TESTING else f"fold {part}"
-        places.setdefault(patients[name], set()).add(where)
-    for patient, found in places.items():
-        if len(found) > 1:
-            raise InputError(
-                f"patient {patient}: the dataset has cases of one patient in "
-                f"{' and '.join(sorted(found))}; keep each patient in one, or give new folds."
-            )
+        section = "testing" if part == TESTING else "training"
+        lists[section].append({"patient": patients[name], "fold": part})
+    for patient, found in find_leaks(lists).items():
+        raise InputError(
+            f"patient {patient}: the dataset has cases of one patient in {' and '.join(found)}; "
+            "keep each patient in one, or give new folds."
+        )

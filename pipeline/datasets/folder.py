@@ -68,9 +68,7 @@ def plan_folder(
         given = {"key": key, "combinations": combinations, "masks": parts, "spans": spans}
         kind = SegmentFile if named else SegmentedSource
         sources.append(kind(case, files, first, **given))
-    dataset = plan_dataset(sources, combinations.name_values, options, name=name)
-    dataset.notes.extend(combinations.notes)
-    return pairs, dataset
+    return pairs, plan_dataset(sources, combinations.name_values, options, name=name)
 
 
 def read_places(labels: Sequence[str]) -> list[tuple[str, str]]:

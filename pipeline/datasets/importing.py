@@ -108,6 +108,7 @@ def plan_dataset(
         notes.append("there is one fold, so train with --fold all")
     if empty := [case for case, inside in found.items() if not inside - {0}]:
         notes.append(f"{len(empty)} labels hold nothing but background, such as {empty[0]}")
+    notes += values.notes
     return Dataset(sources, about, values, held, patients, parts, notes)
 
 

@@ -58,6 +58,7 @@ class LabelValues:
         coloured: whether files with three channels hold colours, rather than grey.
         ignore_label: the value of an index mask that is not counted, or None.
         regions: what is segmented, where the labels say it.
+        notes: what the user should know of them.
     """
 
     names: Mapping[int, str]
@@ -65,6 +66,7 @@ class LabelValues:
     coloured: bool = False
     ignore_label: int | None = None
     regions: Mapping[str, Sequence[int]] | None = None
+    notes: Sequence[str] = ()
 
     def find_value(self, value: float, *, coloured: bool) -> int | None:
         """The value of an index mask for one of a file; None if it has no meaning."""

@@ -29,13 +29,11 @@ class Combinations:
 
     Attributes:
         segments: all that a case names.
-        empty: those of them that no voxel lies in, once the values have names.
     """
 
     def __init__(self) -> None:
         self.numbers: dict[frozenset[str], int] = {frozenset(): 0}
         self.segments: set[str] = set()
-        self.empty: list[str] = []
 
     def to_numbers(self, segments: Mapping[str, np.ndarray]) -> np.ndarray:
         """Number the voxels of one case, int32 in the shape of the masks, by their combination."""
@@ -50,17 +48,11 @@ class Combinations:
         table = [self.numbers.setdefault(each, len(self.numbers)) for each in here]
         return np.array(table, np.int32)[numbers]
 
-    @property
-    def notes(self) -> list[str]:
-        """What the user should know once the values have names."""
-        return [f"no voxel lies in {some(self.empty)}, which is no region"] if self.empty else []
-
     def name_values(self, held: Mapping[str, Held]) -> LabelValues:
         """Give each combination that a voxel lies in a value, and each segment its values."""
         found = {value for each in held.values() for value in each.values} - {0}
         sets = {value: names for names, value in self.numbers.items() if value in found}
         named = sorted({name for each in sets.values() for name in each})
-        self.empty = sorted(self.segments - set(named))
         if not sets or len(sets) > 254:
             raise InputError(
                 f"the labels have {len(sets)} combinations of segments; a mask takes 1 to 254, of "
@@ -74,7 +66,9 @@ class Combinations:
             name: [n for n, value in enumerate(order, start=1) if name in sets[value]]
             for name in named
         }
-        return LabelValues(names, spans, regions=regions)
+        empty = sorted(self.segments - set(named))
+        notes = [f"no voxel lies in {some(empty)}, which is no region"] if empty else []
+        return LabelValues(names, spans, regions=regions, notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)

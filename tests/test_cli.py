@@ -70,6 +70,7 @@ def test_the_version_is_told(capsys):
         (["data", "prepare", "msd", "nowhere", "--output", "out"], "nowhere"),
         (["data", "prepare", "nnunet", "nowhere", "--output", "out"], "nowhere"),
         (["data", "prepare", "nih-pancreas", "nowhere"], "nowhere"),
+        (["data", "prepare", "dicom", "nowhere", "--modality", "CT"], "nowhere"),
         (["package", "restore", "moon"], "moon"),
         (["data", "phantom", "out", "--count", "3"], "count is 3"),
         (["data", "fetch", "drishti-gs"], "asks for a registration"),

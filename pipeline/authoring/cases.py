@@ -132,9 +132,7 @@ def _read(files: Sequence[Path], spatial_dims: int, **image: Any) -> tuple[np.nd
     """Read (C, *spatial) as a training does, in RAS order or width first; and the spacing."""
     from monai.transforms import Orientation
 
-    read = ReadImaged(
-        "file", ensure_channel_first=True, spatial_dims=spatial_dims, largest=None, **image
-    )
+    read = ReadImaged("file", ensure_channel_first=True, spatial_dims=spatial_dims, **image)
     array = read({"file": [str(path) for path in files]})["file"]
     if spatial_dims == 2:
         return array.numpy(), [1.0, 1.0]

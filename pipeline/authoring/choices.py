@@ -30,17 +30,10 @@ class Choice:
 def choose(
     found: Mapping[str, Any], device: Device, shipped: Mapping[str, Any] | None = None
 ) -> list[Choice]:
-    """Choose the ids of a bundle.
-
-    Args:
-        found: a fingerprint.
-        device: that it is made for.
-        shipped: ids of the bundle that it becomes a copy of.
-    """
+    """Choose the ids of a bundle, which becomes a copy of one with the ids ``shipped``."""
     regions, ignored = found["regions"], found["ignore_label"]
     inside = {value for each in regions.values() for value in each}
     background = sorted({int(value) for value in found["labels"]} - inside - {ignored} | {0})
-    ratio = (shipped or {}).get("vertical_cdr", [])
     more = choose_volumes if found["spatial_dims"] == 3 else choose_pictures
     ids = [
         Choice("regions", regions, "what the datalist, or --regions, names"),
@@ -55,14 +48,16 @@ def choose(
     if len(found["folds"]) == 1:
         ids.append(Choice("fold", "all", "the datalist has one fold: nothing is validated"))
     if found["spatial_dims"] == 2:
-        fits = set(ratio) <= regions.keys()
-        ids.append(Choice("vertical_cdr", ratio if fits else [], "two regions have such a ratio"))
+        ratio = (shipped or {}).get("vertical_cdr", [])
+        ratio = ratio if set(ratio) <= regions.keys() else []
         near = found["modality"] == "photograph" and any(c.id == "focus" and c.value for c in ids)
         given = shipped if shipped and near else {}
-        field = given.get("field_prob", 0.0)
-        ids.append(Choice("field_prob", field, "compact regions may lie at the edge of a field"))
-        scales = given.get("scales", [])
-        ids.append(Choice("scales", scales, "compact regions may be seen from near or far"))
+        field, scales = given.get("field_prob", 0.0), given.get("scales", [])
+        ids += [
+            Choice("vertical_cdr", ratio, "two regions have such a ratio"),
+            Choice("field_prob", field, "compact regions may lie at the edge of a field"),
+            Choice("scales", scales, "compact regions may be seen from near or far"),
+        ]
     return ids
 
 
@@ -176,14 +171,12 @@ def choose_length(
 def choose_components(found: Mapping[str, Any]) -> Choice:
     """Choose how many parts of each region are kept."""
     parts = {n: each["parts"] for n, each in found["regions_measured"].items() if each["cases"]}
-    spans = {name: sorted(map(int, each)) for name, each in parts.items()}
-    counts = {
-        name: str(each[0]) if len(each) == 1 else f"{each[0]} to {each[-1]}"
-        for name, each in spans.items()
-    }
+    shown = []
+    for name, each in list(parts.items())[:4]:
+        least, most = min(map(int, each)), max(map(int, each))
+        shown.append(f"{name} {least}" if least == most else f"{name} {least} to {most}")
     kept = rules.choose_components(parts)
-    shown = "; ".join(f"{name} {count}" for name, count in list(counts.items())[:4])
-    return Choice("components", kept, f"parts in the labels: {shown}")
+    return Choice("components", kept, f"parts in the labels: {'; '.join(shown)}")
 
 
 def thinnest(found: Mapping[str, Any]) -> float:

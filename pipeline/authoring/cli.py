@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..datasets.prepare_cli import Overwrite
+
 app = typer.Typer(
     help="Make a bundle for your own dataset, or copy an included one.", no_args_is_help=True
 )
@@ -37,9 +39,7 @@ def new(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the settings, and write nothing.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what was made there before.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure a DATASET, choose settings that fit it, and write a bundle that is ready to train."""
     from .new import make_bundle
@@ -61,9 +61,7 @@ def copy(
     output: Annotated[
         Path | None, typer.Option(help="Output folder (default: bundles/NAME).")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what was made there before.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Copy the included bundle NAME, to run it or to change it."""
     from .copy import copy_bundle

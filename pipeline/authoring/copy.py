@@ -12,11 +12,6 @@ from ..folders import BUNDLES, new_folder
 def copy_bundle(name: str, output: Path, *, overwrite: bool = False) -> None:
     """Copy a bundle that ships, to run or to change it.
 
-    Args:
-        name: its folder's.
-        output: folder to make.
-        overwrite: replace what was made in ``output`` before.
-
     Raises:
         FileExistsError: ``output`` has content and ``overwrite`` is off.
         InputError: no bundle of this name ships.

@@ -31,15 +31,7 @@ def write_bundle(
     title: str,
     overwrite: bool = False,
 ) -> None:
-    """Write a complete bundle, all of it or nothing.
-
-    Args:
-        output: its folder, which names its experiment and runs.
-        datalist: of the dataset, as the user gave it.
-        found: the fingerprint.
-        choices: ids, see `choose`.
-        title: what the metadata and the card call it.
-        overwrite: replace what was made in ``output`` before.
+    """Write a complete bundle, all of it or nothing; its folder names its experiment and runs.
 
     Raises:
         FileExistsError: ``output`` has content and ``overwrite`` is off.
@@ -51,7 +43,8 @@ def write_bundle(
     for name in _CONFIGS:
         mine = ids
         if name == "inference.json":  # which takes a folder of images, not one with a datalist
-            mine = ids | {"dataset_dir": str(image_folder(datalist))}
+            images = datalist.parent / "images"
+            mine = ids | {"dataset_dir": str(images if images.is_dir() else datalist.parent)}
         if name == "evaluate.json":
             mine = {key: ids[key] for key in ("threshold", "components")}
         content = read_json(shipped / "configs" / name)
@@ -91,12 +84,6 @@ def place(output: Path, datalist: Path, shipped: Path) -> dict[str, Any]:
         "experiment_name": name,
         "run_name": run_name.replace(f"'{prefix}'", repr(f"{name}-")),
     }
-
-
-def image_folder(datalist: Path) -> Path:
-    """Where inference looks for images by default."""
-    folder = datalist.parent / "images"
-    return folder if folder.is_dir() else datalist.parent
 
 
 def overlays(bundle: Path) -> list[Path]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ntpath
 import shutil
-import stat
 import subprocess
 import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from ..folders import new_folder
+from ..transforms.content import read_start
 
 #: Programs that read RAR, which Python cannot: the arguments to list and to extract an archive.
 _RAR_TOOLS = {
@@ -37,7 +37,7 @@ def extract(archive: Path, output: Path, *, overwrite: bool = False) -> None:
             elif tarfile.is_tarfile(archive):
                 with tarfile.open(archive) as file:
                     file.extractall(stage, filter="data")
-            elif _is_rar(archive):
+            elif read_start(archive, 4) == b"Rar!":
                 _extract_rar(archive, stage)
             else:
                 raise ValueError(f"{archive} is not a zip, tar or rar: give the downloaded archive")
@@ -45,11 +45,6 @@ def extract(archive: Path, output: Path, *, overwrite: bool = False) -> None:
             if isinstance(error, FileNotFoundError):
                 raise
             raise ValueError(f"{archive} cannot be extracted: {error}") from error
-
-
-def _is_rar(archive: Path) -> bool:
-    with archive.open("rb") as file:
-        return file.read(4) == b"Rar!"
 
 
 def _extract_rar(archive: Path, stage: Path) -> None:
@@ -67,7 +62,7 @@ def _extract_rar(archive: Path, stage: Path) -> None:
     _refuse_escapes(archive, names)
     _call([tool, *extraction, path], stage)
     for item in stage.rglob("*"):
-        if stat.S_ISLNK(item.lstat().st_mode):
+        if item.is_symlink():
             raise ValueError(f"{archive} holds a link, {item.name}: it is not safe to extract")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..bundle.configs import Config
 from ..bundle.labels import describe_absence
-from ..bundle.listing import FILES, Fault, description_faults, files_of
+from ..bundle.listing import FILES, Fault, files_of
 from ..errors import ADVICE, InputError
 
 _DESCRIBED = ("modality", "channel_names", "regions", "vertical_cdr")
@@ -16,9 +16,6 @@ _DESCRIBED = ("modality", "channel_names", "regions", "vertical_cdr")
 
 class BundleReader:
     """The transforms of a bundle that read an image and its label, and what it says of them.
-
-    Args:
-        bundle: its folder.
 
     Raises:
         InputError: it has no ``configs/train.json``, or one that lacks these transforms.
@@ -52,10 +49,6 @@ class BundleReader:
             name = next((each for each in names if str(folder / each) in text), names[-1])
             return name, text, f"or train another bundle than {self.bundle.name}"
         return None
-
-    def compare(self, datalist: Mapping[str, Any]) -> Iterator[Fault]:
-        """Yield where what a dataset says does not fit the bundle, so that no case would."""
-        yield from description_faults(datalist, self.said)
 
     def find_absent(self, present: set[float]) -> Iterator[Fault]:
         """Yield the regions of the bundle that no training label holds, as its training would."""

@@ -18,6 +18,7 @@ from ..bundle.listing import (
     SECTIONS,
     SOFT,
     Fault,
+    description_faults,
     entry_faults,
     file_fault,
     files_of,
@@ -97,7 +98,7 @@ def check_datalist(
         problems.extend(DataProblem(item, *fault, blocks) for fault in faults)
 
     if reader:
-        note(path.name, *reader.compare(datalist))
+        note(path.name, *description_faults(datalist, reader.said))
     reads = reader is not None and not problems
     seen: dict[str, str] = {}  # digest of the pixels -> image
     drawn: dict[str, dict[str, Any]] = {}  # digest of a label that is not empty -> case

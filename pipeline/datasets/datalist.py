@@ -137,8 +137,7 @@ def write_datalist(path: Path, content: Mapping[str, Any]) -> None:
         rows = ",\n".join("    " + json.dumps(case) for case in cases)
         return f"[\n{rows}\n  ]" if rows else "[]"
 
-    said = {key: value for key, value in content.items() if value not in (None, "")}
-    parts = {key: json.dumps(value) for key, value in said.items()}
+    parts = {key: json.dumps(said) for key, said in content.items() if said not in (None, "")}
     parts |= {key: lines(content.get(key, ())) for key in ("training", "testing")}
     text = ",\n".join(f'  "{key}": {value}' for key, value in parts.items())
     path.write_text(f"{{\n{text}\n}}\n", encoding="utf-8")

@@ -39,10 +39,6 @@ def describe_images(
 ) -> tuple[dict[str, Any], list[str]]:
     """Say the modality and the channels of a dataset, and what the user should know of them.
 
-    Args:
-        grids: those of the files of each image, by the case's name.
-        options: of the user.
-
     Raises:
         InputError: the modality or the names of the channels are not known, or the images differ.
     """

@@ -81,15 +81,13 @@ def soft_maps_to_label(
         the disc, so the cup always lies inside the disc.
 
     Raises:
-        ValueError: the maps differ in shape or are not 8-bit grey, or the rule is unknown.
+        ValueError: the maps differ in shape or are not 8-bit grey.
     """
     if disc.ndim != 2 or disc.shape != cup.shape or disc.dtype != np.uint8 or cup.dtype != np.uint8:
         raise ValueError(
             f"disc map {disc.dtype} {disc.shape} and cup map {cup.dtype} {cup.shape}: "
             "both must be 8-bit grey and of the same size"
         )
-    if rule not in _LEAST:
-        raise ValueError(f"rule {rule!r} is unknown: use {', '.join(_LEAST)}")
     threshold = _LEAST[rule]
     return np.where(disc > threshold, 1 + (cup > threshold), 0).astype(np.uint8)
 

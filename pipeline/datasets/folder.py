@@ -45,14 +45,11 @@ def plan_folder(
     spans, places = read_spans(values), read_places(labels)
     found = [find_files(place, option="--labels")[0].values() for _, place in places]
     marked = {path for each in found for path in each}
-    lenient = skip_incomplete or len(places) > 1  # and `join_masks` is strict
+    lenient = skip_incomplete or len(places) > 1  # `join_masks` is strict then
     several = [
         pair_images(images, place, skip_incomplete=lenient, marked=marked) for _, place in places
     ]
-    pairs = several[0]
-    if len(several) > 1:
-        given = {"skip_incomplete": skip_incomplete, "missing_is_empty": missing_is_empty}
-        pairs = join_masks(several, **given)
+    pairs = join_masks(several, skip_incomplete=skip_incomplete, missing_is_empty=missing_is_empty)
     cases = {case: (key, *pairs.files[key]) for key, case in name_files(pairs.files).items()}
     unnamed = not places[0][0]
     named = [path for *_, (path, *_) in cases.values() if unnamed and read_segment_names(path)]
@@ -71,9 +68,7 @@ def plan_folder(
         given = {"key": key, "combinations": combinations, "masks": parts, "spans": spans}
         kind = SegmentFile if named else SegmentedSource
         sources.append(kind(case, files, first, **given))
-    dataset = plan_dataset(sources, combinations.name_values, options, name=name)
-    dataset.notes.extend(combinations.notes)
-    return pairs, dataset
+    return pairs, plan_dataset(sources, combinations.name_values, options, name=name)
 
 
 def read_places(labels: Sequence[str]) -> list[tuple[str, str]]:

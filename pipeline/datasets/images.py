@@ -107,16 +107,11 @@ def turn_like(
 
 
 def place_image(source: Path, folder: Path, name: str) -> list[str]:
-    """Put an image into a prepared folder.
+    """Put an image into a prepared folder, under a name without its ending.
 
     A picture and a packed NIfTI are linked, or copied where that is not possible. Other volumes
     become ``.nii.gz``, one with four dimensions becomes a file for each channel, and one of a
     single slice a PNG.
-
-    Args:
-        source: the file.
-        folder: where to put it.
-        name: without its ending.
 
     Returns:
         The names of the files.
@@ -133,11 +128,9 @@ def place_image(source: Path, folder: Path, name: str) -> list[str]:
         target = folder / f"{name}{'.nii.gz' if kind in NIFTI else kind}"
         link(source, target, pack=kind == ".nii")
         return [target.name]
-    pixels = read_pixels(source)
-    if grid.channels == 1:
-        write_volume(folder / f"{name}.nii.gz", pixels.reshape(grid.shape), grid.affine)
-        return [f"{name}.nii.gz"]
     names = [f"{name}_{number:04d}.nii.gz" for number in range(grid.channels)]
+    names = names if len(names) > 1 else [f"{name}.nii.gz"]
+    pixels = read_pixels(source).reshape(*grid.shape, grid.channels)
     for number, each in enumerate(names):
         write_volume(folder / each, pixels[..., number], grid.affine)
     return names
@@ -158,9 +151,7 @@ def link(source: Path, target: Path, *, pack: bool = False) -> None:
 
 def write_volume(path: Path, pixels: np.ndarray, affine: np.ndarray) -> None:
     """Write a volume (X, Y, Z) as NIfTI, with its affine where all readers find it."""
-    if pixels.dtype == np.float16:
-        pixels = pixels.astype(np.float32)
-    if pixels.dtype in (np.int64, np.uint64, np.bool_):  # which readers of NIfTI do not know
+    if pixels.dtype in (np.int64, np.uint64):  # which readers of NIfTI do not know
         low, high = int(pixels.min()), int(pixels.max())
         small = low >= 0 and high <= 255
         pixels = pixels.astype(np.uint8 if small else np.int32 if high < 2**31 else np.float64)

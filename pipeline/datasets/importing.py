@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..bundle.listing import check_description
+from ..bundle.listing import check_description, find_leaks
 from ..errors import InputError
 from ..folders import new_folder
 from .datalist import write_datalist
@@ -94,21 +94,21 @@ def plan_dataset(
         notes += note_patients(list(keys.values()))
     spelt: dict[str, str] = {}  # P1 and p1 are one patient
     patients = {name: spelt.setdefault(p.casefold(), p) for name, p in patients.items()}
-    holds: dict[str, list[str]] = {}
-    for source in sources:
-        found = values.names_in(held[source.name])
-        holds.setdefault(patients[source.name], []).extend(
-            name for name, inside in about["regions"].items() if found & set(inside)
-        )
+    found = {name: values.names_in(each) for name, each in held.items()}
+    holds: dict[str, list[str]] = {patient: [] for patient in patients.values()}
+    for case, inside in found.items():
+        regions = about["regions"].items()
+        holds[patients[case]] += [region for region, own in regions if inside & set(own)]
     parts = _assign(sources, patients, holds, options)
     _refuse_leaks(patients, parts)
-    everywhere = {value for each in held.values() for value in values.names_in(each)}
-    if lacking := [name for value, name in values.names.items() if value not in everywhere | {0}]:
+    everywhere = {0}.union(*found.values())
+    if lacking := [label for value, label in values.names.items() if value not in everywhere]:
         notes.append(f"no label holds {' or '.join(lacking)}, which a check will refuse")
     if len(set(parts.values()) - {TESTING}) == 1:
         notes.append("there is one fold, so train with --fold all")
-    if empty := [s.name for s in sources if not values.names_in(held[s.name]) - {0}]:
+    if empty := [case for case, inside in found.items() if not inside - {0}]:
         notes.append(f"{len(empty)} labels hold nothing but background, such as {empty[0]}")
+    notes += values.notes
     return Dataset(sources, about, values, held, patients, parts, notes)
 
 
@@ -172,13 +172,12 @@ def _assign(
 
 def _refuse_leaks(patients: Mapping[str, str], parts: Mapping[str, int | str]) -> None:
     """Refuse a patient whose cases the dataset puts into several parts."""
-    places: dict[str, set[str]] = {}
+    lists: dict[str, list[dict[str, Any]]] = {"training": [], "testing": []}
     for name, part in parts.items():
-        where = TESTING if part == TESTING else f"fold {part}"
-        places.setdefault(patients[name], set()).add(where)
-    for patient, found in places.items():
-        if len(found) > 1:
-            raise InputError(
-                f"patient {patient}: the dataset has cases of one patient in "
-                f"{' and '.join(sorted(found))}; keep each patient in one, or give new folds."
-            )
+        section = "testing" if part == TESTING else "training"
+        lists[section].append({"patient": patients[name], "fold": part})
+    for patient, found in find_leaks(lists).items():
+        raise InputError(
+            f"patient {patient}: the dataset has cases of one patient in {' and '.join(found)}; "
+            "keep each patient in one, or give new folds."
+        )

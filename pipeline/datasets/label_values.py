@@ -58,6 +58,7 @@ class LabelValues:
         coloured: whether files with three channels hold colours, rather than grey.
         ignore_label: the value of an index mask that is not counted, or None.
         regions: what is segmented, where the labels say it.
+        notes: what the user should know of them.
     """
 
     names: Mapping[int, str]
@@ -65,6 +66,7 @@ class LabelValues:
     coloured: bool = False
     ignore_label: int | None = None
     regions: Mapping[str, Sequence[int]] | None = None
+    notes: Sequence[str] = ()
 
     def find_value(self, value: float, *, coloured: bool) -> int | None:
         """The value of an index mask for one of a file; None if it has no meaning."""
@@ -122,9 +124,9 @@ def read_label(path: Path) -> Label:
             )
         red, green, blue = np.moveaxis(pixels.astype(np.uint32), -1, 0)
         pixels = red << 16 | green << 8 | blue
-    if pixels.dtype.kind not in "biuf" or pixels.ndim > 3:
+    if pixels.ndim > 3:
         raise InputError(f"{path}: it is {pixels.dtype} {pixels.shape}; give one number per pixel.")
-    return Label(pixels.astype(np.uint8) if pixels.dtype.kind == "b" else pixels, coloured)
+    return Label(pixels, coloured)
 
 
 def find_held(label: Label) -> Held:

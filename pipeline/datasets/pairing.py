@@ -104,20 +104,20 @@ def pair_images(
         }
         for rule, found in zip(rules, channels, strict=True)
     ]
-    paired = [name for name in by_label if all(name in found for found in cases)]
     files = {
-        cases[0][name][0]: (tuple(found[name][1] for found in cases), (by_label[name],))
-        for name in paired
+        cases[0][name][0]: (tuple(found[name][1] for found in cases), (label,))
+        for name, label in by_label.items()
+        if all(name in found for found in cases)
     }
     used = {path for images, labels in files.values() for path in (*images, *labels)}
     every = [path for found in (*channels, by_label) for path in found.values()]
     unpaired = [path for path in every if path not in used]
     shown = "; ".join(dict.fromkeys(map(str, rules)))
-    if not paired or (unpaired and not skip_incomplete):
+    if not files or (unpaired and not skip_incomplete):
         raise InputError(
             f"{len(unpaired)} of {len(every)} files have no partner by the best rule ({shown}): "
             f"{some(list(map(str, unpaired)), shown=3)}; rename them, give patterns such as "
-            f"--images 'FOLDER/*_image.png'{', or add --skip-incomplete' if paired else ''}. Where "
+            f"--images 'FOLDER/*_image.png'{', or add --skip-incomplete' if files else ''}. Where "
             "an image has several masks, give --labels NAME=FOLDER for each kind."
         )
     if twice := [str(label) for images, (label,) in files.values() if label in images]:
@@ -184,12 +184,8 @@ def find_files(place: str, *, option: str) -> tuple[dict[str, Path], list[LeftOu
         )
     if wild is None:
         left_out += slices.items()
-        used = {part for path in found.values() for part in list_files(path)}
-        left_out += [
-            (path, "it is not an image by its name")
-            for path in paths
-            if path not in {*used, *slices}
-        ]
+        used = {part for path in found.values() for part in list_files(path)} | slices.keys()
+        left_out += [(p, "it is not an image by its name") for p in paths if p not in used]
     return found, left_out
 
 

@@ -94,7 +94,7 @@ def prepare_folder(
     from .folder import plan_folder
     from .showing import show_pairs
 
-    options = _options(modality, channels, region, patient, folds, testing)
+    options = _options(modality, region, patient, folds, testing, channels)
     given = {"values": values or [], "skip_incomplete": skip_incomplete}
     given["missing_is_empty"] = missing_is_empty
     name = output.resolve().name
@@ -119,7 +119,7 @@ def prepare_msd(
     """Prepare a task of the Medical Segmentation Decathlon: the FOLDER with its dataset.json."""
     from .msd import plan_msd
 
-    options = _options(modality, "", region, patient, folds, testing)
+    options = _options(modality, region, patient, folds, testing)
     dataset = plan_msd(folder, options, skip_incomplete=skip_incomplete)
     _finish(dataset, output, dry_run=dry_run, overwrite=overwrite)
 
@@ -144,18 +144,18 @@ def prepare_nnunet(
     """Prepare a raw dataset of nnU-Net: the FOLDER with its dataset.json."""
     from .nnunet import plan_nnunet
 
-    options = _options(modality, "", region, patient, folds, testing)
+    options = _options(modality, region, patient, folds, testing)
     dataset = plan_nnunet(folder, options, splits=splits, skip_incomplete=skip_incomplete)
     _finish(dataset, output, dry_run=dry_run, overwrite=overwrite)
 
 
 def _options(
     modality: str | None,
-    channels: str,
     regions: list[str] | None,
     patient: str | None,
     folds: int | None,
     testing: float,
+    channels: str = "",
 ) -> Options:
     from .describing import Options
 
@@ -241,7 +241,7 @@ def prepare_dicom(
     """Convert the DICOM series below FOLDER to NIfTI, and write a datalist with their labels."""
     from .dicom.prepare import plan_dicom, write_images
 
-    options = _options(modality, "", region, patient, folds, testing)
+    options = _options(modality, region, patient, folds, testing)
     given = {"values": values or [], "chosen": series, "skip_refused": skip_refused}
     found, dataset, notes = plan_dicom(
         folder, options, name=folder.resolve().name, labels=labels, **given

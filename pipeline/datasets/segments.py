@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from ..files import some
 from ..transforms.itk import NRRD, open_by_itk
 from ..transforms.volume_checks import grid_difference
 from ..transforms.volume_file import open_volume, read_voxels
-from .images import write_picture, write_volume
 from .label_values import Held, Label, LabelValues, Span, find_held, show_value
 from .naming import name_values
 from .sources import Source
@@ -29,13 +29,11 @@ class Combinations:
 
     Attributes:
         segments: all that a case names.
-        empty: those of them that no voxel lies in, once the values have names.
     """
 
     def __init__(self) -> None:
         self.numbers: dict[frozenset[str], int] = {frozenset(): 0}
         self.segments: set[str] = set()
-        self.empty: list[str] = []
 
     def to_numbers(self, segments: Mapping[str, np.ndarray]) -> np.ndarray:
         """Number the voxels of one case, int32 in the shape of the masks, by their combination."""
@@ -50,17 +48,11 @@ class Combinations:
         table = [self.numbers.setdefault(each, len(self.numbers)) for each in here]
         return np.array(table, np.int32)[numbers]
 
-    @property
-    def notes(self) -> list[str]:
-        """What the user should know once the values have names."""
-        return [f"no voxel lies in {some(self.empty)}, which is no region"] if self.empty else []
-
     def name_values(self, held: Mapping[str, Held]) -> LabelValues:
         """Give each combination that a voxel lies in a value, and each segment its values."""
         found = {value for each in held.values() for value in each.values} - {0}
         sets = {value: names for names, value in self.numbers.items() if value in found}
         named = sorted({name for each in sets.values() for name in each})
-        self.empty = sorted(self.segments - set(named))
         if not sets or len(sets) > 254:
             raise InputError(
                 f"the labels have {len(sets)} combinations of segments; a mask takes 1 to 254, of "
@@ -74,7 +66,9 @@ class Combinations:
             name: [n for n, value in enumerate(order, start=1) if name in sets[value]]
             for name in named
         }
-        return LabelValues(names, spans, regions=regions)
+        empty = sorted(self.segments - set(named))
+        notes = [f"no voxel lies in {some(empty)}, which is no region"] if empty else []
+        return LabelValues(names, spans, regions=regions, notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +85,7 @@ class SegmentedSource(Source):
     combinations: Combinations
     masks: Sequence[tuple[str, Path | None]] = ()
     spans: Sequence[Span] = ()
+    may_stay: ClassVar[bool] = False
 
     @property
     def label_files(self) -> Sequence[Path]:
@@ -109,16 +104,6 @@ class SegmentedSource(Source):
     def read_label(self) -> Label:
         """Read the combination of segments that each voxel lies in."""
         return Label(self.combinations.to_numbers(self.read_segments()), False)
-
-    def write_label(self, folder: Path, values: LabelValues, held: Held) -> str:
-        """Write the index mask; the name of the file."""
-        grid, index = self.read_grids()[0], values.to_index(self.read_label())
-        target = folder / f"{self.name}{'.png' if grid.affine is None else '.nii.gz'}"
-        if grid.affine is None:
-            write_picture(target, index, self.label)
-        else:
-            write_volume(target, index.reshape(grid.shape), grid.affine)
-        return target.name
 
     def _read_mask(self, path: Path) -> np.ndarray:
         label = self._read_on_grid(path)
@@ -150,7 +135,7 @@ class SegmentFile(SegmentedSource):
 
     def read_segments(self) -> dict[str, np.ndarray]:
         """Read the segments onto the grid of the image."""
-        grid = self.read_grids()[0]
+        grid = self.read_grid()
         try:
             volume = open_volume(self.label)
             pixels = read_voxels(self.label, volume, is_label=True).voxels

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -47,6 +48,7 @@ class Source:
     part: int | str | None = None
     key: str = ""
     patient: str = ""
+    may_stay: ClassVar[bool] = True  # the file of a label that is an index mask already
 
     @property
     def files(self) -> Sequence[Path]:
@@ -61,6 +63,10 @@ class Source:
     def find_missing(self) -> list[Path]:
         """Find the files that are not there."""
         return [path for path in self.files if not path.is_file()]
+
+    def read_grid(self) -> Grid:
+        """Read the grid of the image."""
+        return read_image_grid(self.images[0])
 
     def read_grids(self) -> list[Grid]:
         """Read the grids of the images, and refuse files that are on others.
@@ -95,9 +101,8 @@ class Source:
 
     def _read_on_grid(self, path: Path) -> Label:
         """Read a file of the label, with its axes as those of the image."""
-        label, grid = read_label(path), read_image_grid(path)
-        first = read_image_grid(self.images[0])
-        return label._replace(pixels=turn_like(label.pixels, grid.affine, first)[0])
+        label, affine = read_label(path), read_image_grid(path).affine
+        return label._replace(pixels=turn_like(label.pixels, affine, self.read_grid())[0])
 
     def write_images(self, folder: Path) -> list[str]:
         """Put the images into a folder; the names of the files."""
@@ -111,15 +116,14 @@ class Source:
 
     def write_label(self, folder: Path, values: LabelValues, held: Held) -> str:
         """Write the index mask, or link the file where it is one; the name of the file."""
-        grid, kind = read_image_grid(self.images[0]), ending(self.label)
+        grid, kind = self.read_grid(), ending(self.label)
         target = folder / f"{self.name}{'.png' if grid.affine is None else '.nii.gz'}"
-        if values.keeps(held) and _is_index(self.label, grid, kind):
+        if self.may_stay and values.keeps(held) and _is_index(self.label, grid, kind):
             link(self.label, target, pack=kind == ".nii")
-            return target.name
-        index = values.to_index(self.read_label())
-        if grid.affine is None:
-            write_picture(target, index, self.label)
+        elif grid.affine is None:
+            write_picture(target, values.to_index(self.read_label()), self.label)
         else:
+            index = values.to_index(self.read_label())
             write_volume(target, index.reshape(grid.shape), grid.affine)
         return target.name
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,7 @@ def send(device: torch.device, *tensors: torch.Tensor) -> list[torch.Tensor]:
     return [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]
 
 
+@dataclass(eq=False)
 class RandAffineBatchd:
     """Flip, rotate, scale, stretch and shift image and label together, bilinearly.
 
@@ -52,30 +54,17 @@ class RandAffineBatchd:
         flip: probability of a flip, for each spatial axis.
     """
 
-    def __init__(
-        self,
-        keys: tuple[str, str] = ("image", "label"),
-        *,
-        patch_size: Sequence[int] | None = None,
-        regions: int | None = None,
-        focus: float = 0.7,
-        prob: float = 0.9,
-        rotate: float = 30.0,
-        scale: tuple[float, float] = (0.8, 1.25),
-        stretch: float = 1.1,
-        shift: float = 0.1,
-        flip: tuple[float, float] = (0.5, 0.5),
-    ) -> None:
-        self.keys = keys
-        self.patch_size = patch_size and list(patch_size)
-        self.focus = focus
-        self.regions = regions
-        self.prob = prob
-        self.rotate = math.radians(rotate)
-        self.scale = tuple(scale)
-        self.stretch = stretch
-        self.shift = shift
-        self.flip = tuple(flip)
+    keys: tuple[str, str] = ("image", "label")
+    _: KW_ONLY
+    patch_size: Sequence[int] | None = None
+    regions: int | None = None
+    focus: float = 0.7
+    prob: float = 0.9
+    rotate: float = 30.0
+    scale: tuple[float, float] = (0.8, 1.25)
+    stretch: float = 1.1
+    shift: float = 0.1
+    flip: tuple[float, float] = (0.5, 0.5)
 
     def __call__(self, batch: Batch) -> Batch:
         image, label = (batch[key] for key in self.keys)
@@ -83,7 +72,7 @@ class RandAffineBatchd:
         patch = [min(pair) for pair in zip(self.patch_size or size, size, strict=True)]
         linear = self.matrices(len(image), size, patch)
         linear, *draws = send(image.device, linear, *self.draw_places(len(image), size, patch))
-        centres = self.centres(label, linear, *draws)
+        centres = self.centres(label, linear, draws)
         theta = torch.cat([linear, centres[..., None]], dim=2)
         grid = F.affine_grid(theta, [len(image), 1, *patch], align_corners=False)
         return resample(batch, self.keys, grid)
@@ -94,7 +83,8 @@ class RandAffineBatchd:
         These run over [-1, 1] and name the last axis first; the rotation is one of pixels.
         """
         on = (torch.rand(count) < self.prob).float()
-        angle = on * uniform(-self.rotate, self.rotate, count)
+        rotate = math.radians(self.rotate)
+        angle = on * uniform(-rotate, rotate, count)
         zoom = torch.exp(on * uniform(math.log(self.scale[0]), math.log(self.scale[1]), count))
         stretch = torch.exp(on * uniform(-0.5, 0.5, count) * math.log(self.stretch))
         flips = 1 - 2 * (torch.rand(count, 2) < torch.tensor(self.flip)).float()
@@ -118,16 +108,10 @@ class RandAffineBatchd:
         return reach, anywhere, offset, focused, shift
 
     def centres(
-        self,
-        label: torch.Tensor,
-        linear: torch.Tensor,
-        reach: torch.Tensor,
-        anywhere: torch.Tensor,
-        offset: torch.Tensor,
-        focused: torch.Tensor,
-        shift: torch.Tensor,
+        self, label: torch.Tensor, linear: torch.Tensor, draws: Sequence[torch.Tensor]
     ) -> torch.Tensor:
         """Place the middle of each patch in the image (count, 2), likewise in [-1, 1]."""
+        reach, anywhere, offset, focused, shift = draws
         room = 1 - reach
         on_label, mass = find_middle(label[:, : self.regions].amax(dim=1))
         # In the patch's own coordinates, so that no rotation or zoom moves the label out of it.
@@ -137,6 +121,7 @@ class RandAffineBatchd:
         return centre + shift * reach
 
 
+@dataclass(eq=False)
 class RandIntensityBatchd:
     """Change the intensities of some cases: what such transforms have in common.
 
@@ -145,9 +130,9 @@ class RandIntensityBatchd:
         prob: share of the cases that are changed.
     """
 
-    def __init__(self, keys: Sequence[str], *, prob: float) -> None:
-        self.keys = list(keys)
-        self.prob = prob
+    keys: Sequence[str]
+    _: KW_ONLY
+    prob: float
 
     def __call__(self, batch: Batch) -> Batch:
         return {**batch, **{key: self.change(batch[key]) for key in self.keys}}
@@ -161,6 +146,7 @@ class RandIntensityBatchd:
         return (torch.rand(shape) < self.prob).float()
 
 
+@dataclass(eq=False, kw_only=True)
 class RandColourBatchd(RandIntensityBatchd):
     """Change brightness, contrast, colour balance and gamma, and add camera noise.
 
@@ -174,23 +160,12 @@ class RandColourBatchd(RandIntensityBatchd):
         noise: largest standard deviation of the noise.
     """
 
-    def __init__(
-        self,
-        keys: Sequence[str],
-        *,
-        prob: float = 0.8,
-        brightness: float = 0.1,
-        contrast: float = 0.25,
-        balance: float = 0.15,
-        gamma: float = 1.8,
-        noise: float = 0.03,
-    ) -> None:
-        super().__init__(keys, prob=prob)
-        self.brightness = brightness
-        self.contrast = contrast
-        self.balance = balance
-        self.gamma = gamma
-        self.noise = noise
+    prob: float = 0.8
+    brightness: float = 0.1
+    contrast: float = 0.25
+    balance: float = 0.15
+    gamma: float = 1.8
+    noise: float = 0.03
 
     def change(self, x: torch.Tensor) -> torch.Tensor:
         count, channels = x.shape[:2]
@@ -209,6 +184,7 @@ class RandColourBatchd(RandIntensityBatchd):
         return x + spread * torch.randn_like(x)
 
 
+@dataclass(eq=False, kw_only=True)
 class RandIlluminationBatchd(RandIntensityBatchd):
     """Multiply by a smooth random field: uneven lighting, shadow and vignetting.
 
@@ -219,9 +195,8 @@ class RandIlluminationBatchd(RandIntensityBatchd):
             has four along each axis.
     """
 
-    def __init__(self, keys: Sequence[str], *, prob: float = 0.5, strength: float = 0.3) -> None:
-        super().__init__(keys, prob=prob)
-        self.strength = strength
+    prob: float = 0.5
+    strength: float = 0.3
 
     def change(self, x: torch.Tensor) -> torch.Tensor:
         on = self.draw_cases(len(x), 1, 1, 1)
@@ -231,6 +206,7 @@ class RandIlluminationBatchd(RandIntensityBatchd):
         return x * torch.exp(smooth)
 
 
+@dataclass(eq=False, kw_only=True)
 class RandBlurBatchd(RandIntensityBatchd):
     """Gaussian blur of some cases: haze and missed focus.
 
@@ -240,11 +216,8 @@ class RandBlurBatchd(RandIntensityBatchd):
         sigma: smallest and largest standard deviation, in pixels.
     """
 
-    def __init__(
-        self, keys: Sequence[str], *, prob: float = 0.25, sigma: tuple[float, float] = (0.5, 2.0)
-    ) -> None:
-        super().__init__(keys, prob=prob)
-        self.sigma = tuple(sigma)
+    prob: float = 0.25
+    sigma: tuple[float, float] = (0.5, 2.0)
 
     def change(self, x: torch.Tensor) -> torch.Tensor:
         which = self.draw_cases(len(x)).nonzero().flatten()

@@ -43,6 +43,12 @@ _PACKED = {
 }
 
 
+def read_start(path: Path, size: int = 1 << 16) -> bytes:
+    """Read the first bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(size)
+
+
 def explain_content(path: Path) -> tuple[str, str] | None:
     """Say what a file is that its reader refused.
 
@@ -53,8 +59,7 @@ def explain_content(path: Path) -> tuple[str, str] | None:
     if path.is_dir():
         return "is a folder", "give a file; a series in DICOM is converted by `data prepare dicom`"
     try:
-        with path.open("rb") as file:
-            start = file.read(1024)
+        start = read_start(path, 1024)
     except OSError as error:
         return f"cannot be read ({error.strerror})", "give the path of a file that is there"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UnfitFile, one_line
-from .content import COPY_AGAIN, explain_content
+from .content import COPY_AGAIN, explain_content, read_start
 from .itk import open_by_itk
 from .modality import OF_BODIES, find_modality
 
@@ -28,10 +28,13 @@ def is_dicom(path: Path) -> bool:
     if path.name.lower().endswith(".dcm"):
         return True
     try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+        return _has_mark(path)
     except OSError:
         return False
+
+
+def _has_mark(path: Path) -> bool:
+    return read_start(path, 132)[128:] == b"DICM"
 
 
 def open_dicom(path: Path, modality: str | None = None) -> ImageFileReader:
@@ -60,9 +63,7 @@ def open_dicom(path: Path, modality: str | None = None) -> ImageFileReader:
         raise OtherImage(f"is a slice of a {found}, not a picture", fix)
     if modality and found != modality:
         raise OtherImage(f"is of the modality {code} ({found}), not {modality}", "leave it out")
-    with path.open("rb") as file:  # ITK lists no sequences
-        header = file.read(1 << 16).partition(_PIXELS)[0]
-    if _TABLE in header:
+    if _TABLE in read_start(path).partition(_PIXELS)[0]:  # ITK lists no sequences
         told = "gives its values by a table (ModalityLUTSequence), which is not read"
         raise UnfitFile(told, "export it again with RescaleSlope and RescaleIntercept")
     if (frames := int(np.prod(reader.GetSize()[2:]))) > 1:
@@ -99,8 +100,6 @@ def read_dicom(path: Path, modality: str | None = None) -> np.ndarray:
 
 
 def _unreadable(path: Path, error: RuntimeError) -> UnfitFile:
-    with path.open("rb") as file:
-        named = file.read(132)[128:] != b"DICM"
-    told = explain_content(path) if named else None
+    told = None if _has_mark(path) else explain_content(path)
     reason = one_line(error).rpartition("): ")[2]  # without the names of ITK's objects
     return UnfitFile(*told) if told else UnfitFile(f"cannot be read ({reason})", COPY_AGAIN)

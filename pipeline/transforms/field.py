@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 
@@ -11,6 +12,7 @@ from .augment import send, uniform
 from .grid import Batch, find_middle, pixel_centres
 
 
+@dataclass(eq=False)
 class RandFieldBatchd:
     """Make image and label black outside a random circle, whose edge passes near the label.
 
@@ -26,18 +28,11 @@ class RandFieldBatchd:
             circle's diameter. What lies beyond the edge is cut off, the label's regions too.
     """
 
-    def __init__(
-        self,
-        keys: Sequence[str] = ("image", "label"),
-        *,
-        prob: float = 0.4,
-        radius: tuple[float, float] = (0.7, 2.5),
-        distance: tuple[float, float] = (0.2, 1.0),
-    ) -> None:
-        self.keys = list(keys)
-        self.prob = prob
-        self.radius = tuple(radius)
-        self.distance = tuple(distance)
+    keys: Sequence[str] = ("image", "label")
+    _: KW_ONLY
+    prob: float = 0.4
+    radius: tuple[float, float] = (0.7, 2.5)
+    distance: tuple[float, float] = (0.2, 1.0)
 
     def __call__(self, batch: Batch) -> Batch:
         region = batch[self.keys[-1]][:, 0]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UnfitFile, one_line
-from .content import COPY_AGAIN, explain_content
+from .content import COPY_AGAIN, explain_content, read_start
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,12 +103,12 @@ def decode(picture: Image.Image, raw: str, path: Path, *, is_mask: bool) -> np.n
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     elif not (is_grey(picture) or picture.mode in ("P", "PA", "RGB", "RGBA", "RGBa")):
         picture = picture.convert("RGB")
+    pixels = np.asarray(picture)
     if largest and is_grey(picture):
-        pixels = np.asarray(picture)
         full = 255 if pixels.dtype == np.uint8 else 65535
-        return np.rint(pixels * (largest / full)).astype(pixels.dtype)
-    signed = picture.mode == "L" and getattr(picture, "tag_v2", {}).get(_NUMBERS) == (2,)
-    pixels = np.asarray(picture).view(np.int8) if signed else np.asarray(picture)
+        pixels = np.rint(pixels * (largest / full)).astype(pixels.dtype)
+    elif picture.mode == "L" and getattr(picture, "tag_v2", {}).get(_NUMBERS) == (2,):
+        pixels = pixels.view(np.int8)
     if is_mask:
         _refuse_mask(picture, pixels, lossy=lossy)
     return pixels
@@ -126,8 +126,7 @@ def _is_lossy(picture: Image.Image, path: Path) -> bool:
         return "jpeg" in picture.info.get("compression", "")
     if picture.format not in ("WEBP", "JPEG2000"):
         return picture.format in ("JPEG", "MPO")
-    with path.open("rb") as file:
-        start = file.read(1 << 16)
+    start = read_start(path)
     if picture.format == "WEBP":  # VP8L has no losses
         return b"VP8 " in re.findall(rb"VP8[L ]", start)[:1]
     # The last of the coding style's entries is 1 for wavelets of whole numbers.
@@ -197,8 +196,7 @@ def _lost_bits(picture: Image.Image, path: Path) -> int:
     elif picture.format == "PPM" and picture.tile[0].codec_name == "ppm_plain":
         bits = int(picture.tile[0].args[1]).bit_length()
     elif picture.format == "JPEG2000":
-        with path.open("rb") as file:
-            start = file.read(1 << 16)
+        start = read_start(path)
         sizes = start[start.index(b"\xff\x4f\xff\x51") + 42 :]  # three bytes for each colour
         bits = max((each & 127) + 1 for each in sizes[: 3 * len(picture.getbands()) : 3])
     return bits if bits > 8 else 0

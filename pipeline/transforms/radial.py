@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
+
 import torch
 
 from .augment import send, uniform
 from .grid import Batch, pixel_centres, resample
 
 
+@dataclass(eq=False)
 class RandRadialBatchd:
     """Bulge or pinch the inside of the label's first region, and keep its border.
 
@@ -21,16 +24,10 @@ class RandRadialBatchd:
         amount: smallest and largest a, between -1 and 1, where the map is one to one.
     """
 
-    def __init__(
-        self,
-        keys: tuple[str, str] = ("image", "label"),
-        *,
-        prob: float = 0.7,
-        amount: tuple[float, float] = (-0.4, 0.8),
-    ) -> None:
-        self.keys = keys
-        self.prob = prob
-        self.amount = tuple(amount)
+    keys: tuple[str, str] = ("image", "label")
+    _: KW_ONLY
+    prob: float = 0.7
+    amount: tuple[float, float] = (-0.4, 0.8)
 
     def __call__(self, batch: Batch) -> Batch:
         label = batch[self.keys[1]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -63,11 +63,11 @@ class RestoreGridd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out, level = dict(data), math.log(self.threshold / (1 - self.threshold))
         for key, orig_key in self.key_iterator(out, self.orig_keys):
-            kept: list[torch.Tensor] = []
-            keep = kept.append if self.keeps_probabilities else None
-            out[key] = restore_grid(out[key], out[orig_key], self.regions, level, keep)
-            if kept:
-                out[PROBABILITIES] = kept[0]
+            out[key], chances = restore_grid(
+                out[key], out[orig_key], self.regions, level, keep=self.keeps_probabilities
+            )
+            if chances is not None:
+                out[PROBABILITIES] = chances
         return out
 
 
@@ -80,15 +80,11 @@ class Line(NamedTuple):
 
 
 def restore_grid(
-    logits: torch.Tensor,
-    image: MetaTensor,
-    regions: Regions,
-    level: float = 0.0,
-    keep: Callable[[torch.Tensor], Any] | None = None,
-) -> MetaTensor:
+    logits: torch.Tensor, image: MetaTensor, regions: Regions, level: float, *, keep: bool
+) -> tuple[MetaTensor, torch.Tensor | None]:
     """Convert ``logits`` (R, *spatial) to binary uint8 on the grid that ``image`` was read on.
 
-    ``keep`` gets the probabilities there, uint8 in 1/255.
+    With ``keep``, also to the probabilities there, uint8 in 1/255.
     """
     if logits.shape[1:] != image.shape[1:]:
         raise ValueError(f"the logits are {logits.shape[1:]}, their image {image.shape[1:]}.")
@@ -109,12 +105,10 @@ def restore_grid(
             target[:, rows] = regions.mark(values, level)
             if chances is not None:
                 chances[(slice(None), *boxes)][:, rows] = as_bytes(values.sigmoid())
-    if keep:
-        keep(chances)
     meta = deepcopy(image.meta)
     affine = meta.get("original_affine", np.eye(4))  # a picture has none
     meta["affine"] = torch.as_tensor(affine, dtype=torch.float64)
-    return MetaTensor(mask, meta=meta)
+    return MetaTensor(mask, meta=meta), chances
 
 
 def find_file_lines(image: MetaTensor) -> list[Line]:
@@ -146,13 +140,8 @@ def find_file_lines(image: MetaTensor) -> list[Line]:
 
 def unpack_paddings(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """List the records, with a crop that holds a padding as the two that it is."""
-    out = []
-    for record in records:
-        out.append(record)
-        padding = record.get("extra_info", {}).get("pad_info")
-        if padding:
-            out.append(padding)
-    return out
+    pairs = ((record, record.get("extra_info", {}).get("pad_info")) for record in records)
+    return [each for pair in pairs for each in pair if each]
 
 
 def step_matrix(

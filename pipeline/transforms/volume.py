@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from .augment import send, uniform
 from .grid import Batch, resample
 
 
+@dataclass(eq=False)
 class RandAffineVolumeBatchd:
     """Rotate, scale, warp and flip image and label together, linearly, and cut a patch out.
 
@@ -33,30 +35,23 @@ class RandAffineVolumeBatchd:
         flip: probability of a flip, one for all spatial axes or one for each.
     """
 
-    def __init__(
-        self,
-        keys: tuple[str, str] = ("image", "label"),
-        *,
-        patch_size: Sequence[int],
-        spacing: Sequence[float] = (1.0, 1.0, 1.0),
-        prob: float = 0.7,
-        rotate: float | Sequence[float] = 15.0,
-        scale: tuple[float, float] = (0.8, 1.25),
-        stretch: float = 1.0,
-        warp: float = 0.0,
-        flip: float | Sequence[float] = 0.0,
-    ) -> None:
-        self.keys = keys
-        self.patch_size = list(patch_size)
-        self.spacing = torch.tensor(spacing, dtype=torch.float32)
-        self.prob = prob
-        angles = torch.tensor(rotate, dtype=torch.float32).expand(3)
-        self.rotate = math.radians(angles.max())
+    keys: tuple[str, str] = ("image", "label")
+    _: KW_ONLY
+    patch_size: Sequence[int]
+    spacing: Sequence[float] = (1.0, 1.0, 1.0)
+    prob: float = 0.7
+    rotate: float | Sequence[float] = 15.0
+    scale: tuple[float, float] = (0.8, 1.25)
+    stretch: float = 1.0
+    warp: float = 0.0
+    flip: float | Sequence[float] = 0.0
+
+    def __post_init__(self) -> None:
+        self.steps = torch.tensor(self.spacing, dtype=torch.float32)
+        angles = torch.tensor(self.rotate, dtype=torch.float32).expand(3)
+        self.angle = math.radians(angles.max())
         self.about = angles / angles.max().clamp(min=1e-6)  # share of it about each axis
-        self.scale = tuple(scale)
-        self.stretch = stretch
-        self.warp = warp
-        self.flip = torch.tensor(flip, dtype=torch.float32).expand(3)
+        self.flips = torch.tensor(self.flip, dtype=torch.float32).expand(3)
 
     def __call__(self, batch: Batch) -> Batch:
         image = batch[self.keys[0]]
@@ -82,20 +77,20 @@ class RandAffineVolumeBatchd:
     def matrices(self, on: torch.Tensor) -> torch.Tensor:
         """Draw linear maps (B, 3, 3) of voxels, from patch to volume, where ``on`` (B,) is 1."""
         count = len(on)
-        angles = on[:, None] * uniform(-self.rotate, self.rotate, count, 3) * self.about
+        angles = on[:, None] * uniform(-self.angle, self.angle, count, 3) * self.about
         zoom = on * uniform(math.log(self.scale[0]), math.log(self.scale[1]), count)
         uneven = on[:, None] * uniform(-0.5, 0.5, count, 3) * math.log(self.stretch)
         turn = torch.eye(3).expand(count, 3, 3)
         for axis in range(3):
             turn = make_rotations(angles[:, axis], axis) @ turn
-        flips = 1 - 2 * (torch.rand(count, 3) < self.flip).float()
-        voxels = turn * self.spacing / self.spacing[:, None]
+        flips = 1 - 2 * (torch.rand(count, 3) < self.flips).float()
+        voxels = turn * self.steps / self.steps[:, None]
         return voxels * (flips / torch.exp(zoom[:, None] + uneven))[:, None]
 
     def draw_knots(self, on: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
         """Draw the control points of a smooth warp, (B, 3, 5, 5, 5) in grid_sample's units."""
         knots = on[:, None, None, None, None] * torch.randn(len(on), 3, 5, 5, 5)
-        reach = self.warp / self.spacing * 2 / size  # one standard deviation along each axis
+        reach = self.warp / self.steps * 2 / size  # one standard deviation along each axis
         return knots * reach[:, None, None, None]
 
 

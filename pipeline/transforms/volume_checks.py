@@ -103,20 +103,14 @@ def value_problems(voxels: np.ndarray, *, ct: bool, alone: bool) -> Iterator[tup
         ct: whether they have to be Hounsfield units.
         alone: whether the case has no other channel; beside others, a mask may be one.
     """
+    channels = np.moveaxis(voxels, 3, 0) if voxels.ndim == 4 else [voxels]
     if voxels.dtype.kind not in "iuf":
         yield f"holds values of type {voxels.dtype}", "save it with real numbers"
-        return
-    if bad := voxels.size - int(np.isfinite(voxels).sum()):
+    elif bad := voxels.size - int(np.isfinite(voxels).sum()):
         yield f"holds {bad} voxels that are NaN or infinite", "replace them, by -1024 in a CT"
-        return
-    for channel in np.moveaxis(voxels, 3, 0) if voxels.ndim == 4 else [voxels]:
-        if channel.min() == channel.max():
-            yield (
-                f"holds nothing but the value {channel.min():g}",
-                "convert it again from its source",
-            )
-            return
-    if ct:
+    elif flat := [low for each in channels if (low := each.min()) == each.max()]:
+        yield f"holds nothing but the value {flat[0]:g}", "convert it again from its source"
+    elif ct:
         if problem := hu_problem(voxels):
             yield problem
     elif alone and (few := few_values(voxels)) is not None:
@@ -141,11 +135,12 @@ def hu_problem(voxels: np.ndarray) -> tuple[str, str] | None:
         share = f"{100 * metal:.2g} % of them from {_METAL} on, as only metal is"
         if high > _DENSEST:
             share = f"and no scanner stores more than {_DENSEST}"
-        fix = f"replace what was not measured, such as padding, by -1024{_OR_NO_CT}"
-        return f"is not in Hounsfield units: {low:.7g} to {high:.7g}, {share}", fix
-    soft = np.mean((voxels >= _SOFT[0]) & (voxels <= _SOFT[1]))
-    if low <= _DARK and soft >= _LEAST_SOFT:
-        return None
-    share = f"{100 * soft:.0f} % of them soft tissue ({_SOFT[0]} to {_SOFT[1]})"
-    fix = f"apply the rescale slope and intercept of its DICOM{_OR_NO_CT}"
-    return f"is not in Hounsfield units: {low:.7g} to {high:.7g}, {share}", fix
+        fix = "replace what was not measured, such as padding, by -1024"
+    else:
+        soft = np.mean((voxels >= _SOFT[0]) & (voxels <= _SOFT[1]))
+        if low <= _DARK and soft >= _LEAST_SOFT:
+            return None
+        share = f"{100 * soft:.0f} % of them soft tissue ({_SOFT[0]} to {_SOFT[1]})"
+        fix = "apply the rescale slope and intercept of its DICOM"
+    problem = f"is not in Hounsfield units: {low:.7g} to {high:.7g}, {share}"
+    return problem, f"{fix}{_OR_NO_CT}"

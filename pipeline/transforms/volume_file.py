@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import UnfitFile, one_line, times
-from .content import COPY_AGAIN, explain_content
+from .content import COPY_AGAIN, explain_content, read_start
 from .itk import NRRD, READERS, open_by_itk
 from .whole import to_whole
 
@@ -104,8 +104,7 @@ def list_files(path: Path) -> list[Path]:
     """List the files of an image: its own, and those that hold the voxels of a header."""
     if not path.name.lower().endswith(_APART) or not path.is_file():
         return [path]
-    with path.open("rb") as file:
-        lines = file.read(1 << 16).decode("latin-1").splitlines()
+    lines = read_start(path).decode("latin-1").splitlines()
     names: list[str] = []
     for number, line in enumerate(lines):
         if match := re.match(r"(?:ElementDataFile\s*=|data ?file:)\s*(.*\S)", line, re.IGNORECASE):
@@ -205,8 +204,7 @@ def _open_itk(path: Path) -> Volume:
 
 def _check_header(path: Path) -> None:
     """Refuse a header without what ITK then takes as LPS and 1 mm, or with other units."""
-    with path.open("rb") as file:
-        start = file.read(1 << 16)
+    start = read_start(path)
     if path.suffix.lower() in NRRD:
         header, unit = re.split(rb"\r?\n\r?\n", start)[0], rb"space units:"
         needed = {

@@ -128,7 +128,6 @@ LABEL_1 = {
     "size": (lambda label: label[:-2], "labels/1.png", "30 x 18 instead of 30 x 20"),
     "three channels": (lambda label: np.stack([label] * 3, -1), "labels/1.png", "3 channels"),
     "values": (lambda label: np.uint8(127) * label, "labels/1.png", "127, 254"),
-    "empty": (lambda label: label * 0, "labels/1.png", "is empty"),
 }
 ENTRIES = {
     "two folds": ("training", 1, {"patient": "p0"}, "p0", "fold 0 and fold 1"),

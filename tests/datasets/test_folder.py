@@ -419,8 +419,8 @@ def test_segments_of_slicer_are_told_by_their_names(tmp_path):
         for volume in (whole, segments):
             volume.SetSpacing((1, 2, 3))
         segments.SetOrigin((1, 4, 3))
-        places = zip(("liver", "spleen", "tumour"), (0, 0, 1), (*numbers, 1), strict=True)
-        for n, (segment, layer, value) in enumerate(places):
+        places = [("liver", 0, numbers[0]), ("spleen", 0, numbers[1]), ("tumour", 1, 1)]
+        for n, (segment, layer, value) in enumerate([*places, ("fat", 0, 9)]):
             segments.SetMetaData(f"Segment{n}_Name", segment)
             segments.SetMetaData(f"Segment{n}_Layer", str(layer))
             segments.SetMetaData(f"Segment{n}_LabelValue", str(value))
@@ -429,6 +429,7 @@ def test_segments_of_slicer_are_told_by_their_names(tmp_path):
             sitk.WriteImage(volume, str(tmp_path / folder / f"{name}.nrrd"))
     places = [str(tmp_path / "images")], [str(tmp_path / "labels")]
     _, dataset = plan_folder(*places, Options(modality="MR"), name="x")
+    assert "no voxel lies in fat, which is no region" in dataset.notes
     content = read_datalist(write_sources(dataset, tmp_path / "out"))
     assert content["regions"] == {"liver": [1, 3], "spleen": [2], "tumour": [3]}
     expected = np.zeros((6, 7, 5), np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -175,13 +177,12 @@ def test_intensities_change_and_nothing_else(kind):
     torch.testing.assert_close(untouched, image, atol=1e-6, rtol=0)
 
 
-def test_blur_is_the_gaussian_filter():
-    image = torch.rand(2, 3, 40, 52)
-    blurred = RandBlurBatchd(["image"], prob=1.0, sigma=(1.7, 1.7))({"image": image})["image"]
-    reach = 6  # pixels: three standard deviations, rounded up
-    expected = gaussian_filter(
-        image.double().numpy(), sigma=1.7, axes=(2, 3), mode="nearest", radius=reach
-    )
+@pytest.mark.parametrize(("size", "sigma"), [((40, 52), 1.7), ((12, 14, 10), 0.7)])
+def test_blur_is_the_gaussian_filter(size, sigma):
+    image = torch.rand(2, 3, *size)
+    blurred = RandBlurBatchd(["image"], prob=1.0, sigma=(sigma, sigma))({"image": image})["image"]
+    how = {"sigma": sigma, "mode": "nearest", "radius": math.ceil(3 * sigma)}
+    expected = gaussian_filter(image.double().numpy(), axes=range(2, image.ndim), **how)
     np.testing.assert_allclose(blurred, expected, atol=1e-5)
 
 

@@ -42,7 +42,6 @@ def tar() -> bytes:
         ("a.nii.gz", b"", "empty", "again"),
         ("a.nii", bytes(5000), "zeros", "again"),
         ("a.nii.gz", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS", "git lfs pull"),
-        ("a.png", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS", "git lfs pull"),
         ("a.nii.gz", b"/annex/objects/SHA256E-s1--0.nii.gz\n", "git-annex", "git annex get"),
         ("a.nrrd", b"\n <!DOCTYPE html><html>", "web page", "login"),
         ("a.jpg", b"\xef\xbb\xbf<HTML>", "web page", "login"),

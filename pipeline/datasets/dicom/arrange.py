@@ -29,10 +29,6 @@ def arrange(slices: Sequence[SliceFile], *, modality: str) -> tuple[list[SliceFi
 
     Copies of a slice are dropped where their pixels are the same.
 
-    Args:
-        slices: of the series.
-        modality: of these, see `refuse_other_modality`.
-
     Returns:
         The slices along their axis, and the ``(4, 4)`` affine, mm, RAS as in NIfTI, of an array
         ``(columns, rows, slices)``.

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...transforms.content import read_start
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -67,8 +69,7 @@ def read_slices(path: Path) -> list[SliceFile]:
     import pydicom
 
     try:
-        with path.open("rb") as file:
-            start = file.read(_START)
+        start = read_start(path, _START)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}: allow reading it") from error
     if not _is_dicom(start):

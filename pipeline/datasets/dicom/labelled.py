@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ...errors import InputError, UnfitFile
 from ...transforms.volume_checks import grid_difference
 from ...transforms.volume_file import read_volume
 from ..images import Grid, turn_like
-from ..label_values import Held, Label, LabelValues
+from ..label_values import Label
 from ..segments import Combinations
 from ..sources import Source
 from . import series as dicom
@@ -22,10 +23,15 @@ class LabelledSeries(Source):
     """A series with a mask in a file of its own, such as a NIfTI."""
 
     series: dicom.Series
+    may_stay: ClassVar[bool] = False
+
+    def read_grid(self) -> Grid:
+        """The grid of the series."""
+        return Grid(self.series.shape, self.series.affine, 1)
 
     def read_grids(self) -> list[Grid]:
-        """The grid of the series; that of the label is compared when it is read."""
-        return [Grid(self.series.shape, self.series.affine, 1)]
+        """The same; that of the label is compared when it is read."""
+        return [self.read_grid()]
 
     def read_label(self) -> Label:
         """Read the mask, and put its axes in the order of the series'."""
@@ -33,7 +39,7 @@ class LabelledSeries(Source):
             volume = read_volume(self.label, is_label=True)
         except UnfitFile as error:
             raise InputError(f"{self.label}: it {error}.") from None
-        pixels, affine = turn_like(volume.voxels, volume.affine, self.read_grids()[0])
+        pixels, affine = turn_like(volume.voxels, volume.affine, self.read_grid())
         how = grid_difference(pixels.shape, affine, self.series.shape, self.series.affine)
         if how:
             raise InputError(
@@ -46,12 +52,6 @@ class LabelledSeries(Source):
         """Write the series as NIfTI."""
         dicom.write_nifti(folder / f"{self.name}.nii.gz", *dicom.read_series(self.series))
         return [f"{self.name}.nii.gz"]
-
-    def write_label(self, folder: Path, values: LabelValues, held: Held) -> str:
-        """Write the index mask as NIfTI."""
-        index = values.to_index(self.read_label())
-        dicom.write_nifti(folder / f"{self.name}.nii.gz", index, self.series.affine)
-        return f"{self.name}.nii.gz"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -202,10 +203,12 @@ def patient_of(series: dicom.Series) -> str:
 
 def _name_series(found: Sequence[dicom.Series]) -> dict[str, dicom.Series]:
     """Give each series its own name."""
+    counts = Counter(map(patient_of, found))
     names: dict[str, dicom.Series] = {}
     for series in found:
-        alone = sum(patient_of(other) == patient_of(series) for other in found) == 1
-        base = patient_of(series) if alone else f"{patient_of(series)}_{series.number or 0}"
+        base = patient_of(series)
+        if counts[base] > 1:
+            base = f"{base}_{series.number or 0}"
         name, count = base, 1
         while name in names:
             count += 1

@@ -24,10 +24,9 @@ IDENTITY = (
     "SeriesNumber",
 )
 _NEEDED = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
+_NUMBERS = ("RescaleSlope", "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit")
 _PROJECTIONS = {"MIP", "MINIP", "MNIP", "PROJECTION", "CPR", "VRT", "SSD"}
 _REFORMATTED = {"MPR", "REFORMATTED"}
-
-
 RTSTRUCT = "RTSTRUCT"
 CONTOURS = (
     "contours are not read: load them with their series in 3D Slicer, and save them as DICOM SEG "
@@ -151,25 +150,20 @@ def _refuse_other_values(headers: Sequence[Dataset], found: str) -> None:
         )
     for name in ("RescaleSlope", "RescaleIntercept"):
         lacking = sum(header.get(name) is None for header in headers)
-        if found != "CT" and lacking == len(headers):
-            continue  # only a CT needs a unit
-        if lacking:
+        if lacking and (found == "CT" or lacking < len(headers)):  # only a CT needs a unit
             needs = ", which Hounsfield units need" if found == "CT" else ""
             raise ValueError(f"{lacking} of {len(headers)} files have no {name}{needs}")
-        for header in headers:
-            read_numbers(header, name, 1)
-    for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
-        for header in headers:
+    for header in headers:
+        for name in _NUMBERS:
             if header.get(name) is not None:
                 read_numbers(header, name, 1)
-    for header in headers:
         high, stored = header.get("HighBit"), header.get("BitsStored")
         if high is not None and stored and high != stored - 1:
             raise ValueError(
                 f"its HighBit is {high} and its BitsStored {stored}, not one more: export it again"
             )
-    if any(float(header.get("RescaleSlope", 1)) == 0 for header in headers):
-        raise ValueError("its RescaleSlope is 0: export it again")
+        if float(header.get("RescaleSlope", 1)) == 0:
+            raise ValueError("its RescaleSlope is 0: export it again")
     if found != "CT":
         return
     unit = read_shared(headers, "rescale type", lambda header: header.get("RescaleType") or "HU")

@@ -17,11 +17,7 @@ _SAME = 1e-3  # mm, and cosine: headers are rounded
 
 
 def find_segmentations(found: Iterable[Series], wanted: Sequence[Series]) -> dict[str, list[Path]]:
-    """Find the segmentations of each series, by its UID.
-
-    Args:
-        found: all that was found in DICOM.
-        wanted: the series of images.
+    """Find among all that was found the segmentations of each wanted series, by its UID.
 
     Raises:
         InputError: a segmentation refers to several of the series.

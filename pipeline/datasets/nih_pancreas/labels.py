@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from nibabel import orientations
+from nibabel import aff2axcodes
 from scipy.ndimage import binary_dilation
+
+from ..images import Grid, turn_like
 
 _WINDOW = (-150, 250)  # HU; beyond it, bone and air would count for too much
 _SHELL = 2  # voxels
@@ -37,10 +39,7 @@ def match_label(
     Raises:
         ValueError: the mask is empty, or its size is not that of the CT.
     """
-    turn = orientations.ornt_transform(
-        orientations.io_orientation(affine), orientations.io_orientation(ct_affine)
-    )
-    mask = orientations.apply_orientation(mask, turn)
+    mask, _ = turn_like(mask, affine, Grid(ct.shape, ct_affine, 1))
     if mask.shape != ct.shape:
         raise ValueError(f"its {mask.shape} voxels are not those of the CT, {ct.shape}")
     if not mask.any():
@@ -51,7 +50,7 @@ def match_label(
         for axes in itertools.combinations(range(3), count)
     }
     best = max(fits, key=fits.__getitem__)
-    codes = orientations.aff2axcodes(ct_affine)
+    codes = aff2axcodes(ct_affine)
     mirrored = " and ".join(_AXES[codes[axis]] for axis in best)
     if fits[best] >= max(_LEAST, _CLEARLY * fits[()]) and best:
         return np.flip(mask, best), (

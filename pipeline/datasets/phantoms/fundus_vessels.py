@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -12,15 +10,8 @@ from .fundus_scene import Scene
 #: Deviations (px) of the Gaussian profiles; a vessel's width falls on the nearest.
 _PROFILES = np.array((0.7, 1.1, 1.6, 2.3, 3.2))
 _STEP = 0.7  # px between the points of a walk
-
-
-@dataclass
-class _Ink:
-    """Points of centre lines, gathered before they are drawn all at once."""
-
-    y: list[np.ndarray] = field(default_factory=list)
-    x: list[np.ndarray] = field(default_factory=list)
-    width: list[np.ndarray] = field(default_factory=list)
+#: Points of centre lines, gathered before they are drawn all at once: y, x and width of each line.
+_Ink = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def draw_vessels(scene: Scene, start: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +24,7 @@ def draw_vessels(scene: Scene, start: tuple[float, float]) -> tuple[np.ndarray, 
     trees = []
     unit = scene.radius / 250
     for base in (3.0, 2.3):  # veins are wider and darker
-        ink = _Ink()
+        ink: _Ink = []
         width = base * unit * scene.between(0.8, 1.2)
         for vertical in (-1, 1):
             # arcade: leaves upwards or downwards, then bends around the macula
@@ -72,9 +63,7 @@ def _grow(
     y = start[0] + np.cumsum(np.sin(heading)) * _STEP
     x = start[1] + np.cumsum(np.cos(heading)) * _STEP
     widths = width * (1 - 0.65 * along)
-    ink.y.append(y)
-    ink.x.append(x)
-    ink.width.append(widths)
+    ink.append((y, x, widths))
     if depth == 2:
         return
     for _ in range(int(scene.rng.integers(2, 6)) - depth):
@@ -88,7 +77,7 @@ def _grow(
 
 def _blur_lines(ink: _Ink, height: int, width: int) -> np.ndarray:
     """Lay Gaussian profiles along the centre lines, one blur for each width."""
-    y, x, widths = (np.concatenate(part) for part in (ink.y, ink.x, ink.width))
+    y, x, widths = map(np.concatenate, zip(*ink, strict=True))
     inside = (y > 0) & (y < height - 1.001) & (x > 0) & (x < width - 1.001)
     y, x, widths = y[inside], x[inside], widths[inside]
     nearest = np.abs(widths[:, None] / 2 - _PROFILES).argmin(1)

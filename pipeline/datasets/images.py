@@ -153,8 +153,8 @@ def write_volume(path: Path, pixels: np.ndarray, affine: np.ndarray) -> None:
     """Write a volume (X, Y, Z) as NIfTI, with its affine where all readers find it."""
     if pixels.dtype in (np.int64, np.uint64):  # which readers of NIfTI do not know
         low, high = int(pixels.min()), int(pixels.max())
-        small = low >= 0 and high <= 255
-        pixels = pixels.astype(np.uint8 if small else np.int32 if high < 2**31 else np.float64)
+        fits = np.int32 if low >= -(2**31) and high < 2**31 else np.float64
+        pixels = pixels.astype(np.uint8 if low >= 0 and high <= 255 else fits)
     write_nifti(path, pixels, affine)
 
 

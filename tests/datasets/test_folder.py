@@ -8,7 +8,7 @@ from pipeline.cli import main
 from pipeline.datasets.checks import check_datalist
 from pipeline.datasets.describing import Options, note_patients
 from pipeline.datasets.folder import plan_folder
-from pipeline.datasets.images import read_image_grid
+from pipeline.datasets.images import read_image_grid, write_volume
 from pipeline.datasets.importing import write_sources
 from pipeline.datasets.label_values import read_label
 from pipeline.datasets.pairing import pair_images
@@ -405,6 +405,13 @@ def test_three_slices_are_not_colours_and_colours_of_16_bits_are_those_of_8(tmp_
     assert np.array_equal(read_label(tmp_path / "257.png").pixels, expected.pixels)
     with pytest.raises(InputError, match="8 bits"):
         read_label(tmp_path / "256.png")
+
+
+@pytest.mark.parametrize("ends", [(0, 255), (-(2**31), 2**31 - 1), (0, 2**31), (-(2**40), 1)])
+def test_numbers_of_64_bits_keep_their_values(tmp_path, ends):
+    volume = np.array([*ends, 0, 1]).reshape(2, 2, 1)
+    write_volume(tmp_path / "a.nii.gz", volume, np.eye(4))
+    assert np.array_equal(np.asarray(nibabel.load(tmp_path / "a.nii.gz").dataobj), volume)
 
 
 def test_segments_of_slicer_are_told_by_their_names(tmp_path):

@@ -162,7 +162,7 @@ def _refuse_other_values(headers: Sequence[Dataset], found: str) -> None:
             raise ValueError(
                 f"its HighBit is {high} and its BitsStored {stored}, not one more: export it again"
             )
-        if float(header.get("RescaleSlope", 1)) == 0:
+        if header.get("RescaleSlope") == 0:
             raise ValueError("its RescaleSlope is 0: export it again")
     if found != "CT":
         return

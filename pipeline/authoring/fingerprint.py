@@ -15,6 +15,7 @@ from ..datasets.progress import show_progress
 from ..errors import InputError
 from ..transforms.regions import Regions
 from .cases import CaseFacts, RegionFacts, measure_case
+from .rules import BODY
 
 MOST = 200  # cases that are measured
 _KEPT = 20_000  # intensities of a case's foreground that are kept
@@ -49,7 +50,7 @@ def take_fingerprint(
             channels=len(content["channel_names"]),
             modality=content["modality"],
             spatial_dims=2 if pictures else 3,
-            threshold=None if pictures else -500 if content["modality"] == "CT" else 0,
+            threshold=None if pictures else BODY if content["modality"] == "CT" else 0,
         )
         for case in show_progress(chosen, "Measuring")
     ]

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+BODY = -500  # HU; voxels of a CT above this belong to the body
 NOTHING = -1_000_000_000  # no intensity is as low
 _FEW = 5  # cases with a region, below which their number of parts says little of others
 _SIDES = re.compile(r"(^|[^a-z])(left|right|[lr])([^a-z]|$)", re.IGNORECASE)
@@ -29,7 +30,7 @@ def choose_percentiles(modality: str, dims: int) -> list[float] | None:
 def choose_foreground(modality: str, *, minimum_is_0: bool, zero_share: float) -> float:
     """The value above which voxels belong to the body; the empty border is cut off."""
     if modality == "CT":
-        return -500
+        return BODY
     return 0 if minimum_is_0 and zero_share >= 0.1 else NOTHING
 
 

@@ -157,7 +157,7 @@ def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
     """Download a run's files, and the summaries of the evaluations of its weights."""
     from mlflow.exceptions import MlflowException
 
-    client = connect(tracking_uri or "")
+    client = connect(tracking_uri)
     try:
         if run := RUN.fullmatch(source):
             run_id, origin = run[1], {}

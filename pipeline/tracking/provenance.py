@@ -85,7 +85,6 @@ def describe_environment() -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    cuda = torch.cuda.is_available()
     return {
         "command": [without_password(word) for word in sys.argv],
         "working_directory": str(Path.cwd()),
@@ -95,7 +94,7 @@ def describe_environment() -> dict[str, Any]:
         "cpu_cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "cuda": torch.version.cuda if cuda else None,
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "packages": versions,
     }
 

@@ -22,20 +22,14 @@ from .surface import NSD_TOLERANCE, as_masks, find_spans, surface_metrics
 class MaskPair:
     """Prediction and truth ``(*spatial)`` of one region, with numbers that metrics share.
 
-    ``spacing`` is the distance between pixel centres along each axis, by default 1; the NSD
-    accepts ``tolerance`` in the same unit.
+    ``spacing`` is the distance between pixel centres along each axis, by default 1.
     """
 
     def __init__(
-        self,
-        prediction: np.ndarray,
-        truth: np.ndarray,
-        *,
-        spacing: Sequence[float] = (),
-        tolerance: float = NSD_TOLERANCE,
+        self, prediction: np.ndarray, truth: np.ndarray, *, spacing: Sequence[float] = ()
     ) -> None:
         self.prediction, self.truth = as_masks(prediction, truth)
-        self.spacing, self.tolerance = spacing or (1,) * self.truth.ndim, tolerance
+        self.spacing = spacing or (1,) * self.truth.ndim
         self.intersection = int(np.count_nonzero(self.prediction & self.truth))  # pixels
         self.predicted = int(np.count_nonzero(self.prediction))
         self.true = int(np.count_nonzero(self.truth))
@@ -55,9 +49,7 @@ class MaskPair:
     @cached_property
     def surface(self) -> dict[str, float]:
         """The metrics of the surfaces, see :func:`surface_metrics`."""
-        return surface_metrics(
-            self.prediction, self.truth, spacing=self.spacing, tolerance=self.tolerance
-        )
+        return surface_metrics(self.prediction, self.truth, spacing=self.spacing)
 
 
 def dice(masks: MaskPair) -> float:

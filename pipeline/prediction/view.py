@@ -60,7 +60,7 @@ def write_view(draw: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except OutputError:
         raise
     except Exception as error:  # images and masks of any kind come here
-        return {"view": {"error": f"{type(error).__name__}: {one_line(error, 300)}"}}
+        return {"view": {"error": f"{type(error).__name__}: {one_line(error)}"}}
 
 
 def draw_picture(

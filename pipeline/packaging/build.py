@@ -87,7 +87,7 @@ def package(
         results = check_package(files, name, reference=reference)
     weights = files[WEIGHTS]
     if weights_url:
-        files[LARGE_FILES] = make_large_files({WEIGHTS: files.pop(WEIGHTS)}, weights_url)
+        files[LARGE_FILES] = make_large_files(files.pop(WEIGHTS), weights_url)
     with replacing(output, sync=True) as temporary:
         write_archive(temporary, name, files)
         if weights_url:

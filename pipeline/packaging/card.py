@@ -78,20 +78,18 @@ def describe_weights(source: Trained) -> str:
     """Say what data these weights come from, and on which they were measured."""
     lineage = read_lineage(source.config)
     fold = source.config.get("fold")
-    rows = [("trained on", say_data(lineage[0] if lineage else {}))]
-    rows.append(
-        ("fold held out", "not recorded" if fold is None else "none" if fold == ALL else fold)
-    )
+    held = "not recorded" if fold is None else "none" if fold == ALL else fold
+    rows = [("trained on", say_data(lineage[0] if lineage else {})), ("fold held out", held)]
     before = "members trained on" if MEMBERS in source.config else "before that trained on"
     rows += [(before, say_data(each)) for each in lineage[1:]]
     if len(lineage) < 2:
-        started = source.config.get("pretrained", None if not lineage else "")
-        rows.append(
-            ("pretrained", "not recorded" if started is None else "yes" if started else "no")
-        )
-    for section in sorted(source.evaluations):
-        data = say_data(source.measured_on.get(section, {}))
-        rows.append((f"measured on, section {section}", data))
+        started = source.config.get("pretrained", "" if lineage else None)
+        said = "not recorded" if started is None else "yes" if started else "no"
+        rows.append(("pretrained", said))
+    rows += [
+        (f"measured on, section {section}", say_data(source.measured_on.get(section, {})))
+        for section in sorted(source.evaluations)
+    ]
     table = "\n".join(f"| {name} | {text} |" for name, text in rows)
     return f"`models/model.pt` holds trained weights.\n\n| | |\n|---|---|\n{table}"
 
@@ -152,11 +150,9 @@ def describe_output(metadata: Mapping[str, Any], inference: Config, source: Trai
 
 def say_rule(regions: Regions, threshold: float) -> str:
     """Say when a voxel belongs to a region, as `Regions.mark` decides it."""
+    logit = math.log(threshold / (1 - threshold))
     text = f"A voxel belongs to a region where the probability is above {threshold:g}"
-    if threshold != 0.5:
-        text += f", the logit above {math.log(threshold / (1 - threshold)):.4g}"
-    else:
-        text += ", the logit above 0"
+    text += f", the logit above {logit:.4g}"
     if any(parent is not None for parent in regions.parents):
         text += ", and it belongs to the region around that one"
     text += "."

@@ -114,21 +114,17 @@ def run_cells(
     return len(failed)
 
 
-def make_work(cell: Cell, folder: Path, resources: Resources, tags: dict[str, str]) -> Work:
-    """Make the work of a cell: training and evaluation."""
-    place = folder / cell.name
-    steps = (
-        training_step(cell, place, tags=tags, processes=resources.processes),
-        evaluation_step(cell, place, tags=tags),
-    )
-    return Work(cell.name, place, steps, int(cell.config.get("epochs", 1)))
-
-
 def make_works(
     cells: list[Cell], folder: Path, resources: Resources, tags: dict[str, str]
 ) -> list[tuple[Cell, Work]]:
     """Make the works of all cells, and then those of their ensembles, which wait for them."""
-    works = [(cell, make_work(cell, folder, resources, tags)) for cell in cells]
+    works = []
+    for cell in cells:
+        place = folder / cell.name
+        training = training_step(cell, place, tags=tags, processes=resources.processes)
+        steps = training, evaluation_step(cell, place, tags=tags)
+        epochs = int(cell.config.get("epochs", 1))
+        works.append((cell, Work(cell.name, place, steps, epochs)))
     for cell, members in make_ensembles(cells):
         place = folder / cell.name
         step = evaluation_step(cell, place, tags=tags, members=members)

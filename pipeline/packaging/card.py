@@ -45,9 +45,7 @@ def make_card(
     Args:
         card: content of the file.
         name: the package's folder.
-        metadata: of the package.
-        training: its config.
-        inference: the config of the inference.
+        metadata, training, inference: of the package.
         source: the weights, with their evaluations.
         recorded: ids of the training that somebody recorded, or says now.
         parameters: how many the network has.

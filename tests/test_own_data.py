@@ -6,9 +6,8 @@ import json
 import pytest
 from monai.bundle import run as bundle_run
 
-from pipeline.cli import main
-
 from .support import own_data
+from .support.commands import command
 from .support.small_cases import predict, report
 
 TINY = {
@@ -42,31 +41,19 @@ KINDS = {
 }
 
 
-@pytest.fixture
-def command(capsys):
-    """A command of the project, which has to succeed."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main(list(map(str, arguments)))
-        assert not end.value.code, capsys.readouterr().err
-
-    return run
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_own_data_go_through_every_verb(kind, command, tmp_path, monkeypatch):
+def test_own_data_go_through_every_verb(kind, tmp_path, monkeypatch):
     write, options, ids, regions = KINDS[kind]
     monkeypatch.chdir(tmp_path)
     images, labels = write(tmp_path)
     folders = ["--images", images, "--labels", labels, "--folds", 2]
-    command("data", "prepare", "folder", *folders, *options, "--output", "data")
-    command("bundle", "new", "data", "--output", "bundles/own", "--memory", 2)
+    assert not command("data", "prepare", "folder", *folders, *options, "--output", "data")
+    assert not command("bundle", "new", "data", "--output", "bundles/own", "--memory", 2)
     configs = tmp_path / "bundles/own/configs"
     config = json.loads((configs / "train.json").read_text())
     assert len(config["regions"]) == len(regions)
-    command("data", "check", "data/datalist.json", "--bundle", "bundles/own")
+    assert not command("data", "check", "data/datalist.json", "--bundle", "bundles/own")
 
     # Its logging would outlive the test.
     ids = {**TINY, **ids, "output_dir": "runs/one", "logging_file": False}
@@ -92,4 +79,5 @@ def test_own_data_go_through_every_verb(kind, command, tmp_path, monkeypatch):
     assert set().union(*masks) <= known
 
     # Which checks it as `package verify` does.
-    command("package", "build", "bundles/own", "--checkpoint", "runs/one", "--output", "own.zip")
+    given = ["--checkpoint", "runs/one", "--output", "own.zip"]
+    assert not command("package", "build", "bundles/own", *given)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from commands import refusal
 from PIL import Image
 from small_cases import EYE, PANCREAS, training
 
 from pipeline.bundle.configs import Config
 from pipeline.bundle.quality import Calibration
 from pipeline.bundle.trained import read_config
-from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.files import sha256
 from pipeline.networks.weights import read_weights
@@ -125,11 +125,8 @@ def test_verify_repeats_the_checks_and_sees_what_was_changed(archive, tmp_path, 
     with zipfile.ZipFile(tmp_path / "changed.zip", "w") as zipped:
         for path, content in {**files, MANIFEST: read_archive(archive)[1][MANIFEST]}.items():
             zipped.writestr(f"{name}/{path}", content)
-    with pytest.raises(SystemExit) as exit:
-        main(["package", "verify", str(tmp_path / "changed.zip")])
-    error = capsys.readouterr().err
-    assert (exit.value.code, error.count("\n")) == (1, 1)
-    assert "configs/metadata.json" in error
+    line = refusal(capsys, "package", "verify", tmp_path / "changed.zip")
+    assert "configs/metadata.json" in line
 
 
 @pytest.mark.slow
@@ -307,14 +304,10 @@ def test_what_the_user_can_put_right_is_one_line(
     for name in ("text.pt", "there.zip"):
         (tmp_path / name).write_text("text")
     given = {"checkpoint": trained.work / "run/model.pt", "output": "new.zip"} | options
-    bundle = str(given.pop("bundle", BUNDLE))
-    words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
-    with pytest.raises(SystemExit) as exit:
-        main(["package", bundle, *words, "--tracking-uri", trained.store])
-    captured = capsys.readouterr().err
-    assert exit.value.code == 1
-    assert message in captured
-    assert captured.count("\n") == 1
+    bundle = given.pop("bundle", BUNDLE)
+    words = [word for name, value in given.items() for word in (f"--{name}", value)]
+    line = refusal(capsys, "package", bundle, *words, "--tracking-uri", trained.store)
+    assert message in line
     assert not (tmp_path / "new.zip").exists()
     assert (tmp_path / "there.zip").read_text() == "text"
 

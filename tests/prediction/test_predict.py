@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import nibabel
 import numpy as np
 import pytest
+from commands import refusal
 from ct_dicom import write_dicom_series
 from picture_dicom import write_picture
 from PIL import Image
@@ -467,10 +468,7 @@ def test_a_fault_in_the_arguments_ends_with_one_line(
     (tmp_path / "a file").touch()
     image = photograph(tmp_path / "1.png")
     given = ["--bundle", EYE, "--checkpoint", eye, "--output", "out"]
-    predict(image, *given, *options, code=1)
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("error: ")
-    assert message in line
+    assert message in refusal(capsys, "predict", image, *given, *options)
     assert not list(tmp_path.rglob("*_seg*"))
 
 

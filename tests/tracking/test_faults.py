@@ -13,10 +13,10 @@ import torch
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")
 
+from commands import command
 from mlflow import MlflowClient
 from stored_runs import artifacts, find_runs, is_whole, steps
 
-from pipeline.cli import main
 from pipeline.engines.writer import write_checkpoint
 from pipeline.tracking.tidy import mark_dead_runs
 
@@ -103,9 +103,7 @@ def test_offline_runs_go_to_a_local_store_and_later_to_the_server(
     local = f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert is_whole(local, find_runs(local)["a"], 3)
     for _ in range(2):  # doing it twice changes nothing
-        with pytest.raises(SystemExit) as end:
-            main(["runs", "sync", str(tmp_path / "a"), "--tracking-uri", server.uri])
-        assert not end.value.code
+        assert command("runs", "sync", tmp_path / "a", "--tracking-uri", server.uri) == 0
     run = find_runs(server.uri)["a"]
     assert run.info.status == "FINISHED"
     assert is_whole(server.uri, run, 3)
@@ -129,9 +127,7 @@ def test_a_server_that_dies_costs_nothing_whether_it_comes_back_or_not(training,
     stop.touch()
     status, errors = back.end()
     assert status == 0, errors
-    with pytest.raises(SystemExit) as end:
-        main(["runs", "sync", str(tmp_path / "b")])
-    assert not end.value.code
+    assert command("runs", "sync", tmp_path / "b") == 0
     runs = find_runs(server.uri)
     assert {name: run.info.status for name, run in runs.items()} == {
         "a": "FINISHED",

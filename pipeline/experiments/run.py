@@ -73,7 +73,8 @@ def run_cells(
 
     def begin(works: list[tuple[Cell, Work]]) -> Iterator[Work]:
         for cell, work in works:
-            write_settings(cell, work.folder, resources)
+            settings = cell.settings(processes=resources.processes)
+            write_json(work.folder / SETTINGS, settings)
             begun[work.name] = time.monotonic()
             show()
             yield work
@@ -143,11 +144,6 @@ def check_begun(cell: Cell, folder: Path, resources: Resources, queue: set[str])
     """
     if any((folder / "training").glob("*.pt")) or read_job_id(folder) in queue:
         check_unchanged(folder, cell.settings(processes=resources.processes))
-
-
-def write_settings(cell: Cell, folder: Path, resources: Resources) -> None:
-    """Record a cell's settings in its folder."""
-    write_json(folder / SETTINGS, cell.settings(processes=resources.processes))
 
 
 def check_configs(cells: list[Cell], *, build: bool = True) -> None:

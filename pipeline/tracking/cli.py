@@ -10,6 +10,10 @@ import typer
 app = typer.Typer(no_args_is_help=True, help="Deliver, tidy and repeat runs that MLflow records.")
 
 TrackingUri = Annotated[str | None, typer.Option(help="MLflow store (default: that of the runs).")]
+# Of the commands that read one.
+Store = Annotated[
+    str, typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, or MLflow's own).")
+]
 
 
 @app.command()

@@ -75,11 +75,8 @@ def read_evaluations(
 ) -> list[Evaluation]:
     """Read evaluation runs with their tables.
 
-    Args:
-        client: of the store.
-        runs: evaluations.
-        by: tag or parameter of the training, or else of the evaluation, that names the group.
-        folder: takes files from a remote store.
+    The tag or parameter ``by`` of the training, or else of the evaluation, names the group;
+    ``folder`` takes files from a remote store.
 
     Raises:
         InputError: a run has no valid table of cases, or no tag or parameter ``by``.

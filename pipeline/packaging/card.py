@@ -42,13 +42,8 @@ def make_card(
 ) -> str:
     """Rewrite five sections of the bundle's ``docs/README.md`` for the weights of a package.
 
-    Args:
-        card: content of the file.
-        name: the package's folder.
-        metadata, training, inference: of the package.
-        source: the weights, with their evaluations.
-        recorded: ids of the training that somebody recorded, or says now.
-        parameters: how many the network has.
+    Its content is ``card``, ``name`` that of the package's folder, and ``recorded`` are the ids of
+    the training that somebody recorded, or says now.
     """
     made = {
         "Weights": describe_weights(source),

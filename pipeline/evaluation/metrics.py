@@ -68,16 +68,9 @@ def recall(masks: MaskPair) -> float:
     return masks.intersection / masks.true if masks.true else float("nan")
 
 
-def hd95(masks: MaskPair) -> float:
-    return masks.surface["hd95"]
-
-
-def asd(masks: MaskPair) -> float:
-    return masks.surface["asd"]
-
-
-def nsd(masks: MaskPair) -> float:
-    return masks.surface["nsd"]
+def of_surface(key: str) -> Callable[[MaskPair], float]:
+    """A metric of the surfaces."""
+    return lambda masks: masks.surface[key]
 
 
 def volume_error(masks: MaskPair) -> float:
@@ -129,9 +122,9 @@ _ROWS = (
     Metric("iou", "IoU", iou),
     Metric("precision", "Precision", precision),
     Metric("recall", "Recall", recall),
-    Metric("hd95", "HD95", hd95, "length", "lower", plotted=True),
-    Metric("asd", "ASD", asd, "length", "lower", dims=(3,), plotted=True),
-    Metric("nsd", "NSD", nsd, "tolerance", dims=(3,), plotted=True),
+    Metric("hd95", "HD95", of_surface("hd95"), "length", "lower", plotted=True),
+    Metric("asd", "ASD", of_surface("asd"), "length", "lower", dims=(3,), plotted=True),
+    Metric("nsd", "NSD", of_surface("nsd"), "tolerance", dims=(3,), plotted=True),
     # It has a sign, so its mean is a bias.
     Metric("volume_error", "Volume error", volume_error, "volume", "zero", (3,), plotted=True),
     Metric(

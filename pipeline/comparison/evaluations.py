@@ -92,7 +92,7 @@ def read_evaluations(
         # The training comes first: an evaluation need not repeat its options.
         both = [each for each in (training, run) if each is not None]
         groups = [source.get(by) for r in both for source in (r.data.tags, r.data.params)]
-        group = next((value for value in groups if value), None)
+        group = next(filter(None, groups), None)
         if group is None:
             raise InputError(
                 f"--by {by}: neither {name} nor its training has this tag or parameter"

@@ -125,8 +125,8 @@ def describe_output(metadata: Mapping[str, Any], inference: Config, source: Trai
     text = [
         "\n\n### Output\n\nLogits on the same grid, one channel for each region:\n",
         "| channel | region | label values |\n|---|---|---|\n" + "\n".join(rows) + "\n",
-        f"{say_rule(regions, inference.get('threshold', 0.5))} The mask is on the image's own grid "
-        f"and has the values {', '.join(f'{value} {name}' for value, name in labels.items())}.",
+        f"{say_rule(inference)} The mask is on the image's own grid and has the values "
+        f"{', '.join(f'{value} {name}' for value, name in labels.items())}.",
     ]
     if kept:
         text.append(f"Of these regions only the largest parts are kept: {', '.join(kept)}.")
@@ -141,8 +141,9 @@ def describe_output(metadata: Mapping[str, Any], inference: Config, source: Trai
     return "\n".join(text)
 
 
-def say_rule(regions: Regions, threshold: float) -> str:
+def say_rule(inference: Config) -> str:
     """Say when a voxel belongs to a region, as `Regions.mark` decides it."""
+    regions, threshold = Regions(inference.get("regions")), inference.get("threshold", 0.5)
     logit = math.log(threshold / (1 - threshold))
     text = f"A voxel belongs to a region where the probability is above {threshold:g}"
     text += f", the logit above {logit:.4g}"

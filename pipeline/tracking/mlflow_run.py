@@ -208,7 +208,7 @@ class MlflowRun:
         known = self.record.params
         tags = {
             **process_tags(),
-            **git_tags(Path(__file__).parent),
+            **git_tags(),
             "pipeline.output_dir": str(self.output_dir.resolve()),
             "pipeline.overrides": json.dumps(overrides, default=str),
             **self.bundle.get("tags", {}),

@@ -62,11 +62,11 @@ def get_namespace() -> str:
         return platform.node()
 
 
-def git_tags(folder: str | Path) -> dict[str, str]:
-    """Find the commit of the code and whether files differ from it; nothing outside of git."""
+def git_tags() -> dict[str, str]:
+    """Find the commit of this code and whether files differ from it; nothing outside of git."""
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

@@ -100,7 +100,7 @@ def list_differences(tags: dict[str, str], before: dict[str, Any]) -> list[str]:
     """List how code and machine differ from those of an earlier run."""
     environment = describe_environment()
     now = {name: environment[name] for name in ("packages", "gpus", "platform", "cpu_cores")}
-    now |= git_tags(Path(__file__).parent)
+    now |= git_tags()
     then = {**tags, **before}
     return [
         f"{name}: {then.get(name)}, now {value}"

@@ -1,6 +1,5 @@
 """From a folder of one's own to a package that proves itself, by the commands of the page."""
 
-import csv
 import json
 
 import pytest
@@ -9,6 +8,7 @@ from monai.bundle import run as bundle_run
 from .support import own_data
 from .support.commands import command
 from .support.small_cases import predict, report
+from .support.tables import read_csv
 
 TINY = {
     "epochs": 1,
@@ -63,8 +63,7 @@ def test_own_data_go_through_every_verb(kind, tmp_path, monkeypatch):
     bundle_run(config_file=files, ckpt_path="runs/one/model.pt", figures=few, **ids | {
         "output_dir": "runs/one/evaluation-validation"
     })  # fmt: skip
-    with open("runs/one/evaluation-validation/cases.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv("runs/one/evaluation-validation/cases.csv")
     assert {name for name in rows[0] if name.startswith("dice/")} == {f"dice/{r}" for r in regions}
     assert len(list((tmp_path / "runs/one/evaluation-validation/predictions").iterdir())) == len(
         rows

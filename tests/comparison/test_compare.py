@@ -1,7 +1,6 @@
 """Comparisons through the command line, of evaluations in a real MLflow store."""
 
 import base64
-import csv
 import io
 import itertools
 import re
@@ -15,6 +14,7 @@ from commands import command, refusal
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 from PIL import Image
+from tables import read_csv
 
 from pipeline.comparison.find import find_evaluations
 from pipeline.errors import InputError
@@ -23,11 +23,6 @@ from pipeline.errors import InputError
 def run(store, *arguments):
     """Exit status of ``compare`` on a store."""
     return command("compare", "--tracking-uri", store.client.tracking_uri, *arguments)
-
-
-def read_csv(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture

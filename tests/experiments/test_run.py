@@ -1,6 +1,5 @@
 """Failures, interruptions and second starts of a plan lose nothing and repeat nothing."""
 
-import csv
 import json
 import os
 import signal
@@ -18,6 +17,7 @@ from small_cases import write_eyes
 from stand_ins import driver, notes, stand_in, wait_for, words
 from stored_runs import find_runs
 
+from pipeline.bundle.trained import read_history
 from pipeline.errors import InputError
 from pipeline.experiments.cells import SETTINGS, make_cells
 from pipeline.experiments.clusters import Local
@@ -210,8 +210,8 @@ def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys, monkeypa
     Path("broken.json").write_text("{}")
     assert run_plan(path, resources=resources) == 0
     assert (cell / "evaluation" / "summary.json").stat().st_mtime_ns == before
-    with (cell.parent / "broken-fold0-seed0/training/history.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    history = read_history(cell.parent / "broken-fold0-seed0/training")
+    assert [row["epoch"] for row in history] == ["1", "2"]
     assert client.get_run(parent.info.run_id).info.status == "FINISHED"
     assert run_plan(path, resources=resources) == 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import time
@@ -17,6 +16,7 @@ from commands import command
 from mlflow import MlflowClient
 from stored_runs import artifacts, find_runs, is_whole, steps
 
+from pipeline.bundle.trained import read_history
 from pipeline.engines.writer import write_checkpoint
 from pipeline.tracking.tidy import mark_dead_runs
 
@@ -64,8 +64,7 @@ def test_after_sigkill_the_next_start_or_tidy_marks_the_dead_run_and_no_living_o
         "next": "FINISHED",
     }
     # What the dead run had not delivered yet came from its journal.
-    with (tmp_path / "b" / "history.csv").open() as file:
-        epochs = [int(row["epoch"]) for row in csv.DictReader(file)]
+    epochs = [int(row["epoch"]) for row in read_history(tmp_path / "b")]
     # It may have died between the two.
     assert steps(store, runs["b"], "train/loss") in (epochs, epochs[:-1])
     dead[1].end(signal.SIGKILL)

@@ -82,7 +82,7 @@ def datalist(tmp_path):
     return items
 
 
-def evaluate(datalist, handler, *, network=None, batch_size=2):
+def evaluate(datalist, handler, *, network=None):
     """Run MONAI's evaluator on the files, the photograph doubled in size for the network."""
     load = Compose(
         [
@@ -99,7 +99,7 @@ def evaluate(datalist, handler, *, network=None, batch_size=2):
     ]
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
-        val_data_loader=DataLoader(Dataset(datalist, load), batch_size=batch_size),
+        val_data_loader=DataLoader(Dataset(datalist, load), batch_size=2),
         network=network or Perfect(),
         postprocessing=Compose(back),
         val_handlers=[handler],

@@ -107,6 +107,13 @@ def test_the_scores_of_a_case_say_what_was_missed_and_invented():
     assert "ml" not in absent
 
 
+def measured(path, masks, affine):
+    """A case whose prediction is the truth."""
+    both = np.stack([masks, masks])
+    row = {"case": "scan"}
+    return MeasuredCase(row, str(path), tuple(STEP), affine, both.shape, pack_masks(both))
+
+
 class Looks(torch.nn.Module):
     """Attends to what is bright, on two coarse grids."""
 
@@ -135,8 +142,7 @@ def test_attention_lies_on_what_was_attended_to(codes, tmp_path):
     image = np.zeros(len(index), dtype=np.float32)
     image[inside] = bright[tuple(index[inside].T)]
     image = MetaTensor(torch.from_numpy(image.reshape(1, *shape)), affine=grid)
-    case = MeasuredCase({"case": "scan"}, str(path), (1.0, 1.5, 3.0), affine, (2, *masks.shape),
-                pack_masks(np.stack([masks, masks])))  # fmt: skip
+    case = measured(path, masks, affine)
     network = Looks()
     figure = draw_window_attention(network, image, case, roi_size=(24, 24, 32))
     assert network.seen == (1, 1, 24, 24, 32)
@@ -161,8 +167,7 @@ def test_a_network_without_gates_has_no_figure(tmp_path):
     path, masks, affine = volume(tmp_path)
     network = Looks()
     network.attention_maps = lambda x: []
-    case = MeasuredCase({"case": "scan"}, str(path), (1.0, 1.5, 3.0), affine, (2, *masks.shape),
-                pack_masks(np.stack([masks, masks])))  # fmt: skip
+    case = measured(path, masks, affine)
     image = MetaTensor(torch.zeros(1, 8, 8, 8), affine=np.eye(4))
     assert draw_window_attention(network, image, case, roi_size=(8, 8, 8)) is None
 

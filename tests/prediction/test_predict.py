@@ -473,16 +473,6 @@ def test_what_a_transform_raises_is_told_without_the_words_of_monai(eye, tmp_pat
     assert "applying transform" not in line
 
 
-def test_the_network_of_other_dimensions_is_refused(pancreas, tmp_path, capsys):
-    config = {"network_def": {"spatial_dims": 3}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    shutil.copy(pancreas / "model.pt", tmp_path)
-    image = photograph(tmp_path / "1.png")
-    options = ("--bundle", EYE, "--checkpoint", tmp_path / "model.pt", "--output", tmp_path / "o")
-    predict(image, *options, code=1)
-    assert " 3D " in capsys.readouterr().err
-
-
 def test_overlays_and_overrides_come_after_the_training(eye, tmp_path):
     (tmp_path / "own.json").write_text('{"roi_size": [64, 64], "channels": [4, 16]}')
     image = photograph(tmp_path / "1.png")

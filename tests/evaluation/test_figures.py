@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from drawn import marked, rendered
 from matplotlib.colors import to_rgb
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
@@ -38,7 +39,7 @@ def masks(left, top):
 
 
 @pytest.mark.parametrize("column", [0, 1], ids=["whole", "crop"])
-def test_contours_lie_around_their_regions(column, rendered, marked):
+def test_contours_lie_around_their_regions(column):
     found = masks(left=90, top=30)
     figure = draw_overlays([("case", PHOTOGRAPH, found, found, (1, 1))], regions=REGIONS)
     picture, panel = rendered(figure), figure.axes[column]
@@ -48,7 +49,7 @@ def test_contours_lie_around_their_regions(column, rendered, marked):
     assert yellow == pytest.approx((89.5, 109.5, 29.5, 49.5), abs=1.5)
 
 
-def test_the_comparison_shows_each_network_in_its_column(rendered, marked):
+def test_the_comparison_shows_each_network_in_its_column():
     truth, none = masks(60, 40), np.zeros((2, HEIGHT, WIDTH), dtype=bool)
     examples = [
         Example("1", PHOTOGRAPH, truth, {"A": truth, "B": truth}, {"A": (1, 1), "B": (0.9, 0.8)}),
@@ -67,7 +68,7 @@ def test_the_comparison_shows_each_network_in_its_column(rendered, marked):
     assert [row[0].get_xlabel() for row in panels] == ["1", "2", "3"]
 
 
-def test_attention_covers_the_photograph(rendered):
+def test_attention_covers_the_photograph():
     alpha = np.zeros((4, 8))
     alpha[0, 7] = 1  # upper right
     plane = view_photograph(np.full((HEIGHT, WIDTH), 0.5))

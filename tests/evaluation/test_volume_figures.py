@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from drawn import marked, rendered
 from monai.data import MetaTensor
 
 from pipeline.evaluation.cases import MeasuredCase, pack_masks
@@ -74,7 +75,7 @@ def test_what_no_panel_shows_is_told(tmp_path):
     assert figure.axes[3].xaxis.label.get_text().startswith("0.576 ml")
 
 
-def test_the_page_keeps_the_patients_proportions(tmp_path, rendered, marked):
+def test_the_page_keeps_the_patients_proportions(tmp_path):
     path, masks, affine = volume(tmp_path)
     view = view_volume(path, masks, masks, affine=affine)
     figure = draw_volumes([("Only: scan", "Dice 0.5", view)] * 2, regions=["pancreas", "tumour"])

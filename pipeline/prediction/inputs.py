@@ -6,14 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..bundle.channels import (
-    PICTURES,
-    VOLUMES,
-    find_channel,
-    group_channels,
-    is_split,
-    is_volume,
-)
+from ..bundle.channels import PICTURES, VOLUMES, find_channel, group_channels, is_split, is_volume
 from ..datasets.dicom.series import Series, find_series, no_series
 from ..errors import InputError
 from ..transforms.content import explain_kind

@@ -16,13 +16,7 @@ from ..errors import one_line
 from ..files import write_json
 from .batches import merge_events, split_event
 from .journal import Event, Journal
-from .store import (
-    experiment_id,
-    limit_waiting,
-    one_process_at_a_time,
-    tell_error,
-    without_password,
-)
+from .store import experiment_id, limit_waiting, one_process_at_a_time, tell_error, without_password
 
 logger = logging.getLogger(__name__)
 

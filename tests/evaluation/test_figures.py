@@ -16,11 +16,7 @@ from PIL import Image
 
 from pipeline.evaluation.figures.colours import RED, YELLOW
 from pipeline.evaluation.figures.display import as_picture, view_case
-from pipeline.evaluation.figures.photographs import (
-    Example,
-    draw_comparison,
-    draw_overlays,
-)
+from pipeline.evaluation.figures.photographs import Example, draw_comparison, draw_overlays
 from pipeline.evaluation.figures.view import view_photograph
 from pipeline.evaluation.figures.volumes import draw_attention
 

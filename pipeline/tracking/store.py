@@ -189,7 +189,7 @@ def tell_error(error: BaseException, limit: int | None = None) -> str:
 
     They are hidden first: of one that is cut, the rest would not be known as a password.
     """
-    return without_password(one_line(error, None))[:limit]
+    return one_line(without_password(one_line(error, None)), limit)
 
 
 def without_passwords(options: Mapping[str, Any]) -> dict[str, Any]:

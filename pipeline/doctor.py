@@ -127,11 +127,8 @@ def check_store() -> Row:
             return what, f"{found}: the first training makes it", ""
         connect(uri)
     except ModuleNotFoundError:
-        return (
-            what,
-            "not installed; without it give --log_to_mlflow False",
-            install("mlflow>=3.17,<4"),
-        )
+        found = "not installed; without it give --log_to_mlflow False"
+        return what, found, install("mlflow>=3.17,<4")
     except ValueError as error:
         return what, str(error), "set MLFLOW_TRACKING_URI, or give --tracking_uri"
     return what, found, ""

@@ -26,7 +26,7 @@ class UnfitFile(ValueError):
         return ": ".join(self.args)
 
 
-def one_line(error: BaseException, limit: int | None = 300) -> str:
+def one_line(error: BaseException | str, limit: int | None = 300) -> str:
     """The message of an error, which may be empty or of many lines, up to ``limit`` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if limit is None or len(text) <= limit else f"{text[: limit - 3]}..."

@@ -96,10 +96,7 @@ def _sync(path: Path) -> None:
 def write_json(path: Path, content: Any, **options: bool) -> None:
     """Write a JSON file whole; a value that JSON does not know becomes a text.
 
-    Args:
-        path: of the file.
-        content: what to write.
-        options: see `replacing`.
+    The ``options`` are those of `replacing`.
     """
     text = json.dumps(content, indent=4, default=str) + "\n"
     with replacing(path, **options) as temporary:
@@ -109,10 +106,7 @@ def write_json(path: Path, content: Any, **options: bool) -> None:
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], **options: bool) -> None:
     """Write a CSV file whole, in full precision, with undefined values empty.
 
-    Args:
-        path: of the file.
-        rows: values by column; a row may lack some.
-        options: see `replacing`.
+    A row has values by column, and may lack some. The ``options`` are those of `replacing`.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with (

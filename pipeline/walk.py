@@ -14,9 +14,6 @@ def walk(folder: Path) -> tuple[list[Path], list[LeftOut]]:
     A link is followed: a file has the name of its link, a folder is read once however many
     names it has, under its own name if that lies below ``folder`` too.
 
-    Args:
-        folder: where to look.
-
     Returns:
         The files; and what is passed over, each a path and the reason: what is hidden, a link to
         nothing, to a folder around it or to one that is read anyway, what cannot be read.

@@ -1,15 +1,14 @@
 """From a folder of one's own to a package that proves itself, by the commands of the page."""
 
-import csv
 import json
 
 import pytest
 from monai.bundle import run as bundle_run
 
-from pipeline.cli import main
-
 from .support import own_data
+from .support.commands import command
 from .support.small_cases import predict, report
+from .support.tables import read_csv
 
 TINY = {
     "epochs": 1,
@@ -42,31 +41,19 @@ KINDS = {
 }
 
 
-@pytest.fixture
-def command(capsys):
-    """A command of the project, which has to succeed."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main(list(map(str, arguments)))
-        assert not end.value.code, capsys.readouterr().err
-
-    return run
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_own_data_go_through_every_verb(kind, command, tmp_path, monkeypatch):
+def test_own_data_go_through_every_verb(kind, tmp_path, monkeypatch):
     write, options, ids, regions = KINDS[kind]
     monkeypatch.chdir(tmp_path)
     images, labels = write(tmp_path)
     folders = ["--images", images, "--labels", labels, "--folds", 2]
-    command("data", "prepare", "folder", *folders, *options, "--output", "data")
-    command("bundle", "new", "data", "--output", "bundles/own", "--memory", 2)
+    assert not command("data", "prepare", "folder", *folders, *options, "--output", "data")
+    assert not command("bundle", "new", "data", "--output", "bundles/own", "--memory", 2)
     configs = tmp_path / "bundles/own/configs"
     config = json.loads((configs / "train.json").read_text())
     assert len(config["regions"]) == len(regions)
-    command("data", "check", "data/datalist.json", "--bundle", "bundles/own")
+    assert not command("data", "check", "data/datalist.json", "--bundle", "bundles/own")
 
     # Its logging would outlive the test.
     ids = {**TINY, **ids, "output_dir": "runs/one", "logging_file": False}
@@ -76,8 +63,7 @@ def test_own_data_go_through_every_verb(kind, command, tmp_path, monkeypatch):
     bundle_run(config_file=files, ckpt_path="runs/one/model.pt", figures=few, **ids | {
         "output_dir": "runs/one/evaluation-validation"
     })  # fmt: skip
-    with open("runs/one/evaluation-validation/cases.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv("runs/one/evaluation-validation/cases.csv")
     assert {name for name in rows[0] if name.startswith("dice/")} == {f"dice/{r}" for r in regions}
     assert len(list((tmp_path / "runs/one/evaluation-validation/predictions").iterdir())) == len(
         rows
@@ -92,4 +78,5 @@ def test_own_data_go_through_every_verb(kind, command, tmp_path, monkeypatch):
     assert set().union(*masks) <= known
 
     # Which checks it as `package verify` does.
-    command("package", "build", "bundles/own", "--checkpoint", "runs/one", "--output", "own.zip")
+    given = ["--checkpoint", "runs/one", "--output", "own.zip"]
+    assert not command("package", "build", "bundles/own", *given)

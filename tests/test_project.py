@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pipeline import __version__
+from pipeline.bundle.configs import is_plain
 from pipeline.bundle.ids import IDS
 
 ROOT = Path(__file__).parents[1]
@@ -181,14 +182,6 @@ def test_conda_installs_the_same():
 def test_what_a_json_names_is_there(path):
     for name in re.findall(r"\bpipeline(?:\.\w+)+", path.read_text()):
         assert callable(pkgutil.resolve_name(name))
-
-
-def is_plain(value):
-    """Something that a user writes in JSON: no component, and no expression or reference."""
-    if isinstance(value, list | dict):
-        each = value if isinstance(value, list) else value.values()
-        return "_target_" not in value and all(map(is_plain, each))
-    return not str(value).startswith(("$", "@", "%"))
 
 
 @pytest.mark.parametrize("configs", CONFIGS, ids=name_of)

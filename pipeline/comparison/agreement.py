@@ -70,14 +70,16 @@ def limits_of_agreement(predicted: np.ndarray, true: np.ndarray) -> Numbers:
     difference = difference[np.isfinite(difference)]
     n = difference.size
     record: Numbers = {"n": n}
-    bias, sd = (difference.mean(), difference.std(ddof=1)) if n > 1 else (np.nan, np.nan)
-    spread = {"bias": (0.0, 1 / max(n, 1))}
-    of_limit = 1 / max(n, 1) + 1.96**2 / (2 * max(n - 1, 1))
-    spread |= {"lower": (-1.96, of_limit), "upper": (1.96, of_limit)}
+    if n < 2:
+        ends = ("", "_low", "_high")
+        return record | {f"{key}{end}": None for key in ("bias", "lower", "upper") for end in ends}
+    bias, sd = difference.mean(), difference.std(ddof=1)
+    of_limit = 1 / n + 1.96**2 / (2 * (n - 1))
+    spread = {"bias": (0.0, 1 / n), "lower": (-1.96, of_limit), "upper": (1.96, of_limit)}
     for name, (steps, variance) in spread.items():
-        value, half = bias + steps * sd, t.ppf(0.975, max(n - 1, 1)) * sd * variance**0.5
+        value, half = bias + steps * sd, t.ppf(0.975, n - 1) * sd * variance**0.5
         each = {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
-        record |= {key: float(number) if n > 1 else None for key, number in each.items()}
+        record |= {key: float(number) for key, number in each.items()}
     return record
 
 

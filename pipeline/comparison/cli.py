@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
+from ..tracking.cli import Store
 
 
 def compare(
@@ -27,9 +28,7 @@ def compare(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the report in the output folder.")
     ] = False,
-    tracking_uri: Annotated[
-        str, typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, or MLflow's own).")
-    ] = "",
+    tracking_uri: Store = "",
 ) -> None:
     """Compare evaluations in MLflow: tables, tests and pictures on one HTML page.
 

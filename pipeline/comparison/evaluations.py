@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle.trained import CASES, SUMMARY
-from ..errors import InputError, one_line
+from ..errors import InputError
 from ..evaluation.summary import leave_out_absent
-from ..tracking.store import without_password
-from .find import PARENT, TRAINING, describe_run
+from ..tracking.delivery import PARENT_TAG
+from ..tracking.store import tell_error
+from .find import TRAINING, describe_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,11 +75,8 @@ def read_evaluations(
 ) -> list[Evaluation]:
     """Read evaluation runs with their tables.
 
-    Args:
-        client: of the store.
-        runs: evaluations.
-        by: tag or parameter of the training, or else of the evaluation, that names the group.
-        folder: takes files from a remote store.
+    The tag or parameter ``by`` of the training, or else of the evaluation, names the group;
+    ``folder`` takes files from a remote store.
 
     Raises:
         InputError: a run has no valid table of cases, or no tag or parameter ``by``.
@@ -88,14 +87,12 @@ def read_evaluations(
     for run in runs:
         training, name = None, describe_run(run)
         if key := run.data.tags.get(TRAINING):
-            try:
+            with suppress(MlflowException):  # deleted, or in another store
                 training = client.get_run(key)
-            except MlflowException:  # deleted, or in another store
-                training = None
         # The training comes first: an evaluation need not repeat its options.
         both = [each for each in (training, run) if each is not None]
         groups = [source.get(by) for r in both for source in (r.data.tags, r.data.params)]
-        group = next((value for value in groups if value), None)
+        group = next(filter(None, groups), None)
         if group is None:
             raise InputError(
                 f"--by {by}: neither {name} nor its training has this tag or parameter"
@@ -175,7 +172,7 @@ def download_artifact(client: MlflowClient, run: Run, artifact: str, folder: Pat
 
 def find_parent(evaluations: Sequence[Evaluation]) -> str | None:
     """The id of the run that all evaluations belong to, if there is one."""
-    parents = {each.run.data.tags.get(PARENT) for each in evaluations}
+    parents = {each.run.data.tags.get(PARENT_TAG) for each in evaluations}
     return parents.pop() if len(parents) == 1 else None
 
 
@@ -186,5 +183,4 @@ def attach_report(client: MlflowClient, run_id: str, folder: Path) -> None:
     try:
         client.log_artifacts(run_id, str(folder), "comparison")
     except (MlflowException, OSError) as error:
-        reason = without_password(one_line(error, None))
-        log.warning("the report is not attached to run %s: %s", run_id, reason)
+        log.warning("the report is not attached to run %s: %s", run_id, tell_error(error))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,6 +21,19 @@ MANY = 2000  # points, which an SVG holds as a picture
 Curve = tuple[np.ndarray, np.ndarray]  # epochs and values
 
 
+def choose_style(number: int) -> tuple[str, str]:
+    """The colour and the marker of a network."""
+    return PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+
+
+def add_names(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """Name the networks above all panels."""
+    figure.legend(
+        handles, names, loc="outside upper center", ncols=min(4, len(names)), frameon=False,
+        fontsize=9, labelcolor=INK,
+    )  # fmt: skip
+
+
 def plot_learning_curves(curves: Mapping[str, Sequence[Curve]]) -> Figure:
     """Plot validation Dice by epoch: thin lines for trainings, and their mean and range.
 
@@ -28,7 +42,7 @@ def plot_learning_curves(curves: Mapping[str, Sequence[Curve]]) -> Figure:
     figure = Figure(figsize=(7.2, 3.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
     for number, (network, own) in enumerate(curves.items()):
-        colour = PALETTE[number % len(PALETTE)]
+        colour, _ = choose_style(number)
         epochs = sorted(set.intersection(*(set(x.tolist()) for x, _ in own)))
         values = np.array([[y[list(x).index(epoch)] for epoch in epochs] for x, y in own])
         if len(own) > 1:
@@ -68,7 +82,7 @@ def draw_box_plots(found: CaseTables, *, units: Mapping[str, str]) -> Figure:
         axes.plot(x, y, color="#808080", linewidth=0.6, alpha=lines, zorder=1,
                   rasterized=count > MANY)  # fmt: skip
         for place, own in enumerate(values):
-            colour = PALETTE[place % len(PALETTE)]
+            colour, _ = choose_style(place)
             line = {"color": colour, "linewidth": 1.3, "zorder": 2}
             axes.boxplot(
                 own[np.isfinite(own)], positions=[place], widths=0.5, showfliers=False,
@@ -116,8 +130,7 @@ def plot_sizes(found: CaseTables) -> Figure | None:
             axes.set_xlabel(f"true size of the {as_words(region)}, {found.size_unit}", color=INK)
             style_axes(axes)
     handles, names = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(4, len(names)),
-                  frameon=False, fontsize=9, labelcolor=INK)  # fmt: skip
+    add_names(figure, handles, names)
     return figure
 
 
@@ -127,7 +140,7 @@ def scatter_thirds(
     """Plot cases as faint points and, if there are enough, the means of thirds by size."""
     there = (sizes > 0) & np.isfinite(values)
     order = np.flatnonzero(there)[np.argsort(sizes[there], kind="stable")]
-    colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+    colour, marker = choose_style(number)
     axes.plot(sizes[order], values[order], marker, markersize=3, alpha=0.45, color=colour, mew=0,
               rasterized=order.size > MANY)  # fmt: skip
     # As in the table, the smallest third is rounded down.

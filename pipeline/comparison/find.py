@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, one_line, suggestion
-from ..tracking.store import without_password
+from ..errors import InputError, suggestion
+from ..tracking.delivery import PARENT_TAG
+from ..tracking.store import tell_error, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-KIND, TRAINING, PARENT = "pipeline.kind", "pipeline.training_run_id", "mlflow.parentRunId"
+KIND, TRAINING = "pipeline.kind", "pipeline.training_run_id"
 
 
 def find_evaluations(
@@ -49,7 +50,7 @@ def find_evaluations(
             raise InputError(f"--experiment {experiment}: not an experiment at {store}; {near}")
         if parent:
             get_run(client, parent)
-        below = f"tags.{PARENT} = '{parent}'" if parent else ""
+        below = f"tags.{PARENT_TAG} = '{parent}'" if parent else ""
         condition = " and ".join(part for part in (query, below) if part)
         matches = search_runs(client, within or list(names), condition)
         found += [run for run in matches if run.data.tags.get(KIND) == "evaluation"] or matches
@@ -79,7 +80,7 @@ def find_below(
         if run.data.tags.get(KIND) == "evaluation":
             yield run
             continue
-        for tag in (TRAINING, PARENT):
+        for tag in (TRAINING, PARENT_TAG):
             below = search_runs(client, experiments, f"tags.{tag} = '{key}'")
             yield from find_below(client, experiments, below, seen)
 
@@ -102,7 +103,7 @@ def blame(option: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise InputError(f"{option}: {without_password(one_line(error))}") from error
+        raise InputError(f"{option}: {tell_error(error, 300)}") from error
 
 
 def read_pages(search: Any, **options: Any) -> list[Any]:

@@ -12,19 +12,15 @@ from ..evaluation.metrics import find_metric, unit_of
 from .agreement import Measure
 from .case_tables import CaseTables
 from .entries import label_metric
-from .figures import MANY, MARKERS
+from .figures import MANY, add_names, choose_style
 from .statistics import Numbers
 
 
 def draw_forest(found: CaseTables, records: Sequence[Numbers], units: Mapping[str, str]) -> Figure:
     """Draw each difference to the baseline with its interval, a panel per unit and direction.
 
-    Right of the line a network is better: an axis on which lower is better runs backwards.
-
-    Args:
-        found: names the networks.
-        records: of `compute_differences`.
-        units: of the metrics.
+    Right of the line a network is better: an axis on which lower is better runs backwards. The
+    ``records`` are those of `compute_differences`.
     """
     panels: dict[tuple[str, str], list[str]] = {}
     for metric in found.ranked:
@@ -39,7 +35,7 @@ def draw_forest(found: CaseTables, records: Sequence[Numbers], units: Mapping[st
     for axes, ((_, best), metrics) in zip(grid, panels.items(), strict=True):
         for number, network in enumerate(others):
             own = {each["metric"]: each for each in records if each["network"] == network}
-            colour, marker = _style(number + 1)
+            colour, marker = choose_style(number + 1)
             for place, metric in enumerate(metrics):
                 each = own[metric]
                 if each["value"] is None:
@@ -58,13 +54,9 @@ def draw_forest(found: CaseTables, records: Sequence[Numbers], units: Mapping[st
         style_axes(axes, grid="x")
     place = f"network minus {found.baseline}"
     grid[-1].set_xlabel(f"{place}; right of the line the network is better", color=INK)
-    styles = map(_style, range(1, len(found.tables)))
-    handles = [
-        Line2D([], [], color=colour, marker=marker, label=network)
-        for (colour, marker), network in zip(styles, others, strict=True)
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(others)),
-                  frameon=False, fontsize=9, labelcolor=INK)  # fmt: skip
+    styles = map(choose_style, range(1, len(found.tables)))
+    handles = [Line2D([], [], color=colour, marker=marker) for colour, marker in styles]
+    add_names(figure, handles, others)
     return figure
 
 
@@ -72,10 +64,7 @@ def draw_agreement(measures: Sequence[Measure], records: Sequence[Numbers]) -> F
     """Draw predicted minus true against their mean: a row per measure, a column per network.
 
     A solid line at the bias, dashed ones at the limits of agreement, in bands of their intervals.
-
-    Args:
-        measures: with their values.
-        records: of `limits_of_agreement`, in the order of measures and networks.
+    The ``records`` are those of `limits_of_agreement`, in the order of measures and networks.
     """
     names = list(measures[0].predicted)
     size = (max(4.2, 3.1 * len(names)), 2.7 * len(measures))
@@ -84,7 +73,7 @@ def draw_agreement(measures: Sequence[Measure], records: Sequence[Numbers]) -> F
     own = iter(records)
     for row, measure in zip(grid, measures, strict=True):
         for number, (axes, name) in enumerate(zip(row, names, strict=True)):
-            colour, marker = _style(number)
+            colour, marker = choose_style(number)
             predicted, record = measure.predicted[name], next(own)
             axes.plot((predicted + measure.true) / 2, predicted - measure.true, marker,
                       markersize=4, alpha=0.6, color=colour, mew=0,
@@ -100,8 +89,3 @@ def draw_agreement(measures: Sequence[Measure], records: Sequence[Numbers]) -> F
             style_axes(axes)
         row[0].set_ylabel(f"{measure.title}:\npredicted minus true", color=INK)
     return figure
-
-
-def _style(number: int) -> tuple[str, str]:
-    """The colour and the marker of a network."""
-    return PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]

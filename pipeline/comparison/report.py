@@ -96,12 +96,7 @@ def write_report(
 ) -> None:
     """Write ``report.html``, ``report.md`` and ``tables/``; the pictures are there already.
 
-    Args:
-        folder: of the report.
-        title: of the page.
-        summary: lines that stand first.
-        sections: in their order.
-        cases: a record per network and case.
+    The lines of ``summary`` stand first; ``cases`` has a record per network and case.
     """
     from jinja2 import Environment, FileSystemLoader
 

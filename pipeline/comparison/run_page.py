@@ -39,11 +39,7 @@ _FIGURES = {
 
 
 def make_page(run: Path, *, overwrite: bool = False) -> Path:
-    """Write ``report/report.html`` into the folder of a training.
-
-    Args:
-        run: the folder, with what the training and its evaluations left.
-        overwrite: replace the page that was made there before.
+    """Write ``report/report.html`` into the folder of a training, from what is there.
 
     Returns:
         The path of the page.

@@ -48,12 +48,8 @@ def write_tables(
 ) -> None:
     """Write each table as ``NAME.csv`` and ``NAME.tex``, and all into ``tables.xlsx``.
 
-    CSV and Excel have the records in full precision.
-
-    Args:
-        folder: of the files.
-        tables: with their names.
-        more: records by name that no table shows.
+    CSV and Excel have the records in full precision, and also those that no table shows: ``more``,
+    by name.
     """
     import pandas as pd
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from statistics import median_high
 from typing import Any
 
 import torch
@@ -70,8 +71,7 @@ class Footprint:
             return
         metrics = network_cost(self.network, self.shape)
         if len(self.seconds) > 1:
-            timed = sorted(self.seconds[1:])
-            metrics["seconds_per_image"] = timed[len(timed) // 2]
+            metrics["seconds_per_image"] = median_high(self.seconds[1:])
         engine.state.metrics.update(metrics)
         numbers = {key: f"{value:,.3f}".rstrip("0").rstrip(".") for key, value in metrics.items()}
         words = (f"{number} {key.split('/')[-1]}" for key, number in numbers.items())

@@ -43,16 +43,16 @@ def write_mask(
             "the postprocessing must make them nested or disjoint, as the values are"
         )
     index = index.numpy()
-    suffix = ".png" if index.ndim == 2 else ".nii.gz"
-    path = Path(f"{stem}{suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(stem).parent.mkdir(parents=True, exist_ok=True)
     if index.ndim == 2:
         from PIL import Image
 
+        path = Path(f"{stem}.png")
         Image.fromarray(np.ascontiguousarray(index.T)).save(path)
     else:
         import nibabel
 
+        path = Path(f"{stem}.nii.gz")
         nibabel.save(nibabel.Nifti1Image(index, affine), path)
     return path
 

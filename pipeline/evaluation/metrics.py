@@ -22,20 +22,14 @@ from .surface import NSD_TOLERANCE, as_masks, find_spans, surface_metrics
 class MaskPair:
     """Prediction and truth ``(*spatial)`` of one region, with numbers that metrics share.
 
-    ``spacing`` is the distance between pixel centres along each axis, by default 1; the NSD
-    accepts ``tolerance`` in the same unit.
+    ``spacing`` is the distance between pixel centres along each axis, by default 1.
     """
 
     def __init__(
-        self,
-        prediction: np.ndarray,
-        truth: np.ndarray,
-        *,
-        spacing: Sequence[float] = (),
-        tolerance: float = NSD_TOLERANCE,
+        self, prediction: np.ndarray, truth: np.ndarray, *, spacing: Sequence[float] = ()
     ) -> None:
         self.prediction, self.truth = as_masks(prediction, truth)
-        self.spacing, self.tolerance = spacing or (1,) * self.truth.ndim, tolerance
+        self.spacing = spacing or (1,) * self.truth.ndim
         self.intersection = int(np.count_nonzero(self.prediction & self.truth))  # pixels
         self.predicted = int(np.count_nonzero(self.prediction))
         self.true = int(np.count_nonzero(self.truth))
@@ -55,9 +49,7 @@ class MaskPair:
     @cached_property
     def surface(self) -> dict[str, float]:
         """The metrics of the surfaces, see :func:`surface_metrics`."""
-        return surface_metrics(
-            self.prediction, self.truth, spacing=self.spacing, tolerance=self.tolerance
-        )
+        return surface_metrics(self.prediction, self.truth, spacing=self.spacing)
 
 
 def dice(masks: MaskPair) -> float:
@@ -76,16 +68,9 @@ def recall(masks: MaskPair) -> float:
     return masks.intersection / masks.true if masks.true else float("nan")
 
 
-def hd95(masks: MaskPair) -> float:
-    return masks.surface["hd95"]
-
-
-def asd(masks: MaskPair) -> float:
-    return masks.surface["asd"]
-
-
-def nsd(masks: MaskPair) -> float:
-    return masks.surface["nsd"]
+def of_surface(key: str) -> Callable[[MaskPair], float]:
+    """A metric of the surfaces."""
+    return lambda masks: masks.surface[key]
 
 
 def volume_error(masks: MaskPair) -> float:
@@ -137,9 +122,9 @@ _ROWS = (
     Metric("iou", "IoU", iou),
     Metric("precision", "Precision", precision),
     Metric("recall", "Recall", recall),
-    Metric("hd95", "HD95", hd95, "length", "lower", plotted=True),
-    Metric("asd", "ASD", asd, "length", "lower", dims=(3,), plotted=True),
-    Metric("nsd", "NSD", nsd, "tolerance", dims=(3,), plotted=True),
+    Metric("hd95", "HD95", of_surface("hd95"), "length", "lower", plotted=True),
+    Metric("asd", "ASD", of_surface("asd"), "length", "lower", dims=(3,), plotted=True),
+    Metric("nsd", "NSD", of_surface("nsd"), "tolerance", dims=(3,), plotted=True),
     # It has a sign, so its mean is a bias.
     Metric("volume_error", "Volume error", volume_error, "volume", "zero", (3,), plotted=True),
     Metric(

@@ -136,9 +136,8 @@ class CaseReport:
                 if each[key] is not None
             }
         means = {name: column["mean"] for name, column in summary["metrics"].items()}
-        engine.state.metrics.update({k: v for k, v in means.items() if v is not None})
-        if summary["pooled_iou"] is not None:
-            engine.state.metrics["pooled_iou"] = summary["pooled_iou"]
+        means["pooled_iou"] = summary["pooled_iou"]
+        engine.state.metrics |= {k: v for k, v in means.items() if v is not None}
         if idist.get_rank() > 0:
             return
         if absent:

@@ -15,6 +15,8 @@ from pydantic import (
     ValidationError,
 )
 
+from ..bundle.listing import ALL
+from ..bundle.rules import FOLD
 from ..errors import InputError, suggestion
 from ..files import read_json
 
@@ -26,7 +28,7 @@ Ids = dict[str, Any]
 
 def check_fold(value: Any) -> Any:
     """Take a number, or the word for all cases."""
-    if value != "all" and (type(value) is not int or value < 0):
+    if not FOLD.holds(value):
         raise ValueError('give folds, such as 0 and 1, or "all"')
     return value
 
@@ -144,7 +146,7 @@ def read_plan(path: Path) -> Plan:
     titles = [each.title or name for name, each in plan.networks.items()]
     if twice := next((title for title in titles if titles.count(title) > 1), None):
         raise InputError(f"plan {path}: two networks have the title {twice!r}: give each its own.")
-    if "all" in plan.folds and plan.evaluate.section != "testing":
+    if ALL in plan.folds and plan.evaluate.section != "testing":
         raise InputError(
             f"plan {path}: folds {plan.folds}: a network that is trained on all cases can only be "
             'evaluated on others; set evaluate.section to "testing".'

@@ -73,7 +73,8 @@ def run_cells(
 
     def begin(works: list[tuple[Cell, Work]]) -> Iterator[Work]:
         for cell, work in works:
-            write_settings(cell, work.folder, resources)
+            settings = cell.settings(processes=resources.processes)
+            write_json(work.folder / SETTINGS, settings)
             begun[work.name] = time.monotonic()
             show()
             yield work
@@ -114,21 +115,17 @@ def run_cells(
     return len(failed)
 
 
-def make_work(cell: Cell, folder: Path, resources: Resources, tags: dict[str, str]) -> Work:
-    """Make the work of a cell: training and evaluation."""
-    place = folder / cell.name
-    steps = (
-        training_step(cell, place, tags=tags, processes=resources.processes),
-        evaluation_step(cell, place, tags=tags),
-    )
-    return Work(cell.name, place, steps, int(cell.config.get("epochs", 1)))
-
-
 def make_works(
     cells: list[Cell], folder: Path, resources: Resources, tags: dict[str, str]
 ) -> list[tuple[Cell, Work]]:
     """Make the works of all cells, and then those of their ensembles, which wait for them."""
-    works = [(cell, make_work(cell, folder, resources, tags)) for cell in cells]
+    works = []
+    for cell in cells:
+        place = folder / cell.name
+        training = training_step(cell, place, tags=tags, processes=resources.processes)
+        steps = training, evaluation_step(cell, place, tags=tags)
+        epochs = int(cell.config.get("epochs", 1))
+        works.append((cell, Work(cell.name, place, steps, epochs)))
     for cell, members in make_ensembles(cells):
         place = folder / cell.name
         step = evaluation_step(cell, place, tags=tags, members=members)
@@ -147,11 +144,6 @@ def check_begun(cell: Cell, folder: Path, resources: Resources, queue: set[str])
     """
     if any((folder / "training").glob("*.pt")) or read_job_id(folder) in queue:
         check_unchanged(folder, cell.settings(processes=resources.processes))
-
-
-def write_settings(cell: Cell, folder: Path, resources: Resources) -> None:
-    """Record a cell's settings in its folder."""
-    write_json(folder / SETTINGS, cell.settings(processes=resources.processes))
 
 
 def check_configs(cells: list[Cell], *, build: bool = True) -> None:

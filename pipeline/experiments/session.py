@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.text import Text
 
-from ..errors import InputError, one_line
+from ..errors import InputError
 from ..files import read_json, write_json
 from ..tracking.delivery import PARENT_KEY, PARENT_NAME, PARENT_TAG, RUN_KEY
 from ..tracking.store import (
@@ -22,6 +22,7 @@ from ..tracking.store import (
     limit_waiting,
     one_process_at_a_time,
     store_uri,
+    tell_error,
     without_password,
 )
 from .cells import Cell
@@ -106,10 +107,9 @@ class ParentRun:
             self.key = self.client.get_run(self.id).data.tags.get(RUN_KEY, "")
             self.client.log_text(self.id, without_password(path.read_text()), path.name)
         except (MlflowException, ValueError, OSError) as error:
-            reason = without_password(one_line(error, None))[:300]
             raise InputError(
-                f"tracking_uri {shown}: {reason}; start the MLflow server, or give another "
-                "tracking_uri in the plan's overrides."
+                f"tracking_uri {shown}: {tell_error(error, 300)}; start the MLflow server, or give "
+                "another tracking_uri in the plan's overrides."
             ) from error
 
     def _reopen(self, run_id: str) -> bool:
@@ -188,5 +188,4 @@ class ParentRun:
         try:
             send()
         except Exception as error:
-            reason = without_password(one_line(error, None))[:200]
-            logger.warning(f"MLflow did not record everything: {reason}")
+            logger.warning(f"MLflow did not record everything: {tell_error(error, 200)}")

@@ -105,7 +105,6 @@ class Work:
             Stopped: on SIGTERM, once the running command has ended.
         """
         signal.signal(signal.SIGTERM, raise_stopped)
-
         if self._node() > 0:  # only the training runs on several machines
             if not self.steps[0].done.exists():
                 self._run(self.steps[0])
@@ -126,7 +125,6 @@ class Work:
         return DelayedSubmission(replace(self))
 
     def _run(self, step: Step) -> None:
-
         command = [word for part in step.command for word in self._expand(part)]
         with step.log.open("a") as log:
             print(f"$ {without_password(shlex.join(command))}", file=log, flush=True)
@@ -155,13 +153,13 @@ class Work:
         if not step.done.exists():
             raise RuntimeError(f"it did not write {step.result or step.done}; see {step.log}")
 
-    def _end_command(self, *, tell: bool, patience: float = 60) -> None:
-        """Let the command close its MLflow run and end; kill it after ``patience`` s."""
+    def _end_command(self, *, tell: bool) -> None:
+        """Let the command close its MLflow run and end; kill it after a minute."""
         if self._command.poll() is None:
             if tell:
                 self._command.terminate()
             try:
-                self._command.wait(patience)
+                self._command.wait(60)
             except subprocess.TimeoutExpired:
                 self._command.kill()
 
@@ -214,11 +212,7 @@ def evaluation_step(
 ) -> Step:
     """The evaluation of a trained cell, or of the ensemble of several.
 
-    Args:
-        cell: what is evaluated.
-        folder: of the cell.
-        tags: of the MLflow run.
-        members: names of the trained cells of an ensemble, whose folders are beside its own.
+    The folders of its ``members``, which are named, are beside its own.
     """
     trained = [folder.with_name(name) for name in members] or [folder]
     files = [str(each / "training" / CHECKPOINTS[cell.evaluate.checkpoint]) for each in trained]

@@ -87,7 +87,7 @@ def package(
         results = check_package(files, name, reference=reference)
     weights = files[WEIGHTS]
     if weights_url:
-        files[LARGE_FILES] = make_large_files({WEIGHTS: files.pop(WEIGHTS)}, weights_url)
+        files[LARGE_FILES] = make_large_files(files.pop(WEIGHTS), weights_url)
     with replacing(output, sync=True) as temporary:
         write_archive(temporary, name, files)
         if weights_url:
@@ -196,9 +196,7 @@ def read_network(
 def save_weights(state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> bytes:
     """Save weights so that the same ones give the same bytes, whichever file they came from.
 
-    Args:
-        state: plain tensors by name.
-        config: ids that are known of their training.
+    With plain tensors go the ids that are known of their training, ``config``.
     """
     stream = io.BytesIO()
     torch.save(pack_weights(dict(state), config), stream)

@@ -42,15 +42,8 @@ def make_card(
 ) -> str:
     """Rewrite five sections of the bundle's ``docs/README.md`` for the weights of a package.
 
-    Args:
-        card: content of the file.
-        name: the package's folder.
-        metadata: of the package.
-        training: its config.
-        inference: the config of the inference.
-        source: the weights, with their evaluations.
-        recorded: ids of the training that somebody recorded, or says now.
-        parameters: how many the network has.
+    Its content is ``card``, ``name`` that of the package's folder, and ``recorded`` are the ids of
+    the training that somebody recorded, or says now.
     """
     made = {
         "Weights": describe_weights(source),
@@ -78,20 +71,18 @@ def describe_weights(source: Trained) -> str:
     """Say what data these weights come from, and on which they were measured."""
     lineage = read_lineage(source.config)
     fold = source.config.get("fold")
-    rows = [("trained on", say_data(lineage[0] if lineage else {}))]
-    rows.append(
-        ("fold held out", "not recorded" if fold is None else "none" if fold == ALL else fold)
-    )
+    held = "not recorded" if fold is None else "none" if fold == ALL else fold
+    rows = [("trained on", say_data(lineage[0] if lineage else {})), ("fold held out", held)]
     before = "members trained on" if MEMBERS in source.config else "before that trained on"
     rows += [(before, say_data(each)) for each in lineage[1:]]
     if len(lineage) < 2:
-        started = source.config.get("pretrained", None if not lineage else "")
-        rows.append(
-            ("pretrained", "not recorded" if started is None else "yes" if started else "no")
-        )
-    for section in sorted(source.evaluations):
-        data = say_data(source.measured_on.get(section, {}))
-        rows.append((f"measured on, section {section}", data))
+        started = source.config.get("pretrained", "" if lineage else None)
+        said = "not recorded" if started is None else "yes" if started else "no"
+        rows.append(("pretrained", said))
+    rows += [
+        (f"measured on, section {section}", say_data(source.measured_on.get(section, {})))
+        for section in sorted(source.evaluations)
+    ]
     table = "\n".join(f"| {name} | {text} |" for name, text in rows)
     return f"`models/model.pt` holds trained weights.\n\n| | |\n|---|---|\n{table}"
 
@@ -134,8 +125,8 @@ def describe_output(metadata: Mapping[str, Any], inference: Config, source: Trai
     text = [
         "\n\n### Output\n\nLogits on the same grid, one channel for each region:\n",
         "| channel | region | label values |\n|---|---|---|\n" + "\n".join(rows) + "\n",
-        f"{say_rule(regions, inference.get('threshold', 0.5))} The mask is on the image's own grid "
-        f"and has the values {', '.join(f'{value} {name}' for value, name in labels.items())}.",
+        f"{say_rule(inference)} The mask is on the image's own grid and has the values "
+        f"{', '.join(f'{value} {name}' for value, name in labels.items())}.",
     ]
     if kept:
         text.append(f"Of these regions only the largest parts are kept: {', '.join(kept)}.")
@@ -150,13 +141,12 @@ def describe_output(metadata: Mapping[str, Any], inference: Config, source: Trai
     return "\n".join(text)
 
 
-def say_rule(regions: Regions, threshold: float) -> str:
+def say_rule(inference: Config) -> str:
     """Say when a voxel belongs to a region, as `Regions.mark` decides it."""
+    regions, threshold = Regions(inference.get("regions")), inference.get("threshold", 0.5)
+    logit = math.log(threshold / (1 - threshold))
     text = f"A voxel belongs to a region where the probability is above {threshold:g}"
-    if threshold != 0.5:
-        text += f", the logit above {math.log(threshold / (1 - threshold)):.4g}"
-    else:
-        text += ", the logit above 0"
+    text += f", the logit above {logit:.4g}"
     if any(parent is not None for parent in regions.parents):
         text += ", and it belongs to the region around that one"
     text += "."

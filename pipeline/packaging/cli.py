@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import InputError
+from ..tracking.cli import Store
 
 
 class Group(typer.core.TyperGroup):
@@ -69,9 +70,7 @@ def build(
         str,
         typer.Option(help="Write the weights next to the archive, and this address into it."),
     ] = "",
-    tracking_uri: Annotated[
-        str, typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, or MLflow's own).")
-    ] = "",
+    tracking_uri: Store = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the archive.")] = False,
 ) -> None:
     """Package the folder BUNDLE with its trained weights. You may leave out the word `build`."""

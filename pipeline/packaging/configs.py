@@ -82,15 +82,12 @@ def hide_image_path(transforms: list[Any]) -> list[Any]:
 
     MONAI Label keeps a path under this name, where MONAI from 1.6 on looks for metadata.
     """
-    copy = {"_target_": "CopyItemsd", "allow_missing_keys": True}
-    hide = [
-        {**copy, "keys": "image_path", "names": "source_path"},
-        {"_target_": "DeleteItemsd", "keys": "image_path"},
-    ]
-    restore = [
-        {**copy, "keys": "source_path", "names": "image_path"},
-        {"_target_": "DeleteItemsd", "keys": "source_path"},
-    ]
+
+    def rename(old: str, new: str) -> list[Any]:
+        copy = {"_target_": "CopyItemsd", "allow_missing_keys": True, "keys": old, "names": new}
+        return [copy, {"_target_": "DeleteItemsd", "keys": old}]
+
+    hide, restore = rename("image_path", "source_path"), rename("source_path", "image_path")
     out = []
     for each in transforms:
         resamples = isinstance(each, dict) and each.get("_target_") == "Spacingd"

@@ -201,7 +201,7 @@ If the inferer slides a window, your program must too; `roi_size` is {image["spa
 
 ## After
 
-{say_rule(regions, inference.get("threshold", 0.5))}
+{say_rule(inference)}
 
 These transforms make an index mask on the grid of the image, with the values {labels}:
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..bundle.channels import cut_ending
 from ..errors import InputError
 from ..files import sha256
 from .archive import MANIFEST, WEIGHTS, digest_bytes, find_changes, read_archive, unpack
@@ -113,17 +114,15 @@ def check_studies(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(f"studies {folder}: there is no such folder; give a folder of images.")
     seen: dict[str, str] = {}
-    for path in sorted(folder.iterdir()):
-        for ending in ENDINGS:
-            if path.name.lower().endswith(ending):
-                stem = path.name[: -len(ending)]
-                if stem in seen:
-                    raise InputError(
-                        f"studies {folder}: {seen[stem]} and {path.name} are both the image "
-                        f"{stem!r}; rename one."
-                    )
-                seen[stem] = path.name
-                break
+    for name in sorted(path.name for path in folder.iterdir()):
+        if name.lower().endswith(ENDINGS):
+            stem = cut_ending(name, ENDINGS)
+            if stem in seen:
+                raise InputError(
+                    f"studies {folder}: {seen[stem]} and {name} are both the image {stem!r}; "
+                    "rename one."
+                )
+            seen[stem] = name
 
 
 def restore(app: Path, name: str) -> str:

@@ -12,14 +12,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InputError
 from .label_app.lib.parent import WATCH
+from .label_app.lib.values import LOOPBACK
 from .label_folder import ENDINGS
 
 READY = 300  # s until the first answer, which takes half a minute on two free cores
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHORTEST = 12  # characters of a password
 
 
@@ -149,9 +150,7 @@ class LabelServer:
         """Stop the server and what it started."""
         if self.process.stdin:
             self.process.stdin.close()
-        for each, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
-            try:
+        for each in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(self.process.pid, each)
-                self.process.wait(patience)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
+                self.process.wait(10)

@@ -29,8 +29,7 @@ def make_metadata(
 
     Args:
         metadata: content of the bundle's ``metadata.json``.
-        inference: config of the inference.
-        training: config of the training.
+        inference, training: their configs.
         source: the weights, with their evaluations.
         version: of the package; None for the bundle's.
         change: its line of the changelog, unless it has one.

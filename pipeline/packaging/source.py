@@ -157,10 +157,10 @@ def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
     """Download a run's files, and the summaries of the evaluations of its weights."""
     from mlflow.exceptions import MlflowException
 
-    client = connect(tracking_uri or "")
+    client = connect(tracking_uri)
     try:
-        if run := RUN.fullmatch(source):
-            run_id, origin = run[1], {}
+        if match := RUN.fullmatch(source):
+            run_id, origin = match[1], {}
         else:
             name, alias, number = VERSION.fullmatch(source).groups()
             version = (
@@ -170,7 +170,7 @@ def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
             )
             run_id = version.run_id
             origin = {"mlflow_model": f"{name} version {version.version}"}
-        experiment = client.get_run(run_id).info.experiment_id
+        run = client.get_run(run_id)
         there = {artifact.path for artifact in client.list_artifacts(run_id)}
         weights = next((name for name in (BEST, ENSEMBLE) if name in there), None)
         if weights is None:
@@ -184,12 +184,12 @@ def read_run(source: str, folder: Path, tracking_uri: str | None) -> Trained:
         found.origin = {"mlflow_run": run_id, **origin}
         digest = sha256(found.weights)
         evaluations = client.search_runs(
-            [experiment],
+            [run.info.experiment_id],
             f"tags.`pipeline.training_run_id` = '{run_id}' and attributes.status = 'FINISHED'",
         )
         # The newest of each section comes first, and counts. The run itself may be the evaluation
         # of an ensemble.
-        for other in [client.get_run(run_id), *evaluations]:
+        for other in [run, *evaluations]:
             section = other.data.tags.get("pipeline.section", "")
             same = other.data.tags.get("pipeline.checkpoint_sha256") == digest
             if not section or not same or section in found.evaluations:

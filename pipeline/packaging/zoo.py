@@ -70,19 +70,11 @@ def check_zoo(files: Mapping[str, bytes], name: str) -> None:
     demand(f"{name}: docs/README.md", SECTIONS, headings)
 
 
-def make_large_files(files: Mapping[str, bytes], url: str) -> bytes:
-    """Write ``large_files.yml``, which says where the files are that the zoo does not take.
-
-    Args:
-        files: their contents, by path in the bundle.
-        url: where they are.
-    """
-    lines = ["large_files:"]
-    for path, content in files.items():
-        lines += [
-            f'  - path: "{path}"',
-            f'    url: "{url}"',
-            f'    hash_val: "{digest_bytes(content)}"',
-            '    hash_type: "sha256"',
-        ]
-    return "\n".join(lines).encode() + b"\n"
+def make_large_files(weights: bytes, url: str) -> bytes:
+    """Write ``large_files.yml``, which says where the weights are if the zoo does not take them."""
+    return f"""large_files:
+  - path: "{WEIGHTS}"
+    url: "{url}"
+    hash_val: "{digest_bytes(weights)}"
+    hash_type: "sha256"
+""".encode()

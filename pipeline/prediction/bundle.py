@@ -16,13 +16,7 @@ from ..bundle.ids import Role, of_role
 from ..bundle.members import Checkpoint
 from ..bundle.quality import Calibration, read_calibration
 from ..bundle.settings import check_settings
-from ..bundle.trained import (
-    BEST,
-    BUNDLE,
-    CONFIG,
-    chosen_postprocessing,
-    read_config,
-)
+from ..bundle.trained import BEST, BUNDLE, CONFIG, chosen_postprocessing, read_config
 from ..errors import InputError
 from ..files import read_json, sha256
 from ..folders import BUNDLES

@@ -37,7 +37,7 @@ class InputCase:
     def source(self) -> str:
         """The file, or the folder and the UID of the series; several with a comma between them."""
         parts = self.series or self.files or (self.path,)
-        return ", ".join(map(_source_of, parts))
+        return ", ".join(str(each) if isinstance(each, Path) else each.source for each in parts)
 
     def stamp(self) -> list[int]:
         """Number of files, bytes, latest change in ns: the same on all machines."""
@@ -46,10 +46,6 @@ class InputCase:
         states = [os.stat(file) for file in files if os.path.exists(file)]
         latest = max((state.st_mtime_ns for state in states), default=0)
         return [len(states), sum(state.st_size for state in states), latest]
-
-
-def _source_of(part: Series | Path) -> str:
-    return str(part) if isinstance(part, Path) else part.source
 
 
 def make_printable(text: str) -> str:

@@ -5,16 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from ..bundle.channels import (
-    PICTURES,
-    VOLUMES,
-    find_channel,
-    group_channels,
-    is_split,
-    is_volume,
-)
+from ..bundle.channels import PICTURES, VOLUMES, find_channel, group_channels, is_split, is_volume
 from ..datasets.dicom.series import Series, find_series, no_series
 from ..errors import InputError
 from ..transforms.content import explain_kind
@@ -25,13 +17,6 @@ from .input_case import InputCase
 from .names import name_cases
 
 
-class Inputs(NamedTuple):
-    """What was found: the cases, and what is passed over, each with its reason."""
-
-    cases: list[InputCase]
-    left_out: list[LeftOut]
-
-
 def find_inputs(
     inputs: Sequence[Path],
     *,
@@ -40,7 +25,7 @@ def find_inputs(
     modality: str | None = "CT",
     channel_names: Sequence[str] = (),
     chosen: str | None = None,
-) -> Inputs:
+) -> tuple[list[InputCase], list[LeftOut]]:
     """Find the cases in files and folders, in the order of the inputs.
 
     What cannot be segmented becomes a case with a problem, so that the others go on. All that lies
@@ -53,6 +38,9 @@ def find_inputs(
         modality: of the series; None for any.
         channel_names: of the channels of an image, see `group_channels`.
         chosen: number, description or UID of the only series that are segmented.
+
+    Returns:
+        The cases, and what is passed over, each with its reason.
 
     Raises:
         InputError: an input does not exist, or a series is chosen for a bundle of pictures.
@@ -79,7 +67,7 @@ def find_inputs(
             found.setdefault(case.source, case)
     named = name_cases(list(_join_channels(list(found.values()), channel_names)))
     used = {file for case in named for file in (case.path, *case.files)}
-    return Inputs(named, [each for each in left_out if each[0] not in used])
+    return named, [each for each in left_out if each[0] not in used]
 
 
 def _join_channels(cases: Sequence[InputCase], names: Sequence[str]) -> Iterator[InputCase]:

@@ -31,9 +31,6 @@ def bring_viewer(folder: Path) -> str:
     It comes from the file that ``NIIVUE`` in the environment names, from the user's cache, or from
     the registry of npm into that cache.
 
-    Args:
-        folder: of the masks.
-
     Returns:
         Why it is not there, and what to do; empty if it is.
 

@@ -18,11 +18,9 @@ _INNER = ("view", "run", "worker")  # what no table needs
 
 
 def write_pages(path: Path, report: Mapping[str, Any]) -> None:
-    """Write ``NAME.html`` and ``NAME.csv`` beside a report, each whole.
+    """Write ``NAME.html`` and ``NAME.csv`` beside a report, ``NAME.json``, each whole.
 
-    Args:
-        path: of the report, ``NAME.json``.
-        report: its content, from which both follow alone.
+    Both follow from its content alone.
     """
     content = json.dumps({**report, "viewer": VIEWER, "colours": COLOURS}, default=str)
     # No text of a file's name may end the element that holds it.

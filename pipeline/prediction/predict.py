@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import some
 from .bundle import read_model
 from .cohort import Cohort
 from .inputs import find_inputs
@@ -101,8 +102,8 @@ def predict(
     progress.say(", ".join(f"{count} {status}" for status, count in counted.items()))
     progress.say(f"report: {report.with_suffix('.html')}, {report}")
     if failed := counts["failed"]:
-        more = f" and {len(failed) - 10} more, see {report}" if len(failed) > 10 else ""
-        raise FailedCases(f"{len(failed)} of {len(cases)} failed: {', '.join(failed[:10])}{more}")
+        more = f", see {report}" if len(failed) > 10 else ""
+        raise FailedCases(f"{len(failed)} of {len(cases)} failed: {some(failed, shown=10)}{more}")
     return report
 
 

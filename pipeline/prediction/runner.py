@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from .ahead import beside, is_large, nothing
 from .bundle import Model
@@ -18,6 +18,9 @@ from .input_case import InputCase
 from .output import OutputError
 from .progress import CaseProgress, describe_sizes, explain, is_doubtful
 from .view import remove_view
+
+if TYPE_CHECKING:
+    from ..bundle.predictor import Predictor
 
 _POLL = 0.5  # s between looks at what other processes hold
 _ATTEMPTS = 2  # processes that may die over a case in one run
@@ -76,7 +79,6 @@ class CaseRunner:
     ) -> None:
         self.cases, self.model, self.cohort, self.progress = cases, model, cohort, progress
         self.overwrite, self.ahead = overwrite, ahead
-        self.predictor: Any = None
         self.reading: Future[Any] = nothing()
         self.writing: Future[Any] = nothing()
 
@@ -121,7 +123,7 @@ class CaseRunner:
     def read(self, job: Job) -> None:
         """Start to read and preprocess a case."""
         if job.record["status"] == "running":
-            work = partial(job.timed, prepare, job.case, self.model, self.get_predictor())
+            work = partial(job.timed, prepare, job.case, self.model, self.predictor)
             job.work = self.reading = beside(work, device=self.predictor.device)
 
     def end(self, job: Job | None) -> None:
@@ -263,15 +265,14 @@ class CaseRunner:
             **more,
         }
 
-    def get_predictor(self) -> Any:
-        """Build the network when the first case needs it."""
-        if self.predictor is None:
-            from ..bundle.predictor import Predictor
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The network, which is built when the first case needs it."""
+        from ..bundle.predictor import Predictor
 
-            self.predictor = Predictor(
-                self.model.config,
-                self.model.weights,
-                probabilities=self.model.probabilities,
-                calibration=self.model.calibration,
-            )
-        return self.predictor
+        return Predictor(
+            self.model.config,
+            self.model.weights,
+            probabilities=self.model.probabilities,
+            calibration=self.model.calibration,
+        )

@@ -71,11 +71,8 @@ def thin(mask: np.ndarray) -> np.ndarray:
 
 
 def mark_regions(mask: np.ndarray, regions: Regions) -> np.ndarray:
-    """Masks ``(R, *spatial)`` of all that lies inside each region, of an index mask in uint8."""
-    inside = np.zeros((len(regions), 256), bool)
-    for row, values in zip(inside, regions.values, strict=True):
-        row[values] = True
-    return inside[:, mask]
+    """Masks ``(R, *spatial)`` of all that lies inside each region, of an index mask."""
+    return np.stack([np.isin(mask, values) for values in regions.values])
 
 
 def name_regions(masks: np.ndarray, regions: Regions) -> str:

@@ -60,7 +60,7 @@ def write_view(draw: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except OutputError:
         raise
     except Exception as error:  # images and masks of any kind come here
-        return {"view": {"error": f"{type(error).__name__}: {one_line(error, 300)}"}}
+        return {"view": {"error": f"{type(error).__name__}: {one_line(error)}"}}
 
 
 def draw_picture(
@@ -136,10 +136,8 @@ def draw_volume(
     affine = shown.affine @ inv_ornt_aff(turn, mask.shape)
     grey, mask = (apply_orientation(each, turn) for each in (shown.grey, mask))
     step = voxel_sizes(affine)
-    middle, side = find_cube(mask > 0, step)
-    low = np.maximum(np.rint(middle - side / 2 / step), 0).astype(int)
-    high = np.minimum(np.rint(middle + side / 2 / step) + 1, mask.shape).astype(int)
-    box = tuple(slice(*each) for each in zip(low, high, strict=True))
+    middle, side, box = find_cube(mask > 0, step)
+    low = [each.start for each in box]
     near = mask[box][None]  # as one region: what a plane shows is told apart in the plane
     planes = cut_planes(
         grey[box], near, near[:0], step=step, middle=middle, side=side, window=(0, 255)

@@ -10,6 +10,10 @@ import typer
 app = typer.Typer(no_args_is_help=True, help="Deliver, tidy and repeat runs that MLflow records.")
 
 TrackingUri = Annotated[str | None, typer.Option(help="MLflow store (default: that of the runs).")]
+# Of the commands that read one.
+Store = Annotated[
+    str, typer.Option(help="MLflow store (default: MLFLOW_TRACKING_URI, or MLflow's own).")
+]
 
 
 @app.command()
@@ -20,9 +24,8 @@ def sync(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Send MLflow the missing records of the runs in FOLDERS (default: runs)."""
-    from ..errors import one_line
     from .journal import find_journals
-    from .store import without_password
+    from .store import tell_error, without_password
     from .sync import deliver_journal
 
     folders = folders or [Path("runs")]
@@ -38,8 +41,7 @@ def sync(
             uri, run_id, busy = deliver_journal(path, tracking_uri)
         except Exception as error:  # of one run; the others are delivered
             failed += 1
-            reason = without_password(one_line(error, None))
-            _say(f"{folder}: not delivered: {reason}", style="red")
+            _say(f"{folder}: not delivered: {tell_error(error)}", style="red")
             continue
         state = "its training delivers it now" if busy else "complete"
         _say(f"{folder}: run {run_id} at {without_password(uri)}: {state}")
@@ -60,7 +62,7 @@ def tidy(
     from .store import connect, without_password
     from .tidy import mark_dead_runs, mark_killed
 
-    client = connect(tracking_uri or "")
+    client = connect(tracking_uri)
     if run:
         marked = [client.get_run(run_id) for run_id in run]
         for each in marked:
@@ -69,9 +71,7 @@ def tidy(
             mark_killed(client, each, "marked by hand")
     else:
         experiments = [
-            each
-            for each in client.search_experiments()
-            if experiment is None or each.name == experiment
+            each for each in client.search_experiments() if experiment in (None, each.name)
         ]
         if not experiments:
             store = without_password(client.tracking_uri)
@@ -94,7 +94,7 @@ def rerun(
     from .rerun import prepare_rerun, run_command
     from .store import connect
 
-    client = connect(tracking_uri or "")
+    client = connect(tracking_uri)
     first = client.get_run(run_id)
     output = output or Path("runs") / f"rerun-{run_id[:8]}"
     command, folder, differences = prepare_rerun(client, first, output)

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from ..errors import one_line
 from ..files import write_json
 from .batches import merge_events, split_event
 from .journal import Event, Journal
-from .store import experiment_id, limit_waiting, one_process_at_a_time, without_password
+from .store import experiment_id, limit_waiting, one_process_at_a_time, tell_error, without_password
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,8 @@ class Delivery:
         self._closing = time.monotonic() + PATIENCE
         self._wake.set()
         self._thread.join()
-        return self._complete()
+        unread = next(self.journal.read(self.state["offset"]), None)
+        return unread is None and not self.journal.unwritten
 
     def deliver(self) -> None:
         """Send what the store does not have yet.
@@ -124,19 +125,16 @@ class Delivery:
             raise ValueError(f"{self.journal.path} is empty: it holds no run to deliver")
         with one_process_at_a_time(self.tracking_uri):
             experiment = experiment_id(self.client, description["experiment_name"])
-            found = f"tags.`{RUN_KEY}` = '{description['tags'][RUN_KEY]}'"
-            runs = self.client.search_runs([experiment], found, max_results=1)
-            run = (
-                runs[0]
-                if runs
-                else self.client.create_run(
+            run_id = self._find_run(description["tags"][RUN_KEY], [experiment])
+            if run_id is None:
+                run = self.client.create_run(
                     experiment,
                     start_time=description["time"],
                     tags=description["tags"] | self._parent(experiment, description["tags"]),
                     run_name=description["run_name"],
                 )
-            )
-        self._save(run_id=run.info.run_id)
+                run_id = run.info.run_id
+        self._save(run_id=run_id)
 
     def _parent(self, experiment: str, tags: Mapping[str, str]) -> dict[str, str]:
         """Tag the parent of the run; a parent that only another store has is created."""
@@ -175,10 +173,9 @@ class Delivery:
                     reached = True
                 except Exception as error:
                     if reached:
-                        reason = without_password(one_line(error, None))[:200]
                         logger.warning(
                             "MLflow cannot be reached; the run goes on and is recorded in "
-                            f"{self.journal.path.parent}: {reason}"
+                            f"{self.journal.path.parent}: {tell_error(error, 200)}"
                         )
                     reached = False
                 if last and (reached or time.monotonic() > self._closing):
@@ -199,10 +196,6 @@ class Delivery:
             event = self.journal.unwritten[0]
             self._send({name: value for name, value in event.items() if name not in left_out})
             del self.journal.unwritten[0]
-
-    def _complete(self) -> bool:
-        unread = next(self.journal.read(self.state["offset"]), None)
-        return unread is None and not self.journal.unwritten
 
     def _send(self, event: Event) -> None:
         from mlflow.exceptions import MlflowException
@@ -235,7 +228,7 @@ class Delivery:
         tags = dict(event.get("tags", {}))
         links = {"pipeline.training_run_id": "pipeline.training_key", PARENT_TAG: PARENT_KEY}
         for link, key in links.items():
-            if other := self._find_run(tags.get(key)):
+            if (own := tags.get(key)) and (other := self._find_run(own)):
                 tags[link] = other
         self.client.log_batch(
             self.run_id,
@@ -244,11 +237,10 @@ class Delivery:
             tags=[RunTag(*tag) for tag in tags.items()],
         )
 
-    def _find_run(self, key: str | None) -> str | None:
-        """Find the id of another run in this store."""
-        if not key:
-            return None
-        experiments = [each.experiment_id for each in self.client.search_experiments()]
+    def _find_run(self, key: str, experiments: Sequence[str] = ()) -> str | None:
+        """Find the id of a run in this store, by default in all its experiments."""
+        if not experiments:
+            experiments = [each.experiment_id for each in self.client.search_experiments()]
         runs = self.client.search_runs(experiments, f"tags.`{RUN_KEY}` = '{key}'", max_results=1)
         return runs[0].info.run_id if runs else None
 

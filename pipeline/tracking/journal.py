@@ -34,7 +34,8 @@ class Journal:
         if append:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115, open for the run's life
-            self._file.truncate(self._whole_lines())
+            # Without a last line that has no end.
+            self._file.truncate(self.path.read_bytes().rfind(b"\n") + 1)
 
     def append(self, event: Event) -> None:
         """Add an event; a full disk raises nothing."""
@@ -68,10 +69,6 @@ class Journal:
     def first(self) -> Event | None:
         """The event that describes the run."""
         return next((event for event, _ in self.read()), None)
-
-    def _whole_lines(self) -> int:
-        """The file's size without a last line that has no end."""
-        return self.path.read_bytes().rfind(b"\n") + 1
 
 
 def find_journals(folders: Sequence[Path]) -> list[Path]:

@@ -21,7 +21,6 @@ from ignite.engine import Engine, Events
 from ..bundle.configs import is_plain
 from ..bundle.lineage import MEASURED_ON, describe_data, describe_training
 from ..bundle.trained import BEST, CONFIG, ENSEMBLE
-from ..errors import one_line
 from ..files import write_json
 from .delivery import RUN_KEY
 from .journal import FOLDER
@@ -34,7 +33,7 @@ from .provenance import (
     process_tags,
 )
 from .record import RunRecord, StepLosses, clean_name, now
-from .store import store_uri, without_password, without_passwords
+from .store import store_uri, tell_error, without_password, without_passwords
 from .system_metrics import watch_system
 
 logger = logging.getLogger(__name__)
@@ -209,7 +208,7 @@ class MlflowRun:
         known = self.record.params
         tags = {
             **process_tags(),
-            **git_tags(Path(__file__).parent),
+            **git_tags(),
             "pipeline.output_dir": str(self.output_dir.resolve()),
             "pipeline.overrides": json.dumps(overrides, default=str),
             **self.bundle.get("tags", {}),
@@ -281,7 +280,7 @@ class MlflowRun:
             try:
                 self.log_model()
             except Exception as error:  # the training itself is done
-                reason = without_password(one_line(error))
+                reason = tell_error(error, 300)
                 logger.warning(f"the network is not logged as an MLflow model: {reason}")
         self.record.write_folder()
         self.record.write("status", status=status, time=now())

@@ -26,13 +26,8 @@ def save_model(folder: Path, *, config: Mapping[str, Any], weights: Path, run_na
     ``mlflow.pyfunc.load_model(...).predict(paths)`` takes paths of images, as a list or as the
     only column of a table, and returns an index mask for each, uint8, on the grid of the image:
     (rows, columns) for pictures, the axes of the file for volumes. If an image has a file for each
-    channel, the table has a column for each, with its name.
-
-    Args:
-        folder: the folder to make.
-        config: the inference config that fits the weights.
-        weights: file of the network's weights.
-        run_name: name of the training, for the model's metadata.
+    channel, the table has a column for each, with its name. ``config`` is the inference config that
+    fits the weights; the model's metadata have the name of the training, ``run_name``.
     """
     import mlflow.pyfunc
     from mlflow.models import ModelSignature

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,11 @@ def get_namespace() -> str:
         return platform.node()
 
 
-def git_tags(folder: str | Path) -> dict[str, str]:
-    """Find the commit of the code and whether files differ from it; nothing outside of git."""
+def git_tags() -> dict[str, str]:
+    """Find the commit of this code and whether files differ from it; nothing outside of git."""
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
@@ -81,11 +82,8 @@ def describe_environment() -> dict[str, Any]:
 
     versions = {}
     for name in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    cuda = torch.cuda.is_available()
     return {
         "command": [without_password(word) for word in sys.argv],
         "working_directory": str(Path.cwd()),
@@ -95,7 +93,7 @@ def describe_environment() -> dict[str, Any]:
         "cpu_cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "cuda": torch.version.cuda if cuda else None,
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "packages": versions,
     }
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.trained import CHECKPOINT
-from ..errors import InputError, one_line
+from ..errors import InputError
 from ..files import write_json
 from .delivery import Delivery
 from .journal import FOLDER, JOURNAL, Journal
-from .store import without_password
+from .store import tell_error, without_password
 
 logger = logging.getLogger(__name__)
 
@@ -142,8 +142,7 @@ class RunRecord:
             for run in mark_dead_runs(client, [experiment]):
                 logger.info(f"MLflow run {run.info.run_name!r} had died and is now KILLED")
         except Exception as error:  # does not matter to this training
-            reason = without_password(one_line(error))
-            logger.warning(f"dead runs could not be marked as KILLED: {reason}")
+            logger.warning(f"dead runs could not be marked as KILLED: {tell_error(error, 300)}")
 
 
 def now() -> int:

@@ -98,14 +98,15 @@ def find_unknown(config: Any) -> str:
 
 def list_differences(tags: dict[str, str], before: dict[str, Any]) -> list[str]:
     """List how code and machine differ from those of an earlier run."""
-    now, found = describe_environment(), []
-    for name in ("packages", "gpus", "platform", "cpu_cores"):
-        if now[name] != before[name]:
-            found.append(f"{name}: {before[name]}, now {now[name]}")
-    for name, value in git_tags(Path(__file__).parent).items():
-        if tags.get(name) != value:
-            found.append(f"{name}: {tags.get(name)}, now {value}")
-    return found
+    environment = describe_environment()
+    now = {name: environment[name] for name in ("packages", "gpus", "platform", "cpu_cores")}
+    now |= git_tags()
+    then = {**tags, **before}
+    return [
+        f"{name}: {then.get(name)}, now {value}"
+        for name, value in now.items()
+        if then.get(name) != value
+    ]
 
 
 def run_command(command: Sequence[str], folder: Path, tracking_uri: str) -> int:

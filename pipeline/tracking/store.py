@@ -84,11 +84,12 @@ def check_sqlite(uri: str, *, write: bool = True) -> None:
         raise InputError(f"tracking_uri {uri}: {path} cannot be opened ({cause}); {fix}.") from None
 
 
-def connect(tracking_uri: str = "") -> MlflowClient:
+def connect(tracking_uri: str | None = None) -> MlflowClient:
     """Connect to an MLflow store that exists; MLflow itself would create an empty one.
 
     Args:
-        tracking_uri: of the store; empty for ``MLFLOW_TRACKING_URI`` or else MLflow's default.
+        tracking_uri: of the store; None or empty for ``MLFLOW_TRACKING_URI`` or else MLflow's
+            default.
 
     Raises:
         InputError: the store does not exist or does not answer. No password is shown.
@@ -181,6 +182,14 @@ def without_password(uri: str) -> str:
     """Hide the passwords of a URI, or of a text with URIs in it."""
     uri = re.sub(r"""//[^\s"',@]+@""", "//***@", uri)
     return re.sub(r"""(?i)([?&]password=)[^\s"',&]+""", r"\1***", uri)
+
+
+def tell_error(error: BaseException, limit: int | None = None) -> str:
+    """The message of an error in one line, up to ``limit`` characters, without passwords.
+
+    They are hidden first: of one that is cut, the rest would not be known as a password.
+    """
+    return one_line(without_password(one_line(error, None)), limit)
 
 
 def without_passwords(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from .record import now
 
 
 def watch_system(
@@ -35,7 +36,7 @@ def watch_system(
                 self.publish_metrics(self.aggregate_metrics())
 
         def publish_metrics(self, metrics: Mapping[str, float]) -> None:
-            when, step = int(time.time() * 1000), self._logging_step
+            when, step = now(), self._logging_step
             write(
                 [
                     [self._metrics_prefix + name, float(value), when, step]

@@ -1,7 +1,6 @@
 """Comparisons through the command line, of evaluations in a real MLflow store."""
 
 import base64
-import csv
 import io
 import itertools
 import re
@@ -11,26 +10,19 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from commands import command, refusal
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 from PIL import Image
+from tables import read_csv
 
-from pipeline.cli import main
 from pipeline.comparison.find import find_evaluations
 from pipeline.errors import InputError
 
 
 def run(store, *arguments):
     """Exit status of ``compare`` on a store."""
-    uri = store.client.tracking_uri
-    with pytest.raises(SystemExit) as exit_:
-        main(["compare", "--tracking-uri", uri, *map(str, arguments)])
-    return exit_.value.code
-
-
-def read_csv(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return command("compare", "--tracking-uri", store.client.tracking_uri, *arguments)
 
 
 @pytest.fixture
@@ -293,10 +285,10 @@ def pair(new_store, count=5, **second):
 )
 def test_what_cannot_be_compared_is_refused(second, said, new_store, tmp_path, capsys):
     store = pair(new_store, **second)
-    assert run(store, "--experiment", store.experiment, "--output", tmp_path / "out") == 1
-    error = capsys.readouterr().err
+    uri = store.client.tracking_uri
+    options = ("--experiment", store.experiment, "--output", tmp_path / "out")
+    error = refusal(capsys, "compare", "--tracking-uri", uri, *options)
     assert all(text in error for text in said)
-    assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -413,19 +405,15 @@ def test_names_that_look_like_numbers_or_nothing_stay_names(new_store, tmp_path)
 )
 def test_what_is_not_there_is_one_line(arguments, message, plan, tmp_path, capsys):
     given = [plan.experiment if word == "EXPERIMENT" else word for word in arguments]
-    assert run(plan, *given, "--output", tmp_path / "out") == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert message in error
-    assert error.count("\n") == 1
+    options = ("--tracking-uri", plan.client.tracking_uri, "--output", tmp_path / "out")
+    assert message in refusal(capsys, "compare", *given, *options)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        main(["compare", "--experiment", "x", "--tracking-uri", f"sqlite:///{tmp_path}/no.db",
-              "--output", str(tmp_path / "out")])  # fmt: skip
-    assert f"{tmp_path}/no.db" in capsys.readouterr().err
+    uri = f"sqlite:///{tmp_path}/no.db"
+    options = ("--experiment", "x", "--tracking-uri", uri, "--output", tmp_path / "out")
+    assert f"{tmp_path}/no.db" in refusal(capsys, "compare", *options)
     assert list(tmp_path.iterdir()) == []
 
 

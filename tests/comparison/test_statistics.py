@@ -3,16 +3,17 @@
 import itertools
 import re
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap, norm, rankdata, ttest_1samp
 from scipy.stats.mstats import mquantiles
 
-from pipeline.comparison import statistics as statistics
+from pipeline.comparison import statistics
 from pipeline.comparison.agreement import limits_of_agreement
 from pipeline.comparison.case_tables import CaseTables, average_cases
 from pipeline.comparison.evaluations import read_cases
@@ -35,12 +36,9 @@ def closed_testing(p):
 
 
 @given(st.lists(st.floats(0, 1), max_size=7))
+@example([0.01, 0.04, 0.03, 0.005])
 def test_holm_is_the_closed_test(p):
     assert adjust_holm(p) == pytest.approx(closed_testing(p))
-
-
-def test_holm_of_the_textbook():
-    assert adjust_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
 def signed_rank_p(differences):
@@ -107,19 +105,9 @@ def test_small_structures():
 
 
 def test_a_case_counts_once_however_often_it_was_evaluated():
-    class One:
-        def __init__(self, network, cases):
-            self.network, self.cases = network, cases
-
-    found = average_cases(
-        [
-            One("unet", frames(dice_cup=[0.5, 0.7])),
-            One("a", frames(dice_cup=[0.2, 0.4])),
-            One("unet", frames(dice_cup=[0.7, 0.9])),
-            One("unet", frames(dice_cup=[0.6, 0.8])),
-        ],
-        baseline="unet",
-    )
+    dice = [("unet", [0.5, 0.7]), ("a", [0.2, 0.4]), ("unet", [0.7, 0.9]), ("unet", [0.6, 0.8])]
+    each = [SimpleNamespace(network=name, cases=frames(dice_cup=own)) for name, own in dice]
+    found = average_cases(each, baseline="unet")
     assert list(found.tables) == ["unet", "a"]
     assert found.values("unet", "dice/cup").tolist() == pytest.approx([0.6, 0.8])
     assert statistics.compute_means(found)[0]["n"] == 2
@@ -246,20 +234,15 @@ def test_limits_of_agreement():
 
 
 def test_missed_and_invented_structures_folds_and_seeds():
-    class One:
-        def __init__(self, network, fold, seed, **columns):
-            self.network, self.fold, self.seed, self.is_ensemble = network, fold, seed, False
-            self.cases = frames(**columns)
-
     truth = {"recall_cup": [0.8, 0, 0, np.nan], "area_cup": [9, 9, 9, 0]}
-    dice = {"dice_cup": [0.9, 0, 0, 0]}
-    evaluations = [
-        One("unet", "0", "0", **dice, **truth).__dict__,
-        One("unet", "1", "0", dice_cup=[1, 0.5, 0.5, 1], **truth).__dict__,
-    ]
-    evaluations = [type("E", (), each) for each in evaluations]
-    for each, sizes in zip(evaluations, ([8, 0, 3, 2], [9, 9, 9, 0]), strict=True):
-        each.cases["predicted_area/cup"] = sizes
+    evaluations = []
+    for fold, dice, sizes in (
+        ("0", [0.9, 0, 0, 0], [8, 0, 3, 2]),
+        ("1", [1, 0.5, 0.5, 1], [9, 9, 9, 0]),
+    ):
+        cases = frames(dice_cup=dice, **truth).assign(**{"predicted_area/cup": sizes})
+        about = {"network": "unet", "fold": fold, "seed": "0", "is_ensemble": False}
+        evaluations.append(SimpleNamespace(cases=cases, **about))
     found = average_cases(evaluations, baseline="unet")
     (record,) = statistics.count_missed(found, evaluations)
     assert record == {"region": "cup", "network": "unet", "present": 6, "not_found": 2,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from drawn import marked, rendered
 from matplotlib.colors import to_rgb
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
@@ -15,17 +16,14 @@ from PIL import Image
 
 from pipeline.evaluation.figures.colours import RED, YELLOW
 from pipeline.evaluation.figures.display import as_picture, view_case
-from pipeline.evaluation.figures.photographs import (
-    Example,
-    draw_comparison,
-    draw_overlays,
-)
+from pipeline.evaluation.figures.photographs import Example, draw_comparison, draw_overlays
 from pipeline.evaluation.figures.view import view_photograph
 from pipeline.evaluation.figures.volumes import draw_attention
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 REGIONS = ["optic_disc", "optic_cup"]
 HEIGHT, WIDTH = 120, 160
+PHOTOGRAPH = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
 
 
 def masks(left, top):
@@ -37,10 +35,9 @@ def masks(left, top):
 
 
 @pytest.mark.parametrize("column", [0, 1], ids=["whole", "crop"])
-def test_contours_lie_around_their_regions(column, rendered, marked):
-    photograph = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
+def test_contours_lie_around_their_regions(column):
     found = masks(left=90, top=30)
-    figure = draw_overlays([("case", photograph, found, found, (1, 1))], regions=REGIONS)
+    figure = draw_overlays([("case", PHOTOGRAPH, found, found, (1, 1))], regions=REGIONS)
     picture, panel = rendered(figure), figure.axes[column]
     # The cup's contour covers the disc's where they coincide: above and on the left.
     assert marked(picture, panel, RED)[1::2] == pytest.approx((129.5, 69.5), abs=1.5)
@@ -48,13 +45,12 @@ def test_contours_lie_around_their_regions(column, rendered, marked):
     assert yellow == pytest.approx((89.5, 109.5, 29.5, 49.5), abs=1.5)
 
 
-def test_the_comparison_shows_each_network_in_its_column(rendered, marked):
-    photograph = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
+def test_the_comparison_shows_each_network_in_its_column():
     truth, none = masks(60, 40), np.zeros((2, HEIGHT, WIDTH), dtype=bool)
     examples = [
-        Example("1", photograph, truth, {"A": truth, "B": truth}, {"A": (1, 1), "B": (0.9, 0.8)}),
-        Example("2", photograph, truth, {"A": none, "B": truth}, {"A": (0, 0), "B": (1, 1)}),
-        Example("3", photograph, None, {"A": truth, "B": none}, {"A": (0, 0), "B": (0, 0)}),
+        Example("1", PHOTOGRAPH, truth, {"A": truth, "B": truth}, {"A": (1, 1), "B": (0.9, 0.8)}),
+        Example("2", PHOTOGRAPH, truth, {"A": none, "B": truth}, {"A": (0, 0), "B": (1, 1)}),
+        Example("3", PHOTOGRAPH, None, {"A": truth, "B": none}, {"A": (0, 0), "B": (0, 0)}),
     ]
     figure = draw_comparison(examples, regions=REGIONS)
     picture = rendered(figure)
@@ -68,7 +64,7 @@ def test_the_comparison_shows_each_network_in_its_column(rendered, marked):
     assert [row[0].get_xlabel() for row in panels] == ["1", "2", "3"]
 
 
-def test_attention_covers_the_photograph(rendered):
+def test_attention_covers_the_photograph():
     alpha = np.zeros((4, 8))
     alpha[0, 7] = 1  # upper right
     plane = view_photograph(np.full((HEIGHT, WIDTH), 0.5))
@@ -86,21 +82,20 @@ def test_attention_covers_the_photograph(rendered):
 
 
 def test_colours_follow_the_order_of_the_regions():
-    photograph, found = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8), masks(60, 40)
+    found = masks(60, 40)
     names = ["left_vein", "tumour"]
-    figure = draw_overlays([("case", photograph, found, found, (1, 1))], regions=names)
+    figure = draw_overlays([("case", PHOTOGRAPH, found, found, (1, 1))], regions=names)
     lines = figure.legends[0].get_lines()
     assert [line.get_color() for line in lines] == [RED, RED, YELLOW, YELLOW]
     assert figure.axes[1].get_title(loc="left") == "Dice: left vein 1.000, tumour 1.000"
-    figure = draw_overlays([("case", photograph, found, found, (1, np.nan))], regions=names)
+    figure = draw_overlays([("case", PHOTOGRAPH, found, found, (1, np.nan))], regions=names)
     assert figure.axes[1].get_title(loc="left") == "Dice: left vein 1.000"  # no label holds one
 
 
 def test_twelve_regions_are_told_apart():
     names = [f"organ_{number}" for number in range(12)]
     found = np.zeros((12, HEIGHT, WIDTH), dtype=bool)
-    photograph = np.full((HEIGHT, WIDTH, 3), 60, dtype=np.uint8)
-    figure = draw_overlays([("case", photograph, found, found, [1] * 12)], regions=names)
+    figure = draw_overlays([("case", PHOTOGRAPH, found, found, [1] * 12)], regions=names)
     legend = figure.legends[0]
     texts = [text.get_text() for text in legend.get_texts()]
     assert texts == [*(name.replace("_", " ") for name in names), "predicted", "expert"]

@@ -11,6 +11,13 @@ from pipeline.engines.sliding_window import SlidingWindow
 from pipeline.evaluation.footprint import Footprint
 
 
+def make_evaluator(network, data, inferer=None):
+    return SupervisedEvaluator(
+        device=torch.device("cpu"), val_data_loader=data, network=network, inferer=inferer,
+        val_handlers=[Footprint(network)],
+    )  # fmt: skip
+
+
 class Slow(torch.nn.Conv2d):
     """Sleeps 20 ms per pass, and much longer in the first one."""
 
@@ -31,10 +38,7 @@ class Slow(torch.nn.Conv2d):
 def test_the_time_of_an_image_without_the_warm_up(inferer, images, windows):
     network = Slow(3, 1, 1)
     data = [{"image": torch.zeros(images, 3, 16, 16), "label": torch.zeros(images, 1, 16, 16)}] * 3
-    evaluator = SupervisedEvaluator(
-        device=torch.device("cpu"), val_data_loader=data, network=network, inferer=inferer,
-        val_handlers=[Footprint(network)],
-    )  # fmt: skip
+    evaluator = make_evaluator(network, data, inferer)
     for _ in range(2):  # a second evaluation starts anew
         network.passes = 0
         evaluator.run()
@@ -49,10 +53,7 @@ def test_the_time_of_an_image_without_the_warm_up(inferer, images, windows):
 def test_a_network_that_is_folded_for_its_windows_is_timed():
     network = torch.nn.Sequential(torch.nn.Conv3d(1, 1, 1), torch.nn.BatchNorm3d(1))
     data = [{"image": torch.rand(1, 1, 32, 32, 32), "label": torch.zeros(1, 1, 32, 32, 32)}] * 3
-    evaluator = SupervisedEvaluator(
-        device=torch.device("cpu"), val_data_loader=data, network=network,
-        inferer=SlidingWindow(roi_size=(16, 16, 16)), val_handlers=[Footprint(network)],
-    )  # fmt: skip
+    evaluator = make_evaluator(network, data, SlidingWindow(roi_size=(16, 16, 16)))
     evaluator.run()
     assert evaluator.state.metrics["seconds_per_image"] > 0
     assert evaluator.state.metrics["model/parameters"] == 4
@@ -61,9 +62,6 @@ def test_a_network_that_is_folded_for_its_windows_is_timed():
 def test_a_single_batch_is_warm_up_alone():
     network = torch.nn.Conv2d(3, 1, 1)
     data = [{"image": torch.zeros(1, 3, 8, 8), "label": torch.zeros(1, 1, 8, 8)}]
-    evaluator = SupervisedEvaluator(
-        device=torch.device("cpu"), val_data_loader=data, network=network,
-        val_handlers=[Footprint(network)],
-    )  # fmt: skip
+    evaluator = make_evaluator(network, data)
     evaluator.run()
     assert set(evaluator.state.metrics) == {"model/parameters", "model/gflops"}

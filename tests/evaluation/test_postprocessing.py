@@ -1,6 +1,5 @@
 """Threshold and parts chosen on validation cases, and used by the evaluations that follow."""
 
-import csv
 import json
 from types import SimpleNamespace
 
@@ -12,6 +11,7 @@ from monai.bundle import run
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, LoadImaged
+from tables import read_csv
 
 from pipeline.bundle.quality import read_calibration
 from pipeline.bundle.trained import CHOSEN, chosen_postprocessing
@@ -138,8 +138,7 @@ def test_a_region_without_a_label_is_estimated_and_masks_of_other_settings_are_t
         label = label * np.isin(label, REGIONS["kidney"])
         nibabel.save(nibabel.Nifti1Image(label, np.eye(4)), case["label"])
     evaluate(cases, weights, section="testing")
-    with (weights.parent / "evaluation-testing-False/cases.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(weights.parent / "evaluation-testing-False/cases.csv")
     assert [row["check"] for row in rows if "nan" in row["check"]] == []
     assert all(row["expected_dice/kidney"] for row in rows)
     other = next(name for name in REGIONS if name != "kidney")

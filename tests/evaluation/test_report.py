@@ -1,6 +1,5 @@
 """The report of a small evaluation with known masks, through files, engine and JSON names."""
 
-import csv
 import json
 import shutil
 
@@ -21,6 +20,7 @@ from monai.transforms import (
     ScaleIntensityRanged,
 )
 from PIL import Image
+from tables import read_csv
 
 from pipeline.errors import InputError
 from pipeline.evaluation.cases import name_case
@@ -82,7 +82,7 @@ def datalist(tmp_path):
     return items
 
 
-def evaluate(datalist, handler, *, network=None, batch_size=2):
+def evaluate(datalist, handler, *, network=None):
     """Run MONAI's evaluator on the files, the photograph doubled in size for the network."""
     load = Compose(
         [
@@ -99,7 +99,7 @@ def evaluate(datalist, handler, *, network=None, batch_size=2):
     ]
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
-        val_data_loader=DataLoader(Dataset(datalist, load), batch_size=batch_size),
+        val_data_loader=DataLoader(Dataset(datalist, load), batch_size=2),
         network=network or Perfect(),
         postprocessing=Compose(back),
         val_handlers=[handler],
@@ -125,8 +125,7 @@ def test_the_report_of_an_evaluation(datalist, tmp_path, capsys):
     )
     evaluator = evaluate(datalist, parser.get_parsed_content("report"), network=network)
 
-    with (output_dir / "cases.csv").open(newline="") as file:
-        rows = {row["case"]: row for row in csv.DictReader(file)}
+    rows = {row["case"]: row for row in read_csv(output_dir / "cases.csv")}
     assert list(rows) == sorted(CASES)
     for name, (predicted, true) in CASES.items():
         predicted, true = np.stack(predicted), np.stack(true)  # (2, H, W)
@@ -305,8 +304,7 @@ def test_any_tree_and_values_with_two_channels_and_ignored_voxels(tmp_path):
         val_handlers=[report],
     )
     evaluator.run()
-    with (tmp_path / "out" / "cases.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
+    (row,) = read_csv(tmp_path / "out" / "cases.csv")
     assert (row["case"], row["image"], row["label"]) == ("p1", images[0], label)
     dice = {name: float(row[f"dice/{name}"]) for name in regions}
     assert dice == pytest.approx({"kidney": 2 * 32 / (64 + 32), "liver": 1, "tumour": 2 / 3})

@@ -1,12 +1,12 @@
 """What the sample of cases allows to say."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import read_csv
 
 from pipeline.evaluation.metrics import case_metrics
 from pipeline.evaluation.summary import (
@@ -89,8 +89,7 @@ def test_pooled_iou_is_that_of_all_pixels_together():
 def test_files_keep_every_digit_and_no_nan(tmp_path):
     cases = [{"case": "a, b", "x": 0.1 + 0.2}, {"case": "c", "x": float("nan"), "y": 1 / 3}]
     write_rows(tmp_path / "new" / "cases.csv", cases)
-    with (tmp_path / "new" / "cases.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(tmp_path / "new" / "cases.csv")
     assert [row["case"] for row in rows] == ["a, b", "c"]
     assert float(rows[0]["x"]) == 0.1 + 0.2
     assert (rows[1]["x"], float(rows[1]["y"])) == ("", 1 / 3)

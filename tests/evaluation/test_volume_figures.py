@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from drawn import marked, rendered
 from monai.data import MetaTensor
 
 from pipeline.evaluation.cases import MeasuredCase, pack_masks
@@ -74,7 +75,7 @@ def test_what_no_panel_shows_is_told(tmp_path):
     assert figure.axes[3].xaxis.label.get_text().startswith("0.576 ml")
 
 
-def test_the_page_keeps_the_patients_proportions(tmp_path, rendered, marked):
+def test_the_page_keeps_the_patients_proportions(tmp_path):
     path, masks, affine = volume(tmp_path)
     view = view_volume(path, masks, masks, affine=affine)
     figure = draw_volumes([("Only: scan", "Dice 0.5", view)] * 2, regions=["pancreas", "tumour"])
@@ -107,6 +108,13 @@ def test_the_scores_of_a_case_say_what_was_missed_and_invented():
     assert "ml" not in absent
 
 
+def measured(path, masks, affine):
+    """A case whose prediction is the truth."""
+    both = np.stack([masks, masks])
+    row = {"case": "scan"}
+    return MeasuredCase(row, str(path), tuple(STEP), affine, both.shape, pack_masks(both))
+
+
 class Looks(torch.nn.Module):
     """Attends to what is bright, on two coarse grids."""
 
@@ -135,8 +143,7 @@ def test_attention_lies_on_what_was_attended_to(codes, tmp_path):
     image = np.zeros(len(index), dtype=np.float32)
     image[inside] = bright[tuple(index[inside].T)]
     image = MetaTensor(torch.from_numpy(image.reshape(1, *shape)), affine=grid)
-    case = MeasuredCase({"case": "scan"}, str(path), (1.0, 1.5, 3.0), affine, (2, *masks.shape),
-                pack_masks(np.stack([masks, masks])))  # fmt: skip
+    case = measured(path, masks, affine)
     network = Looks()
     figure = draw_window_attention(network, image, case, roi_size=(24, 24, 32))
     assert network.seen == (1, 1, 24, 24, 32)
@@ -161,8 +168,7 @@ def test_a_network_without_gates_has_no_figure(tmp_path):
     path, masks, affine = volume(tmp_path)
     network = Looks()
     network.attention_maps = lambda x: []
-    case = MeasuredCase({"case": "scan"}, str(path), (1.0, 1.5, 3.0), affine, (2, *masks.shape),
-                pack_masks(np.stack([masks, masks])))  # fmt: skip
+    case = measured(path, masks, affine)
     image = MetaTensor(torch.zeros(1, 8, 8, 8), affine=np.eye(4))
     assert draw_window_attention(network, image, case, roi_size=(8, 8, 8)) is None
 

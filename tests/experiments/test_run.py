@@ -1,6 +1,5 @@
 """Failures, interruptions and second starts of a plan lose nothing and repeat nothing."""
 
-import csv
 import json
 import os
 import signal
@@ -16,15 +15,18 @@ import pytest
 from forked import python
 from small_cases import write_eyes
 from stand_ins import driver, notes, stand_in, wait_for, words
+from stored_runs import find_runs
 
+from pipeline.bundle.trained import read_history
 from pipeline.errors import InputError
-from pipeline.experiments.cells import make_cells
+from pipeline.experiments.cells import SETTINGS, make_cells
 from pipeline.experiments.clusters import Local
 from pipeline.experiments.jobs import Resources, run_all
 from pipeline.experiments.plan import read_plan
 from pipeline.experiments.progress import Board, make_command
-from pipeline.experiments.run import check_begun, run_plan, write_settings
+from pipeline.experiments.run import check_begun, run_plan
 from pipeline.experiments.work import Step, Work
+from pipeline.files import write_json
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fundus_disc_cup_segmentation"
 
@@ -186,17 +188,17 @@ def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys, monkeypa
     cell = Path("runs/tiny/attention_unet-fold0-seed0")
     assert json.loads((cell / "evaluation" / "summary.json").read_text())["n_cases"] > 0
     client = mlflow.MlflowClient(tracking_uri=content["overrides"]["tracking_uri"])
-    (experiment,) = (e for e in client.search_experiments() if e.name == "tiny")
-    runs = client.search_runs([experiment.experiment_id])
-    (parent,) = (run for run in runs if run.data.tags["pipeline.kind"] == "experiment")
+    children = find_runs(content["overrides"]["tracking_uri"])
+    parent = children.pop("tiny")
+    assert parent.data.tags["pipeline.kind"] == "experiment"
     assert parent.info.status == "FAILED"
     assert json.loads(parent.data.params["folds"]) == [0]
     assert "plan.json" in {each.path for each in client.list_artifacts(parent.info.run_id)}
-    children = [run for run in runs if run is not parent]
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    parents = {run.data.tags["mlflow.parentRunId"] for run in children.values()}
+    assert parents == {parent.info.run_id}
     assert sorted(
         (run.data.tags["pipeline.network"], run.data.tags["pipeline.kind"], run.info.status)
-        for run in children
+        for run in children.values()
     ) == [
         ("attention_unet", "evaluation", "FINISHED"),
         ("attention_unet", "training", "FINISHED"),
@@ -208,8 +210,8 @@ def test_a_plan_becomes_evaluated_trainings_of_one_parent(plan, capsys, monkeypa
     Path("broken.json").write_text("{}")
     assert run_plan(path, resources=resources) == 0
     assert (cell / "evaluation" / "summary.json").stat().st_mtime_ns == before
-    with (cell.parent / "broken-fold0-seed0/training/history.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    history = read_history(cell.parent / "broken-fold0-seed0/training")
+    assert [row["epoch"] for row in history] == ["1", "2"]
     assert client.get_run(parent.info.run_id).info.status == "FINISHED"
     assert run_plan(path, resources=resources) == 0
 
@@ -224,7 +226,7 @@ def test_a_cell_that_waits_in_the_queue_keeps_its_settings(plan):
     path, _ = plan
     cell = make_cells(read_plan(path))[0]
     folder = Path("runs/tiny") / cell.name
-    write_settings(cell, folder, Resources("slurm"))
+    write_json(folder / SETTINGS, cell.settings())
     (folder / "job.json").write_text('{"slurm_job_id": "7"}')
     edited = replace(cell, ids={**cell.ids, "epochs": 3})
     check_begun(cell, folder, Resources("slurm"), {"7"})

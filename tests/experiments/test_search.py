@@ -10,6 +10,7 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stored_runs import find_runs
 
 from pipeline.errors import InputError
 from pipeline.experiments import jobs as run_jobs
@@ -155,8 +156,7 @@ def test_the_parent_run_holds_the_search(trainings, tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     assert run(3, overrides={"epochs": EPOCHS, "tracking_uri": uri})
     client = mlflow.MlflowClient(tracking_uri=uri)
-    (experiment,) = (e for e in client.search_experiments() if e.name == "tiny")
-    (parent,) = client.search_runs([experiment.experiment_id])
+    (parent,) = find_runs(uri).values()
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["pipeline.kind"] == "search"
     assert json.loads(parent.data.params["search"])["trials"] == 3
@@ -181,9 +181,7 @@ def test_an_interrupted_search_ends_its_run_and_says_how_to_go_on(
     with pytest.raises(KeyboardInterrupt):
         run(1, overrides={"epochs": EPOCHS, "tracking_uri": uri})
     assert "python -m pipeline experiment search 'my plan.json'" in capsys.readouterr().out
-    client = mlflow.MlflowClient(tracking_uri=uri)
-    (experiment,) = (e for e in client.search_experiments() if e.name == "tiny")
-    (parent,) = client.search_runs([experiment.experiment_id])
+    (parent,) = find_runs(uri).values()
     assert parent.info.status == "KILLED"
 
 

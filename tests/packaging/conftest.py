@@ -20,17 +20,17 @@ SMALL = {
 }
 
 
-def run(*command, cwd, check=True, env=None):
-    """A finished Python process."""
-    if command[0] == "-m":
-        return run_module(*command[1:], cwd=cwd, env=env, check=check)
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **(env or {})}
+def run_code(code, *, cwd):
+    """What a fresh interpreter says that runs some code."""
     done = subprocess.run(
-        [sys.executable, *map(str, command)], cwd=cwd, env=env, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
     )
-    if check:
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def trained(tmp_path_factory):
     for files, given in ((["train"], train), (["train", "evaluate"], evaluate)):
         configs = [str(BUNDLE / f"configs/{name}.json") for name in files]
         options = [word for name, value in given.items() for word in (f"--{name}", value)]
-        run("-m", "monai.bundle", "run", "--config_file", configs, *options, cwd=work)
+        run_module("monai.bundle", "run", "--config_file", configs, *options, cwd=work)
     (state,) = (work / "run/mlflow").glob("delivered-*.json")
     run_id = json.loads(state.read_text())["run_id"]
     return SimpleNamespace(work=work, store=store, run_id=run_id)
@@ -57,7 +57,7 @@ def archive(trained):
     """The package of that training, made by the command line from MLflow alone."""
     path = trained.work / "fundus.zip"
     options = ["--checkpoint", f"runs:/{trained.run_id}", "--tracking-uri", trained.store]
-    run("-m", "pipeline", "package", BUNDLE, *options, "--output", path, cwd=trained.work)
+    run_module("pipeline", "package", BUNDLE, *options, "--output", path, cwd=trained.work)
     return path
 
 

@@ -350,8 +350,7 @@ def test_a_label_gets_the_values_of_its_model(tmp_path):
 @pytest.mark.parametrize("flips", [*product((1, -1), repeat=3)], ids=str)
 def test_a_segmentation_lies_where_its_mask_does_and_comes_back(flips, tmp_path, monkeypatch):
     """Eight orientations, read by highdicom and by this app."""
-    pydicom, sitk = pytest.importorskip("pydicom"), pytest.importorskip("SimpleITK")
-    highdicom = pytest.importorskip("highdicom")
+    sitk, highdicom = pytest.importorskip("SimpleITK"), pytest.importorskip("highdicom")
     from ct_dicom import write_dicom_series
 
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -375,37 +374,24 @@ def test_a_segmentation_lies_where_its_mask_does_and_comes_back(flips, tmp_path,
     content = highdicom.seg.segread(path)
     Path(path).unlink()
     described = content.SegmentSequence
-    assert [s.SegmentedPropertyTypeCodeSequence[0].CodeValue for s in described] == [
-        "15776009",
-        "108369006",
-    ]
+    codes = [s.SegmentedPropertyTypeCodeSequence[0].CodeValue for s in described]
+    assert codes == ["15776009", "108369006"]
     assert described[1].AnatomicRegionSequence[0].CodeValue == "15776009"
     assert {s.SegmentAlgorithmType for s in described} == {"SEMIAUTOMATIC"}
-    places = {1: set(), 2: set()}
-    for frame, own in zip(
-        content.pixel_array, content.PerFrameFunctionalGroupsSequence, strict=True
-    ):
-        number = int(own.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-        plane = pydicom.Dataset()
-        plane.ImagePositionPatient = own.PlanePositionSequence[0].ImagePositionPatient
-        shared = content.SharedFunctionalGroupsSequence[0]
+    places, shared = {1: set(), 2: set()}, content.SharedFunctionalGroupsSequence[0]
+    frames = zip(content.pixel_array, content.PerFrameFunctionalGroupsSequence, strict=True)
+    for frame, own in frames:
         transform = highdicom.spatial.PixelToReferenceTransformer(
-            plane.ImagePositionPatient,
+            own.PlanePositionSequence[0].ImagePositionPatient,
             shared.PlaneOrientationSequence[0].ImageOrientationPatient,
             shared.PixelMeasuresSequence[0].PixelSpacing,
         )
-        rows, columns = np.nonzero(frame)
-        for x, y, z in transform(np.stack([columns, rows], axis=1)):
-            places[number].add((round(x, 2), round(y, 2), round(z, 2)))
-    for value in (1, 2):
-        expected = {
-            tuple(
-                round(p, 2)
-                for p in image.TransformIndexToPhysicalPoint([int(i) for i in index[::-1]])
-            )
-            for index in np.argwhere(mask == value)
-        }
-        assert places[value] == expected
+        number = int(own.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        places[number] |= {tuple(p) for p in transform(np.argwhere(frame)[:, ::-1]).round(2) + 0.0}
+    for value, found in places.items():
+        index = np.argwhere(mask == value)[:, ::-1].tolist()
+        expected = np.array([image.TransformIndexToPhysicalPoint(each) for each in index])
+        assert found == {tuple(p) for p in expected.round(2) + 0.0}
     content.save_as(tmp_path / "seg.dcm")
     frame = str(content.FrameOfReferenceUID)
     read = segments.read_segmentation(

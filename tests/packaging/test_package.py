@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from commands import refusal
+from forked import run_module
 from PIL import Image
 from small_cases import EYE, PANCREAS, training
 
 from pipeline.bundle.configs import Config
 from pipeline.bundle.quality import Calibration
 from pipeline.bundle.trained import read_config
-from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.files import sha256
 from pipeline.networks.weights import read_weights
@@ -28,7 +29,7 @@ from pipeline.packaging.configs import as_fine_tuning, hide_image_path, make_tra
 from pipeline.packaging.fresh import WithoutProject
 from pipeline.packaging.source import open_trained
 
-from .conftest import BUNDLE, run
+from .conftest import BUNDLE, run_code
 
 NAME = BUNDLE.name
 # As where neither the project nor MLflow is installed.
@@ -116,7 +117,7 @@ def test_a_package_retrains_by_the_overlay_that_fine_tunes(tmp_path):
 
 @pytest.mark.slow
 def test_verify_repeats_the_checks_and_sees_what_was_changed(archive, tmp_path, capsys):
-    done = run("-m", "pipeline", "package", "verify", archive, cwd=tmp_path)
+    done = run_module("pipeline", "package", "verify", archive, cwd=tmp_path)
     assert "the repository's mask" in done.stdout
     assert "equal to the repository's" in done.stdout
     name, files = read_archive(archive)
@@ -125,11 +126,8 @@ def test_verify_repeats_the_checks_and_sees_what_was_changed(archive, tmp_path, 
     with zipfile.ZipFile(tmp_path / "changed.zip", "w") as zipped:
         for path, content in {**files, MANIFEST: read_archive(archive)[1][MANIFEST]}.items():
             zipped.writestr(f"{name}/{path}", content)
-    with pytest.raises(SystemExit) as exit:
-        main(["package", "verify", str(tmp_path / "changed.zip")])
-    error = capsys.readouterr().err
-    assert (exit.value.code, error.count("\n")) == (1, 1)
-    assert "configs/metadata.json" in error
+    line = refusal(capsys, "package", "verify", tmp_path / "changed.zip")
+    assert "configs/metadata.json" in line
 
 
 @pytest.mark.slow
@@ -234,19 +232,19 @@ def test_it_segments_and_retrains_where_neither_the_project_nor_mlflow_is(
         "same = all(torch.equal(state[n], each) for n, each in network.state_dict().items())\n"
         "print('loaded', type(network).__module__, same)\n"
     )
-    done = run("-c", code, cwd=tmp_path)
-    assert "loaded scripts.networks.attention_unet True" in done.stdout
+    said = run_code(code, cwd=tmp_path)
+    assert "loaded scripts.networks.attention_unet True" in said
     size = Image.open(cases[0]["image"]).size[::-1]
     mask = np.asarray(Image.open(tmp_path / "out/phantom_0000_seg.png"))
     assert (mask.dtype, mask.shape) == (np.uint8, size)
-    first = float(re.search(r"models/model\.pt \D*(\d\.\d+)", done.stdout)[1])
-    best = float(re.findall(r"best (\S+)", done.stdout)[-1])
+    first = float(re.search(r"models/model\.pt \D*(\d\.\d+)", said)[1])
+    best = float(re.findall(r"best (\S+)", said)[-1])
     # The server has new weights if, and only if, they are better.
     assert ((unpacked / "models/model.pt").read_bytes() != before) == (best > first)
     assert [path.name for path in (unpacked / "models").iterdir()] == ["model.pt"]
-    said = read_config(unpacked / "models/model.pt")
-    assert said["strides"] == [2, 2]
-    assert [each["training"] for each in said["trained_on"]] == [3, 8][-1 - (best > first) :]
+    config = read_config(unpacked / "models/model.pt")
+    assert config["strides"] == [2, 2]
+    assert [each["training"] for each in config["trained_on"]] == [3, 8][-1 - (best > first) :]
     assert not list(tmp_path.glob("**/mlflow.db"))
 
 
@@ -272,7 +270,7 @@ def test_two_versions_beside_each_other_run_their_own_code(unpacked, tmp_path):
         "steps = [post(root) for root in roots]\n"
         "print([int(s({'pred': torch.ones(2, 1, 1)})['pred']) for s in steps])\n"
     )
-    assert run("-c", code, cwd=tmp_path).stdout.strip() == "[2, 102, 2, 102]"
+    assert run_code(code, cwd=tmp_path).strip() == "[2, 102, 2, 102]"
 
 
 @pytest.mark.parametrize(
@@ -307,14 +305,10 @@ def test_what_the_user_can_put_right_is_one_line(
     for name in ("text.pt", "there.zip"):
         (tmp_path / name).write_text("text")
     given = {"checkpoint": trained.work / "run/model.pt", "output": "new.zip"} | options
-    bundle = str(given.pop("bundle", BUNDLE))
-    words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
-    with pytest.raises(SystemExit) as exit:
-        main(["package", bundle, *words, "--tracking-uri", trained.store])
-    captured = capsys.readouterr().err
-    assert exit.value.code == 1
-    assert message in captured
-    assert captured.count("\n") == 1
+    bundle = given.pop("bundle", BUNDLE)
+    words = [word for name, value in given.items() for word in (f"--{name}", value)]
+    line = refusal(capsys, "package", bundle, *words, "--tracking-uri", trained.store)
+    assert message in line
     assert not (tmp_path / "new.zip").exists()
     assert (tmp_path / "there.zip").read_text() == "text"
 
@@ -355,7 +349,7 @@ def test_overlays_stand_for_the_config_that_a_training_did_not_leave(tmp_path):
     given = [word for name in names for word in ("--config", name)]
     given += ["--set", "strides=[2,2,2,2]"]
     given += ["--checkpoint", tmp_path / "model.pt", "--output", tmp_path / "ct.zip"]
-    run("-m", "pipeline", "package", pancreas, *given, cwd=tmp_path)
+    run_module("pipeline", "package", pancreas, *given, cwd=tmp_path)
     _, files = read_archive(tmp_path / "ct.zip")
     (tmp_path / "packaged.pt").write_bytes(files["models/model.pt"])
     said = read_config(tmp_path / "packaged.pt")  # what the user said, and no defaults

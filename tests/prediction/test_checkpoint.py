@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import refusal
 from small_cases import EYE, PANCREAS, photograph, predict, report
 
 from pipeline.bundle.configs import Config
@@ -180,8 +181,7 @@ def test_a_file_that_does_not_say_its_settings_needs_a_word(eye, tmp_path, capsy
     image = photograph(tmp_path / "1.png")
     options = [image, "--bundle", EYE, "--checkpoint", tmp_path / "model.pt"]
     more = ["--set", "roi_size=[32,32]", "--set", "device=cpu"]
-    predict(*options, *more, "--output", tmp_path / "none", code=1)
-    (line,) = capsys.readouterr().err.splitlines()
+    line = refusal(capsys, "predict", *options, *more, "--output", tmp_path / "none")
     assert "--set strides=" in line
     (tmp_path / "own.json").write_text('{"channels": [4, 8], "strides": [2]}')
     word = ["--set", "channels=[4,8]", "--set", "strides=[2]"]
@@ -218,8 +218,7 @@ def test_another_file_is_refused_in_plain_words(eye, tmp_path, capsys, content, 
     image = photograph(tmp_path / "1.png")
     word = ["--set", "channels=[4,8]", "--set", "strides=[2]", "--set", "deep_supervision=False"]
     options = ["--bundle", bundle, "--checkpoint", path, "--output", tmp_path / "o", *word]
-    predict(image, *options, code=1)
-    (line,) = capsys.readouterr().err.splitlines()
+    line = refusal(capsys, "predict", image, *options)
     assert line.startswith(f"error: checkpoint {path}: ")
     assert words in line
     assert "weights_only" not in line

@@ -1,6 +1,5 @@
 """Evaluation and prediction on a pretended GPU."""
 
-import csv
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from small_cases import EYE, PANCREAS, report, write_eyes
+from tables import read_csv
 
 from pipeline.datasets.phantoms.ct import write_ct_phantoms
 
@@ -56,8 +56,7 @@ def read_sizes(folder):
 
 def read_scores(folder):
     """The Dice and the calibration error of each case."""
-    with (folder / "evaluation/cases.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(folder / "evaluation/cases.csv")
     return [
         float(row[name] or "nan") for row in rows for name in row if name[:4] in ("dice", "ece/")
     ]

@@ -1,6 +1,5 @@
 """A report for eyes and for tables, beside its JSON."""
 
-import csv
 import gzip
 import hashlib
 import io
@@ -15,6 +14,7 @@ from browser import Browser
 from nibabel import Nifti1Image
 from PIL import Image
 from small_cases import EYE, PANCREAS, ct, photograph, predict, report
+from tables import read_csv
 
 from pipeline.prediction import niivue
 from pipeline.prediction.page import write_pages
@@ -27,8 +27,8 @@ HOSTILE = "</script><img src=x onerror='document.title=1'>&#35; %2e\\ \"é\" #1?
 
 
 def table(folder):
-    with sorted(folder.glob("report-*.csv"))[-1].open(newline="", encoding="utf-8") as file:
-        return {row["name"]: row for row in csv.DictReader(file)}
+    newest = sorted(folder.glob("report-*.csv"))[-1]
+    return {row["name"]: row for row in read_csv(newest)}
 
 
 def test_table_and_pictures_agree_with_the_report(eye, tmp_path):

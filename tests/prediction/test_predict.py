@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import nibabel
 import numpy as np
 import pytest
+from commands import refusal
 from ct_dicom import write_dicom_series
 from picture_dicom import write_picture
 from PIL import Image
@@ -341,11 +342,8 @@ def bad_volumes(folder):
     (folder / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
     (folder / "no nifti.nii").write_bytes(b"hello")
 
-    def save(name, voxels, **header):
-        image = nibabel.Nifti1Image(voxels, affine)
-        for key, value in header.items():
-            image.header[key] = value
-        nibabel.save(image, folder / name)
+    def save(name, voxels):
+        nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / name)
 
     nan = hu.astype(np.float32)
     nan[3, 4, 5] = np.nan
@@ -355,16 +353,10 @@ def bad_volumes(folder):
     rgb = np.zeros(hu.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     save("rgb.nii.gz", rgb)
     save("not hu.nii.gz", (hu + 1000).astype(np.uint16))
-    save("größe 0 \N{PILE OF POO}.nii.gz", hu)
-    path = folder / "größe 0 \N{PILE OF POO}.nii.gz"
-    image = nibabel.load(path)
-    blank = nibabel.Nifti1Image(np.asarray(image.dataobj), np.eye(4))
+    blank = nibabel.Nifti1Image(hu, np.eye(4))
     blank.set_sform(np.diag([0.0, 1, 1, 1]), code=1)
-    nibabel.save(blank, path)
+    nibabel.save(blank, folder / "größe 0 \N{PILE OF POO}.nii.gz")
     write_dicom_series(folder / "empty", hu, affine, patient="empty")
-    for number, file in enumerate(sorted((folder / "empty").iterdir())):
-        if number % 2:
-            file.unlink()  # every second slice is gone
     for file in sorted((folder / "empty").iterdir())[1:]:
         file.unlink()
     return {
@@ -467,10 +459,7 @@ def test_a_fault_in_the_arguments_ends_with_one_line(
     (tmp_path / "a file").touch()
     image = photograph(tmp_path / "1.png")
     given = ["--bundle", EYE, "--checkpoint", eye, "--output", "out"]
-    predict(image, *given, *options, code=1)
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("error: ")
-    assert message in line
+    assert message in refusal(capsys, "predict", image, *given, *options)
     assert not list(tmp_path.rglob("*_seg*"))
 
 
@@ -482,16 +471,6 @@ def test_what_a_transform_raises_is_told_without_the_words_of_monai(eye, tmp_pat
     assert line.startswith(f"failed  1  {image}: ")
     assert "sideways" in line
     assert "applying transform" not in line
-
-
-def test_the_network_of_other_dimensions_is_refused(pancreas, tmp_path, capsys):
-    config = {"network_def": {"spatial_dims": 3}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    shutil.copy(pancreas / "model.pt", tmp_path)
-    image = photograph(tmp_path / "1.png")
-    options = ("--bundle", EYE, "--checkpoint", tmp_path / "model.pt", "--output", tmp_path / "o")
-    predict(image, *options, code=1)
-    assert " 3D " in capsys.readouterr().err
 
 
 def test_overlays_and_overrides_come_after_the_training(eye, tmp_path):

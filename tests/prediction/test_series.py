@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from commands import command, refusal
 from ct_dicom import write_dicom_series
 
-from pipeline.cli import main
 from pipeline.errors import InputError
 from pipeline.prediction.inputs import find_inputs
 
@@ -53,12 +53,10 @@ def test_a_series_that_is_not_there_is_told_with_those_that_are(clinic, tmp_path
     assert '4 "Venous"' in case.problem
     with pytest.raises(InputError, match="--series"):
         find_inputs([clinic], volumes=False, output=tmp_path / "out", chosen="4")
-    with pytest.raises(SystemExit):
-        main(["data", "prepare", "dicom", str(clinic), "--output", "out", "--series", "9"])
-    assert '4 "Venous"' in capsys.readouterr().err
-    options = ["--output", str(tmp_path / "out"), "--series", "venous", "--dry-run"]
-    with pytest.raises(SystemExit):
-        main(["data", "prepare", "dicom", str(clinic), *options])
+    prepare = ("data", "prepare", "dicom", clinic)
+    assert '4 "Venous"' in refusal(capsys, *prepare, "--output", "out", "--series", "9")
+    options = ("--output", tmp_path / "out", "--series", "venous", "--dry-run")
+    assert command(*prepare, *options) == 0
     told = capsys.readouterr()
     assert [line.split(":")[0] for line in told.out.splitlines()] == [
         "images/p.nii.gz",

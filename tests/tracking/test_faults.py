@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import time
@@ -13,10 +12,11 @@ import torch
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")
 
+from commands import command
 from mlflow import MlflowClient
 from stored_runs import artifacts, find_runs, is_whole, steps
 
-from pipeline.cli import main
+from pipeline.bundle.trained import read_history
 from pipeline.engines.writer import write_checkpoint
 from pipeline.tracking.tidy import mark_dead_runs
 
@@ -64,8 +64,7 @@ def test_after_sigkill_the_next_start_or_tidy_marks_the_dead_run_and_no_living_o
         "next": "FINISHED",
     }
     # What the dead run had not delivered yet came from its journal.
-    with (tmp_path / "b" / "history.csv").open() as file:
-        epochs = [int(row["epoch"]) for row in csv.DictReader(file)]
+    epochs = [int(row["epoch"]) for row in read_history(tmp_path / "b")]
     # It may have died between the two.
     assert steps(store, runs["b"], "train/loss") in (epochs, epochs[:-1])
     dead[1].end(signal.SIGKILL)
@@ -103,9 +102,7 @@ def test_offline_runs_go_to_a_local_store_and_later_to_the_server(
     local = f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert is_whole(local, find_runs(local)["a"], 3)
     for _ in range(2):  # doing it twice changes nothing
-        with pytest.raises(SystemExit) as end:
-            main(["runs", "sync", str(tmp_path / "a"), "--tracking-uri", server.uri])
-        assert not end.value.code
+        assert command("runs", "sync", tmp_path / "a", "--tracking-uri", server.uri) == 0
     run = find_runs(server.uri)["a"]
     assert run.info.status == "FINISHED"
     assert is_whole(server.uri, run, 3)
@@ -129,9 +126,7 @@ def test_a_server_that_dies_costs_nothing_whether_it_comes_back_or_not(training,
     stop.touch()
     status, errors = back.end()
     assert status == 0, errors
-    with pytest.raises(SystemExit) as end:
-        main(["runs", "sync", str(tmp_path / "b")])
-    assert not end.value.code
+    assert command("runs", "sync", tmp_path / "b") == 0
     runs = find_runs(server.uri)
     assert {name: run.info.status for name, run in runs.items()} == {
         "a": "FINISHED",

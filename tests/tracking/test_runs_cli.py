@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")
 
+from commands import command, refusal
 from forked import run_module
 from mlflow import MlflowClient
 from small_cases import write_eyes
 
-from pipeline.cli import main
 from pipeline.tracking.delivery import PARENT_KEY, PARENT_NAME, RUN_KEY
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.rerun import find_unknown
@@ -29,23 +29,6 @@ def run(command: list[str], folder: Path, tracking_uri: str) -> str:
 
 
 SECRET = "postgresql://anna:hidden@host/mlflow"
-
-
-def refusal(capsys, *arguments: str) -> str:
-    """The one line with which a command refuses."""
-    with pytest.raises(SystemExit) as end:
-        main(["runs", *arguments])
-    assert end.value.code == 1
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("error: ")
-    return line
-
-
-def status_of(capsys, *arguments: str) -> str:
-    with pytest.raises(SystemExit) as end:
-        main(["runs", *arguments])
-    assert not end.value.code
-    return capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +86,7 @@ def test_what_cannot_be_repeated_faithfully_is_refused_and_leaves_nothing(
 ):
     datalist, uri, run_id = recorded
     output = tmp_path / "again"
-    options = ("rerun", run_id, "--output", str(output), "--tracking-uri", uri)
+    options = ("runs", "rerun", run_id, "--output", output, "--tracking-uri", uri)
     content = datalist.read_text()
     cases = json.loads(content)
     cases["training"].pop()
@@ -130,15 +113,15 @@ def test_a_run_that_is_no_training_is_refused(store, tmp_path, capsys):
         ({"pipeline.kind": "training"}, "config.json"),
     ):
         run_id = client.create_run(experiment, tags=tags).info.run_id
-        line = refusal(capsys, "rerun", run_id, "--tracking-uri", store)
+        line = refusal(capsys, "runs", "rerun", run_id, "--tracking-uri", store)
         assert f"run {run_id}: " in line
         assert reason in line
-    assert "0" * 32 in refusal(capsys, "rerun", "0" * 32, "--tracking-uri", store)
+    assert "0" * 32 in refusal(capsys, "runs", "rerun", "0" * 32, "--tracking-uri", store)
     assert not (tmp_path / "elsewhere" / "runs").exists()
 
 
 @pytest.mark.parametrize(
-    "command",
+    "words",
     [
         ["runs", "tidy"],
         ["runs", "sync", "."],
@@ -148,14 +131,12 @@ def test_a_run_that_is_no_training_is_refused(store, tmp_path, capsys):
     ids=" ".join,
 )
 def test_no_command_shows_the_password_of_a_store_that_is_not_there(
-    command, tmp_path, capfd, caplog, monkeypatch
+    words, tmp_path, capfd, caplog, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     event = {"kind": "run", "time": 1, "experiment_name": "eyes", "run_name": "a"}
     Journal("a/mlflow/events.jsonl").append(event | {"tags": {RUN_KEY: "a"}})
-    with pytest.raises(SystemExit) as end:
-        main([*command, "--tracking-uri", "http://anna:hidden@127.0.0.1:9"])
-    assert end.value.code == 1
+    assert command(*words, "--tracking-uri", "http://anna:hidden@127.0.0.1:9") == 1
     said = capfd.readouterr()
     assert "http://***@127.0.0.1:9" in said.out + said.err
     assert "hidden" not in said.out + said.err + caplog.text
@@ -166,7 +147,8 @@ def test_sync_does_not_show_the_password_of_a_store_that_it_delivers_to(
 ):
     monkeypatch.setattr("pipeline.tracking.sync.deliver_journal", lambda *_: (SECRET, "1", False))
     Journal(tmp_path / "a/mlflow/events.jsonl").append({"kind": "run"})
-    said = status_of(capsys, "sync", str(tmp_path), "--tracking-uri", SECRET)
+    assert command("runs", "sync", tmp_path, "--tracking-uri", SECRET) == 0
+    said = capsys.readouterr().out
     assert "***" in said
     assert "hidden" not in said
 
@@ -174,15 +156,14 @@ def test_sync_does_not_show_the_password_of_a_store_that_it_delivers_to(
 def test_a_training_that_never_began_leaves_nothing_to_deliver(training, tmp_path, capsys):
     status, _ = training("a", tracking_uri="http://127.0.0.1:9").end()
     assert status != 0
-    assert str(tmp_path) in refusal(capsys, "sync", str(tmp_path))
+    assert str(tmp_path) in refusal(capsys, "runs", "sync", tmp_path)
 
 
 def test_a_run_that_cannot_be_delivered_stops_no_other(store, tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / name / "mlflow").mkdir(parents=True)
         (tmp_path / name / "mlflow/events.jsonl").touch()
-    with pytest.raises(SystemExit):
-        main(["runs", "sync", str(tmp_path), "--tracking-uri", store])
+    assert command("runs", "sync", tmp_path, "--tracking-uri", store) == 1
     said = capsys.readouterr()
     assert [line.split(": ")[:2] for line in said.out.splitlines()] == [
         [str(tmp_path / name), "not delivered"] for name in ("a", "b")
@@ -196,18 +177,17 @@ def test_tidy_marks_the_run_that_it_is_told_to_and_no_ended_one(store, tmp_path,
     far = {"pipeline.host": "another", "pipeline.process": "1@1", "pipeline.namespace": "x"}
     dead, other = (client.create_run(experiment, tags=far).info.run_id for _ in range(2))
     client.log_metric(dead, "val/dice", 0.5, timestamp=1_900_000_000_000)
-    said = status_of(capsys, "tidy", "--tracking-uri", store)
-    assert said.strip() == "0 marked"  # another host's processes may be alive
-    said = status_of(capsys, "tidy", "--run", dead, "--tracking-uri", store)
-    assert f"({dead}): KILLED" in said
+    tidy = ("runs", "tidy", "--tracking-uri", store)
+    assert command(*tidy) == 0
+    assert capsys.readouterr().out.strip() == "0 marked"  # another host's processes may be alive
+    assert command(*tidy, "--run", dead) == 0
+    assert f"({dead}): KILLED" in capsys.readouterr().out
     run = client.get_run(dead)
     assert (run.info.status, run.info.end_time) == ("KILLED", 1_900_000_000_000)
     assert run.data.tags["pipeline.error"] == "marked by hand: 1@1 on another"
     assert client.get_run(other).info.status == "RUNNING"
-    line = refusal(capsys, "tidy", "--run", dead, "--tracking-uri", store)
-    assert f"run {dead}: it is KILLED" in line
-    line = refusal(capsys, "tidy", "--experiment", "ears", "--tracking-uri", store)
-    assert "experiment ears" in line
+    assert f"run {dead}: it is KILLED" in refusal(capsys, *tidy, "--run", dead)
+    assert "experiment ears" in refusal(capsys, *tidy, "--experiment", "ears")
 
 
 def test_the_runs_of_a_plan_belong_together_in_another_store_too(store, tmp_path, capsys):
@@ -219,7 +199,7 @@ def test_the_runs_of_a_plan_belong_together_in_another_store_too(store, tmp_path
         journal.append(first | {"tags": {RUN_KEY: name, **tags}})
         journal.append({"kind": "log", "tags": tags})
     for _ in range(2):
-        status_of(capsys, "sync", str(tmp_path), "--tracking-uri", store)
+        assert command("runs", "sync", tmp_path, "--tracking-uri", store) == 0
     client = MlflowClient(store)
     experiment = client.get_experiment_by_name("eyes").experiment_id
     found = {run.info.run_name: run for run in client.search_runs([experiment])}

@@ -36,12 +36,7 @@ def make_panels(
 ) -> tuple[Figure, np.ndarray]:
     """Make a row of panels per aspect (height over width), each ``width`` inches wide.
 
-    Args:
-        aspects: of the rows.
-        columns: number of panels in a row.
-        width: of a panel.
-        regions: for which there is space for a legend.
-        lines: of text below the panels of a row.
+    There is space for a legend of ``regions``, and for ``lines`` of text below a row.
     """
     heights = [width * aspect + 0.34 + 0.17 * lines for aspect in aspects]  # with a title
     below = 0.2 + 0.22 * -(-len(list_keys(regions)) // fit_columns(regions, columns * width))

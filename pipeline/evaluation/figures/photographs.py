@@ -17,17 +17,7 @@ from matplotlib.figure import Figure
 
 from ..metrics import as_words
 from .display import find_window
-from .panels import (
-    DASHED,
-    FEW,
-    INK,
-    SOLID,
-    add_legend,
-    draw_masks,
-    frame,
-    make_panels,
-    zoom,
-)
+from .panels import DASHED, FEW, INK, SOLID, add_legend, draw_masks, frame, make_panels, zoom
 
 
 def draw_overlays(

@@ -18,11 +18,8 @@ def draw_quality(
     """Draw a row of two panels per region; None if no case has an estimate.
 
     On the left each case's true Dice against its expected one: points on the diagonal are right. On
-    the right the mean error of the cases that are kept when the least trusted are left out.
-
-    Args:
-        tables: the rows of the cases of each network.
-        regions: names of those to draw.
+    the right the mean error of the cases that are kept when the least trusted are left out. The
+    ``tables`` are the rows of the cases of each network.
     """
     known = {}
     for region in regions:

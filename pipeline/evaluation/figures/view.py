@@ -32,9 +32,7 @@ class Plane:
     prediction: np.ndarray  # (R, H, W), boolean
     truth: np.ndarray
     step: tuple[float, float]  # mm per px along a row and along a column
-    window: tuple[
-        float, float, float, float
-    ]  # left, right, top, bottom in px, around the structure
+    window: tuple[float, float, float, float]  # around the structure: left, right, top, bottom, px
 
 
 @dataclass
@@ -71,11 +69,7 @@ def view_volume(
     image, predicted, true = read_layers(path, prediction, truth, affine=affine)
     step = image.pixdim.numpy().astype(float)
     image, predicted, true = image.numpy()[0], predicted.numpy(), true.numpy()
-    middle, side = find_cube((true if true.any() else predicted).any(axis=0), step)
-    box = tuple(
-        slice(max(0, round(centre - side / 2 / s)), max(0, round(centre + side / 2 / s)) + 1)
-        for centre, s in zip(middle, step, strict=True)
-    )
+    middle, side, box = find_cube((true if true.any() else predicted).any(axis=0), step)
     union = predicted.any(axis=0)
     lost = np.count_nonzero(union) - np.count_nonzero(union[box])
     where = {"step": step, "middle": middle, "side": side}
@@ -133,13 +127,15 @@ def cut_planes(
     return planes
 
 
-def find_cube(marked: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, float]:
-    """Middle in voxels, and side in mm, of a cube around the marked voxels."""
-    if not marked.any():
-        return (np.array(marked.shape) - 1) / 2, float((marked.shape * step).max())
-    spans = find_spans(marked)
-    extents = (spans[:, 1] - spans[:, 0] + 1) * step
-    return spans.mean(axis=1), min(extents.max() + 2 * MARGIN, (marked.shape * step).max())
+def find_cube(marked: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, float, tuple[slice, ...]]:
+    """Middle in voxels, side in mm, and the voxels, of a cube around the marked ones."""
+    middle, side = (np.array(marked.shape) - 1) / 2, float((marked.shape * step).max())
+    if marked.any():
+        spans = find_spans(marked)
+        extents = (spans[:, 1] - spans[:, 0] + 1) * step
+        middle, side = spans.mean(axis=1), min(extents.max() + 2 * MARGIN, side)
+    first, last = (np.rint(middle + end * side / 2 / step).astype(int) for end in (-1, 1))
+    return middle, side, tuple(map(slice, np.maximum(first, 0), last + 1))
 
 
 def upright(plane: np.ndarray, axis: int) -> np.ndarray:

@@ -15,17 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
 from ..metrics import as_words
-from .panels import (
-    DASHED,
-    FEW,
-    INK,
-    SOLID,
-    add_legend,
-    draw_masks,
-    frame,
-    make_panels,
-    zoom,
-)
+from .panels import DASHED, FEW, INK, SOLID, add_legend, draw_masks, frame, make_panels, zoom
 from .view import AXIAL, CORONAL, EDGES, SAGITTAL, Plane, VolumeView
 
 PLANES = {AXIAL: "Axial", CORONAL: "Coronal", SAGITTAL: "Sagittal", None: ""}

@@ -14,7 +14,8 @@ from fastapi import APIRouter, Form, HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from .values import LOOPBACK
+
 OPEN = ("/auth/", "/auth", "/auth/token")  # 3D Slicer asks here whether to ask for a password
 DELAY = 1.0  # s after a wrong password
 

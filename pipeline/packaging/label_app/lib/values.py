@@ -19,6 +19,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha")
 UPLOADS = (*PICTURES, *VOLUMES, ".dcm", ".bin")  # OHIF sends the voxels of a mask as .bin
 RESOURCES = ("studies", "series", "instances")  # of DICOMweb, PS3.18
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # names of this machine
 HEADER = 2**16  # bytes in which a volume says where its voxels are
 LONGEST = 200  # characters of a name; a file system takes 255 bytes
 

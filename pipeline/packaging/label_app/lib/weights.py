@@ -89,21 +89,17 @@ def settle(model: Path) -> str:
     if not pending.is_file():
         return ""
     with _held.pop(model, None) or lock(model):
-        return _record(model, folder, pending)
-
-
-def _record(model: Path, folder: Path, pending: Path) -> str:
-    if digest(pending) == digest(model / SERVED):
-        pending.unlink()
-        return f"{model / SERVED} stays: no epoch scored more than the weights before"
-    history = read_history(model)
-    number = 1 + max((int(path.stem) for path in folder.glob("[0-9]*.pt")), default=0)
-    before = folder / f"{number:04d}.pt"
-    cases = json.loads((folder / "cases.json").read_text())
-    entry = {"time": time.strftime("%Y-%m-%d %H:%M:%S"), "before": before.name, "cases": cases}
-    pending.rename(before)
-    write_history(model, [*history, {**entry, "sha256": digest(model / SERVED)}])
-    prune(model)
+        if digest(pending) == digest(model / SERVED):
+            pending.unlink()
+            return f"{model / SERVED} stays: no epoch scored more than the weights before"
+        history = read_history(model)
+        number = 1 + max((int(path.stem) for path in folder.glob("[0-9]*.pt")), default=0)
+        before = folder / f"{number:04d}.pt"
+        cases = json.loads((folder / "cases.json").read_text())
+        entry = {"time": time.strftime("%Y-%m-%d %H:%M:%S"), "before": before.name, "cases": cases}
+        pending.rename(before)
+        write_history(model, [*history, {**entry, "sha256": digest(model / SERVED)}])
+        prune(model)
     return f"{model / SERVED} is new; `package restore {model.name}` brings the old one back"
 
 

@@ -98,7 +98,7 @@ def _made(folder: Path) -> set[str] | None:
         return None
     try:
         return set(json.loads(listing.read_text(encoding="utf-8")))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{listing} is broken ({error}): give another folder") from error
 
 

@@ -43,7 +43,7 @@ class Journal:
             self.unwritten.append(event)
             while self.unwritten:
                 line = (json.dumps(self.unwritten[0]) + "\n").encode()
-                end = self.path.stat().st_size
+                end = os.fstat(self._file.fileno()).st_size
                 try:
                     if self._file.write(line) < len(line):
                         raise OSError("the line was cut short")

@@ -56,13 +56,15 @@ def choose(
         ids.append(Choice("fold", "all", "the datalist has one fold: nothing is validated"))
     if found["spatial_dims"] == 2:
         fits = set(ratio) <= regions.keys()
-        ids.append(Choice("vertical_cdr", ratio if fits else [], "two regions have such a ratio"))
+        eye = "the disc and the cup" if fits and ratio else "only a disc and a cup have this ratio"
+        ids.append(Choice("vertical_cdr", ratio if fits else [], eye))
         near = found["modality"] == "photograph" and any(c.id == "focus" and c.value for c in ids)
         given = shipped if shipped and near else {}
         field = given.get("field_prob", 0.0)
-        ids.append(Choice("field_prob", field, "compact regions may lie at the edge of a field"))
+        compact = "compact regions" if near else "only for photographs of compact regions, which"
+        ids.append(Choice("field_prob", field, f"{compact} may lie at the edge of a field"))
         scales = given.get("scales", [])
-        ids.append(Choice("scales", scales, "compact regions may be seen from near or far"))
+        ids.append(Choice("scales", scales, f"{compact} may be seen from near or far"))
     return ids
 
 
@@ -131,7 +133,7 @@ def choose_pictures(found: Mapping[str, Any], device: Device) -> list[Choice]:
     where = "around the regions, which fit into a patch" if focus else "all over the picture"
     radial = 0.7 if rules.is_nested(regions) else 0.0
     nested = "the first region holds another" if radial else "no region inside the first"
-    thin = f"the thinnest region is {thinnest(found):g} px of {longest:g}"
+    thin = f"the thinnest region is {round(thinnest(found), 1):g} px of {longest:g}"
     return [
         Choice("percentiles", rules.choose_percentiles(modality, 2), "exposures differ"),
         Choice("roi_size", [side, side], thin),
@@ -148,9 +150,10 @@ def choose_network(width: int, strides: list[list[int]], device: Device) -> list
     """Choose widths and strides."""
     plain = [step[0] if len(set(step)) == 1 else step for step in strides]
     widths = rules.choose_widths(width, len(strides) + 1)
+    volume = "down to 4 voxels or more; axes of long voxels later"
     return [
         Choice("channels", widths, device.source),
-        Choice("strides", plain, "down to 4 voxels or more; axes of long voxels later"),
+        Choice("strides", plain, "down to 4 pixels or more" if len(strides[0]) == 2 else volume),
     ]
 
 

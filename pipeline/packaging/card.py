@@ -154,11 +154,11 @@ def say_rule(regions: Regions, threshold: float) -> str:
     """Say when a voxel belongs to a region, as `Regions.mark` decides it."""
     text = f"A voxel belongs to a region where the probability is above {threshold:g}"
     if threshold != 0.5:
-        text += f", the logit above {math.log(threshold / (1 - threshold)):.4g}"
+        text += f" (the logit above {math.log(threshold / (1 - threshold)):.4g})"
     else:
-        text += ", the logit above 0"
+        text += " (the logit above 0)"
     if any(parent is not None for parent in regions.parents):
-        text += ", and it belongs to the region around that one"
+        text += ", if it also belongs to the region around that one"
     text += "."
     groups = [[regions.names[n] for n in group] for group in regions.groups() if len(group) > 1]
     if groups:

@@ -41,24 +41,12 @@ def new_folder(
         ValueError: one of ``sources`` lies in ``output``.
     """
     output = Path(output)
-    if output.exists() and not output.is_dir():
-        raise FileExistsError(f"{output} is a file: give the path of a folder")
     for source in sources:
         if Path(source).resolve().is_relative_to(output.resolve()):
             raise ValueError(f"{source} lies in the folder to make, {output}: give another folder")
+    check_free(output, overwrite=overwrite)
     old = _made(output)
-    there = list(output.iterdir()) if output.exists() else []
-    # What a killed command left half done does not count.
-    half_done = (_STAGE, f".{_MADE}.")
-    if held := sorted(item.name for item in there if not item.name.startswith(half_done)):
-        if not overwrite:
-            raise FileExistsError(
-                f"{output} is not empty: give another folder, or --overwrite to replace "
-                "what was made there before"
-            )
-        if old is None:
-            raise FileExistsError(f"{output} holds {some(held)}, {_NOT_MADE}")
-    for item in there:
+    for item in output.iterdir() if output.exists() else []:
         if item.is_dir() and item.stat().st_dev != output.stat().st_dev:
             raise FileExistsError(
                 f"{item} is on another disk than {output}, so they cannot be replaced together: "
@@ -89,6 +77,26 @@ def new_folder(
         write_json(output / _MADE, sorted(new))
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def check_free(output: Path, *, overwrite: bool = False) -> None:
+    """Refuse a folder that `new_folder` would refuse: for commands that first read for long.
+
+    Raises:
+        FileExistsError: as `new_folder`, as far as it is known before the files are.
+    """
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"{output} is a file: give the path of a folder")
+    there = [item.name for item in output.iterdir()] if output.exists() else []
+    # What a killed command left half done does not count.
+    if held := sorted(name for name in there if not name.startswith((_STAGE, f".{_MADE}."))):
+        if not overwrite:
+            raise FileExistsError(
+                f"{output} is not empty: give another folder, or --overwrite to replace "
+                "what was made there before"
+            )
+        if _made(output) is None:
+            raise FileExistsError(f"{output} holds {some(held)}, {_NOT_MADE}")
 
 
 def _made(folder: Path) -> set[str] | None:

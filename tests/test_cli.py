@@ -24,7 +24,7 @@ def test_help_is_instant():
 def test_from_phantoms_to_a_report_of_problems(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     assert command("data", "phantom", tmp_path / "p", "--count", 10, "--seed", 3) == 0
-    assert command("data", "check", tmp_path / "p/datalist.json") == 0
+    assert command("data", "check", tmp_path / "p") == 0  # the folder, or its datalist
     assert "10 cases, no problem" in capsys.readouterr().out
     Image.new("L", (9, 9)).save(tmp_path / "p/labels/phantom_0002.png")
     (tmp_path / "p/images/phantom_0001.png").unlink()
@@ -54,6 +54,18 @@ def test_the_doctor_names_what_is_missing_and_the_command(capsys, monkeypatch):
 def test_the_version_is_told(capsys):
     assert command("--version") == 0
     assert capsys.readouterr().out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("source", [("msd", "in"), ("folder", "--images", "in", "--labels", "in")])
+def test_a_full_output_folder_is_refused_before_the_files_are_read(
+    tmp_path, capsys, monkeypatch, source
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    assert command("data", "prepare", *source, "--output", ".") == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert command("data", "prepare", *source, "--output", ".", "--dry-run") == 1
+    assert "--overwrite" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,12 @@ def choose(
         ratio = ratio if set(ratio) <= regions.keys() else []
         near = found["modality"] == "photograph" and any(c.id == "focus" and c.value for c in ids)
         given = shipped if shipped and near else {}
+        compact = "compact regions" if near else "only for photographs of compact regions, which"
         field, scales = given.get("field_prob", 0.0), given.get("scales", [])
         ids += [
-            Choice("vertical_cdr", ratio, "two regions have such a ratio"),
-            Choice("field_prob", field, "compact regions may lie at the edge of a field"),
-            Choice("scales", scales, "compact regions may be seen from near or far"),
+            Choice("vertical_cdr", ratio, f"{'' if ratio else 'no '}two regions have such a ratio"),
+            Choice("field_prob", field, f"{compact} may lie at the edge of a field"),
+            Choice("scales", scales, f"{compact} may be seen from near or far"),
         ]
     return ids
 
@@ -126,7 +127,7 @@ def choose_pictures(found: Mapping[str, Any], device: Device) -> list[Choice]:
     where = "around the regions, which fit into a patch" if focus else "all over the picture"
     radial = 0.7 if rules.is_nested(regions) else 0.0
     nested = "the first region holds another" if radial else "no region inside the first"
-    thin = f"the thinnest region is {thinnest(found):g} px of {longest:g}"
+    thin = f"the thinnest region is {round(thinnest(found), 1):g} px of {longest:g}"
     return [
         Choice("percentiles", rules.choose_percentiles(modality, 2), "exposures differ"),
         Choice("roi_size", [side, side], thin),
@@ -143,9 +144,10 @@ def choose_network(width: int, strides: list[list[int]], device: Device) -> list
     """Choose widths and strides."""
     plain = [step[0] if len(set(step)) == 1 else step for step in strides]
     widths = rules.choose_widths(width, len(strides) + 1)
+    volume = "down to 4 voxels or more; axes of long voxels later"
     return [
         Choice("channels", widths, device.source),
-        Choice("strides", plain, "down to 4 voxels or more; axes of long voxels later"),
+        Choice("strides", plain, "down to 4 pixels or more" if len(strides[0]) == 2 else volume),
     ]
 
 

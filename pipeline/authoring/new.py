@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ..errors import InputError
 from ..files import read_json
+from ..folders import check_free
 from ..transforms.regions import Regions
 from .choices import choose
 from .fingerprint import read_complete, take_fingerprint
@@ -47,11 +48,8 @@ def make_bundle(
             f"--output {output}: the experiment gets the name of this folder; use only letters, "
             "digits and _ . + -."
         )
-    if not dry_run and not overwrite and output.is_dir() and any(output.iterdir()):
-        raise FileExistsError(
-            f"{output} is not empty: give another --output, or --overwrite to replace what was "
-            "made there before"
-        )
+    if not dry_run:
+        check_free(output, overwrite=overwrite)
     found = take_fingerprint(datalist, regions=given)
     configs = [nearest(found) / f"configs/{name}.json" for name in ("inference", "train")]
     shipped = {name: value for path in configs for name, value in read_json(path).items()}

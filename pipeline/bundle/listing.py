@@ -47,7 +47,8 @@ def read_datalist(path: str | Path, *, needs_labels: bool = False) -> dict[str, 
     if not Path(path).is_file():
         raise InputError(
             f"datalist {path}: there is no such file; give its path (to a training by "
-            f"--dataset_dir or --datalist), or {DRAW}."
+            "--dataset_dir or --datalist), make one with `python -m pipeline data prepare`, or "
+            f"{DRAW}."
         )
     content = read_json(Path(path), "correct it, or write it anew.")
     for section in SECTIONS:

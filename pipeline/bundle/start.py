@@ -100,7 +100,10 @@ def show_input_errors_as_one_line() -> None:
             if isinstance(thread, DummyProcess):
                 thread.join(timeout=30)
         if issubclass(kind, KeyboardInterrupt):
-            print("interrupted", file=sys.stderr)
+            config = running_config(error)
+            training = "resume" in config and "checkpoint" not in config
+            hint = "; --resume True and the same options continue" if training else ""
+            print(f"interrupted{hint}", file=sys.stderr)
             return
         cause = first_cause(error, (InputError, torch.OutOfMemoryError))
         text = str(cause) if isinstance(cause, InputError) else ""

@@ -109,7 +109,7 @@ def read_evaluations(
         title = title if by == NETWORK else ""
         if members := run.data.tags.get(MEMBERS):
             group, fold, seed = f"{group}-ensemble{members}", "-", "-"
-            title = title and f"{title}, ensemble of {members}"
+            title = title and f"{title} (ensemble of {members})"
         content = json.loads(summary.read_text()) if summary else {}
         cases = read_cases(path, name)
         evaluations.append(Evaluation(run, training, group, fold, seed, cases, content, title))

@@ -133,7 +133,7 @@ def list_next(run: Path, config: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     commands = [
         (
-            "Segment images: masks, sizes and a page to look at them.",
+            "Segment images, here those of the dataset: masks, sizes and a page to look at.",
             pipeline("predict", images, "--checkpoint", run, "--output", run / "predictions"),
         ),
         (

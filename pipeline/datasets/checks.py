@@ -79,7 +79,9 @@ def check_datalist(
     path = Path(path)
     folder = Path(dataset_dir) if dataset_dir is not None else path.parent
     if not path.is_file():
-        raise FileNotFoundError(f"no datalist at {path}: give the path of a datalist.json")
+        raise FileNotFoundError(
+            f"no datalist at {path}: give the path of a datalist.json, or its folder"
+        )
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: give the folder of the data, --dataset-dir")
     reader = None

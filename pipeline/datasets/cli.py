@@ -31,6 +31,7 @@ def check(
     from ..bundle.listing import read_datalist
     from .checks import check_datalist
 
+    datalist = datalist / "datalist.json" if datalist.is_dir() else datalist
     found = check_datalist(datalist, dataset_dir, bundle=bundle)
     for blocks, title in ((False, "to look at"), (True, "problems")):
         part = [each for each in found if each.blocks == blocks]

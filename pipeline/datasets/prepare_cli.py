@@ -94,6 +94,7 @@ def prepare_folder(
     from .folder import plan_folder
     from .showing import show_pairs
 
+    _check_output(output, dry_run=dry_run, overwrite=overwrite)
     options = _options(modality, region, patient, folds, testing, channels)
     given = {"values": values or [], "skip_incomplete": skip_incomplete}
     given["missing_is_empty"] = missing_is_empty
@@ -119,6 +120,7 @@ def prepare_msd(
     """Prepare a task of the Medical Segmentation Decathlon: the FOLDER with its dataset.json."""
     from .msd import plan_msd
 
+    _check_output(output, dry_run=dry_run, overwrite=overwrite)
     options = _options(modality, region, patient, folds, testing)
     dataset = plan_msd(folder, options, skip_incomplete=skip_incomplete)
     _finish(dataset, output, dry_run=dry_run, overwrite=overwrite)
@@ -144,6 +146,7 @@ def prepare_nnunet(
     """Prepare a raw dataset of nnU-Net: the FOLDER with its dataset.json."""
     from .nnunet import plan_nnunet
 
+    _check_output(output, dry_run=dry_run, overwrite=overwrite)
     options = _options(modality, region, patient, folds, testing)
     dataset = plan_nnunet(folder, options, splits=splits, skip_incomplete=skip_incomplete)
     _finish(dataset, output, dry_run=dry_run, overwrite=overwrite)
@@ -161,6 +164,14 @@ def _options(
 
     names = [name.strip() for name in channels.split(",") if name.strip()]
     return Options(modality, names, regions or [], patient, testing, folds)
+
+
+def _check_output(output: Path, *, dry_run: bool, overwrite: bool) -> None:
+    """Refuse an output folder before the files are read."""
+    from ..folders import check_free
+
+    if not dry_run:
+        check_free(output, overwrite=overwrite)
 
 
 def _finish(dataset: Dataset, output: Path, *, dry_run: bool, overwrite: bool) -> None:
@@ -241,6 +252,7 @@ def prepare_dicom(
     """Convert the DICOM series below FOLDER to NIfTI, and write a datalist with their labels."""
     from .dicom.prepare import plan_dicom, write_images
 
+    _check_output(output, dry_run=dry_run, overwrite=overwrite)
     options = _options(modality, region, patient, folds, testing)
     given = {"values": values or [], "chosen": series, "skip_refused": skip_refused}
     found, dataset, notes = plan_dicom(

@@ -49,7 +49,7 @@ def show_dataset(dataset: Dataset) -> None:
     for span, index in values.spans:
         read[index][str(span)] = None  # what is other stands for numbers and for colours
     table = Table("what", "is", show_header=False)
-    table.add_row("cases", Text(f"{count} of {patients} patients"))
+    table.add_row("cases", Text(f"{count}, from {patients} patients"))
     table.add_row(
         "modality", Text(f"{about['modality']}; channels {', '.join(about['channel_names'])}")
     )

@@ -97,17 +97,19 @@ def write_summary(path: str | Path, summary: Mapping[str, Any]) -> None:
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print a summary as a table."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+        return "-" if value is None else f"{value:z.3f}" if abs(value) < 10 else f"{value:.1f}"
 
     title = f"{summary['n_cases']} cases, pooled IoU {number(summary['pooled_iou'])}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric", no_wrap=True)
+    narrow = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "show_edge": False}
+    table = Table(title=title, title_justify="left", **narrow)  # fits into 80 columns
+    table.add_column("metric")
     for head in ("mean", "sd", "median", "95 % interval", "n"):
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     for name, column in summary["metrics"].items():
         unit = unit_of(name, summary["units"])
         unit = f" [dim]({unit})" if unit else ""

@@ -146,9 +146,9 @@ def say_rule(inference: Config) -> str:
     regions, threshold = Regions(inference.get("regions")), inference.get("threshold", 0.5)
     logit = math.log(threshold / (1 - threshold))
     text = f"A voxel belongs to a region where the probability is above {threshold:g}"
-    text += f", the logit above {logit:.4g}"
+    text += f" (the logit above {logit:.4g})"
     if any(parent is not None for parent in regions.parents):
-        text += ", and it belongs to the region around that one"
+        text += ", if it also belongs to the region around that one"
     text += "."
     groups = [[regions.names[n] for n in group] for group in regions.groups() if len(group) > 1]
     if groups:

@@ -224,8 +224,8 @@ class MlflowRun:
         tags |= {f"pipeline.changed.{name}": value for name, value in changed.items()}
         tags = {name: str(value)[:5000] for name, value in tags.items()}
         params = {name: value for name, value in plain.items() if name not in known}
+        self.record.write("log", params=params, tags=tags)  # the process first, or it seems dead
         self.record.write("status", status="RUNNING", time=now())
-        self.record.write("log", params=params, tags=tags)
         for context, dataset in self.datasets.items():
             event = dataset_event(context, dataset.data, self.datalist)
             if event not in self.record.earlier:

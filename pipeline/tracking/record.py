@@ -125,9 +125,11 @@ class RunRecord:
             self.write("log", tags={"pipeline.traceback": text[-5000:]})
 
     def write_folder(self) -> None:
-        """Write all files of ``output_dir``, except the journal and the checkpoint."""
+        """Write all files of ``output_dir``, except the journal, the checkpoint and half a file."""
         for path in sorted(self.output_dir.rglob("*")):
             name = path.relative_to(self.output_dir)
+            if path.suffix == ".tmp":  # a thread may still write a checkpoint
+                continue
             if path.is_file() and not name.parts[0].startswith((FOLDER, CHECKPOINT)):
                 folder = "" if name.parent == Path() else name.parent.as_posix()
                 self.write("artifact", path=name.as_posix(), folder=folder)
@@ -139,7 +141,7 @@ class RunRecord:
         try:
             client = self.delivery.client
             experiment = client.get_run(self.delivery.run_id).info.experiment_id
-            for run in mark_dead_runs(client, [experiment]):
+            for run in mark_dead_runs(client, [experiment], own=self.delivery.run_id):
                 logger.info(f"MLflow run {run.info.run_name!r} had died and is now KILLED")
         except Exception as error:  # does not matter to this training
             logger.warning(f"dead runs could not be marked as KILLED: {tell_error(error, 300)}")

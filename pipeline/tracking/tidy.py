@@ -11,10 +11,15 @@ from .journal import Journal, find_journals
 from .provenance import HOST, PROCESS, is_dead
 
 
-def mark_dead_runs(client: Any, experiment_ids: Sequence[str]) -> list[Any]:
+def mark_dead_runs(client: Any, experiment_ids: Sequence[str], own: str | None = None) -> list[Any]:
     """Set runs to KILLED that are RUNNING although their process, on this host, has ended.
 
     Their journals are delivered first, since they may hold the end of the run.
+
+    Args:
+        client: of the store.
+        experiment_ids: where to look.
+        own: id of the caller's run, which lives: a resumed one may still name its old process.
 
     Returns:
         The runs that were marked.
@@ -23,7 +28,7 @@ def mark_dead_runs(client: Any, experiment_ids: Sequence[str]) -> list[Any]:
     for run in client.search_runs(
         list(experiment_ids), "attributes.status = 'RUNNING'", max_results=1000
     ):
-        if not is_dead(run.data.tags):
+        if run.info.run_id == own or not is_dead(run.data.tags):
             continue
         journal = find_journal(run.data.tags)
         if journal is not None:

@@ -332,8 +332,8 @@ def test_an_ensemble_stands_beside_its_members(new_store, tmp_path):
         for row in read_csv(tmp_path / "out/tables/metrics.csv")
         if row["metric"] == "dice/optic_disc"
     }
-    assert list(means) == ["Net A", "Net A, ensemble of 2", "b"]
-    assert means["Net A, ensemble of 2"] > means["Net A"] > means["b"]
+    assert list(means) == ["Net A", "Net A (ensemble of 2)", "b"]
+    assert means["Net A (ensemble of 2)"] > means["Net A"] > means["b"]
     folds = read_csv(tmp_path / "out/tables/folds.csv")
     assert {(row["fold"], row["network"]) for row in folds} == set(
         itertools.product("01", ("Net A", "b"))

@@ -33,9 +33,10 @@ def test_an_exception_is_a_failed_run_with_its_traceback(store, training):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_a_killed_run_with_all_that_was_reached(store, training, number):
+def test_a_signal_is_a_killed_run_with_all_that_was_reached(store, training, tmp_path, number):
     process = training("a", tracking_uri=store, epochs=1000, seconds=0.02)
     process.wait_for(2)
+    (tmp_path / "a/.half.pt.tmp").touch()  # as a thread leaves it that still writes
     status, _ = process.end(number)
     run = find_runs(store)["a"]
     assert status in (128 + number, -number, 1)
@@ -44,6 +45,7 @@ def test_a_signal_is_a_killed_run_with_all_that_was_reached(store, training, num
     assert epochs >= 2
     assert steps(store, run, "train/loss") == [*range(1, epochs + 1)]
     assert {"model.pt", "history.csv"} <= artifacts(store, run)
+    assert ".half.pt.tmp" not in artifacts(store, run)
 
 
 def test_after_sigkill_the_next_start_or_tidy_marks_the_dead_run_and_no_living_one(
@@ -69,6 +71,8 @@ def test_after_sigkill_the_next_start_or_tidy_marks_the_dead_run_and_no_living_o
     assert steps(store, runs["b"], "train/loss") in (epochs, epochs[:-1])
     dead[1].end(signal.SIGKILL)
     client = MlflowClient(store)
+    own = runs["c"].info.run_id  # as a resumed training, whose run still names the old process
+    assert mark_dead_runs(client, [runs["c"].info.experiment_id], own=own) == []
     marked = mark_dead_runs(client, [runs["c"].info.experiment_id])
     assert [run.info.run_name for run in marked] == ["c"]
     # A process of another host, or another container, may well be alive.

@@ -7,7 +7,7 @@ __getattr__, __all__ = lazy(
     {
         "average": ["MovingAverage"],
         "batch": ["AugmentedBatch"],
-        "checkpoints": ["Checkpoints"],
+        "checkpoints": ["Checkpoints", "check_resume"],
         "handlers": ["ClipGradients", "EpochSummary", "PeriodicValidation", "SeedTransforms"],
         "inferer": ["AutocastInferer"],
         "loss": ["LevelLoss", "RegionLoss"],

@@ -87,22 +87,8 @@ class Checkpoints:
 
     def load(self, path: Path, max_epochs: int) -> dict[str, Any]:
         """Read the checkpoint and check it against the training."""
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-            same, epoch = checkpoint["same"], checkpoint["epoch"]
-        except Exception as error:  # a torn file may hold anything
-            reason = one_line(error)
-            raise InputError(
-                f"{path}: it is not a training's checkpoint, or it is broken ({reason}); start "
-                f"another training with --pretrained {BEST}."
-            ) from None
-        for name, value in self.same.items():
-            if found := find_difference(value, same.get(name, value), name):
-                place, now, before = found
-                raise InputError(
-                    f"{place} is {shorten(now)}, but {path} was written with {shorten(before)}: "
-                    f"give that --{place}, or start another training with --pretrained."
-                )
+        checkpoint = read_checkpoint(path, self.same)
+        epoch = checkpoint["epoch"]
         early, patience = checkpoint["state"].get("early_stop"), self.parts.get("early_stop")
         if checkpoint.get("stopped") and early and early["counter"] >= patience.patience:
             raise InputError(
@@ -184,3 +170,39 @@ class Checkpoints:
         model = model.module if isinstance(model, DistributedDataParallel) else model
         record = record_of(read_json(config)) if config.is_file() else {}
         return pack_weights(model.state_dict(), record)
+
+
+def check_resume(output_dir: str, *, same: Mapping[str, Any], resume: bool) -> None:
+    """Refuse to resume with other settings, before the images are read; see `Checkpoints`."""
+    path = Path(output_dir) / CHECKPOINT
+    if resume and path.exists():
+        read_checkpoint(path, same)
+
+
+def read_checkpoint(path: Path, same: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the checkpoint of a training that goes on.
+
+    Args:
+        path: the file.
+        same: settings that it must have been written with, by name.
+
+    Raises:
+        InputError: it is broken, or was written with another setting.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        earlier, _ = checkpoint["same"], checkpoint["epoch"]
+    except Exception as error:  # a torn file may hold anything
+        reason = one_line(error)
+        raise InputError(
+            f"{path}: it is not a training's checkpoint, or it is broken ({reason}); start "
+            f"another training with --pretrained {BEST}."
+        ) from None
+    for name, value in same.items():
+        if found := find_difference(value, earlier.get(name, value), name):
+            place, now, before = found
+            raise InputError(
+                f"{place} is {shorten(now)}, but {path} was written with {shorten(before)}: "
+                f"give that --{place}, or start another training with --pretrained."
+            )
+    return checkpoint

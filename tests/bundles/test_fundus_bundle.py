@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -137,12 +138,15 @@ def test_a_training_that_was_stopped_early_wants_more_patience(bundle_run, phant
         done = bundle_run(["train.json"], cwd=tmp_path, check=False, dataset_dir=phantoms,
                           output_dir="run", **ids)  # fmt: skip
         epochs = len((tmp_path / "run/history.csv").read_text().splitlines()) - 1
-        return done.stderr.strip().splitlines()[-1], epochs
+        return done.stderr, epochs
 
     assert train(patience=1)[1] == 2
-    last, epochs = train(patience=1, resume=True)
-    assert "stopped after 2 epochs" in last
-    assert "--patience" in last
+    told, epochs = train(patience=1, resume=True, seed=7)
+    assert re.search(r"seed is 7, but .*checkpoint\.pt was written with 0", told)
+    assert "cache of" not in told  # images are not read for nothing
+    told, epochs = train(patience=1, resume=True)
+    assert "stopped after 2 epochs" in told.splitlines()[-1]
+    assert "--patience" in told.splitlines()[-1]
     assert epochs == 2
     assert train(patience=3, resume=True)[1] == 4
     assert (tmp_path / "run/model_final.pt").exists()

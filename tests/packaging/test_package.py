@@ -404,7 +404,8 @@ def test_any_labels_and_channels_are_in_all_of_its_files(
         (run / "postprocessing.json").write_text(json.dumps(chosen))
         names = [f"{key}/{n}" for key in ("dice", "agreement", "elsewhere", "recall", "precision")
                  for n in ids["regions"]]  # fmt: skip
-        calibration = Calibration([dict.fromkeys(names, 0.9)] * 6, list(ids["regions"]))
+        rows = [dict.fromkeys([*names, "image_sharpness"], 0.9)] * 6
+        calibration = Calibration(rows, list(ids["regions"]))
         content = calibration.content(sha256(run / "model.pt"))
         (run / "model_quality.json").write_text(json.dumps(content))
     results = package(bundle, tmp_path / "own.zip", checkpoint=str(run), exports=["torchscript"])

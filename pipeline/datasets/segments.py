@@ -67,7 +67,7 @@ class Combinations:
             for name in named
         }
         empty = sorted(self.segments - set(named))
-        notes = [f"no voxel lies in {some(empty)}, which is no region"] if empty else []
+        notes = [f"no voxel lies in {some(empty)}, so it is not a region"] if empty else []
         return LabelValues(names, spans, regions=regions, notes=notes)
 
 

@@ -436,7 +436,7 @@ def test_segments_of_slicer_are_told_by_their_names(tmp_path):
             sitk.WriteImage(volume, str(tmp_path / folder / f"{name}.nrrd"))
     places = [str(tmp_path / "images")], [str(tmp_path / "labels")]
     _, dataset = plan_folder(*places, Options(modality="MR"), name="x")
-    assert "no voxel lies in fat, which is no region" in dataset.notes
+    assert "no voxel lies in fat, so it is not a region" in dataset.notes
     content = read_datalist(write_sources(dataset, tmp_path / "out"))
     assert content["regions"] == {"liver": [1, 3], "spleen": [2], "tumour": [3]}
     expected = np.zeros((6, 7, 5), np.uint8)

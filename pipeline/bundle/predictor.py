@@ -62,8 +62,7 @@ class Predictor:
         weights: file of the network's weights.
         probabilities: keep those of each region.
         calibration: of the weights. With it, a picture is also segmented at those of the other
-            ``scales`` of the config that `Calibration.admits`, and the mask that is trusted most is
-            kept.
+            ``scales`` of the config that it chooses, and the mask that is trusted most is kept.
 
     Raises:
         InputError: a part of the config cannot be built, or the weights do not fit the network.
@@ -180,10 +179,10 @@ class Predictor:
         """Segment an image, see `segment`, that is prepared."""
         usual = item["image"][0].numel()
         best = self._answer(item, self.scales[0], usual)
-        features = best.features
-        scales = [each for each in self.scales[1:] if self.calibration.admits(features, each)]
-        highest = self.calibration.trust(features) + _MARGIN if scales else 0.0
-        for scale in scales:
+        if len(self.scales) == 1:
+            return best
+        highest = self.calibration.trust(best.features) + _MARGIN
+        for scale in self.calibration.choose_scales(best.features, self.scales[1:]):
             answer = self._answer(self.prepare(path, read, scale), scale, usual)
             trust = self.calibration.trust(answer.features)
             if trust > highest:

@@ -197,28 +197,29 @@ class Calibration:
             beyond += max(0.0, math.log(low / value), math.log(value / high))
         return float(np.mean(expected)) - beyond / 2
 
-    def admits(self, features: Row, scale: float) -> bool:
-        """Whether a picture is also segmented at another scale than the usual one.
+    def choose_scales(self, features: Row, scales: Sequence[float]) -> list[float]:
+        """Choose the other scales at which a picture is also segmented.
 
-        It is if its mask is doubtful. But black corners show a camera's whole field. If the
-        calibration has only such pictures, no region of another one is larger than the network
-        knows it, so that it is not made smaller. It is not made larger either if its field fills it
-        as much as there, and the size of a region is known. A picture without these corners may be
-        a crop, in which a network can be wrong and sure: it is made smaller in any case.
+        These are all of them if its mask is doubtful. But black corners show a camera's whole
+        field. If the calibration has only such pictures, no region of another one is larger than
+        the network knows it, so that it is not made smaller. It is not made larger either if its
+        field fills it as much as there, and the size of a region is known. A picture without these
+        corners may be a crop, in which a network can be wrong and sure: it is made smaller in any
+        case.
 
         Args:
             features: of the picture at the usual scale.
-            scale: how much smaller it would be made.
+            scales: how much smaller it would be made.
         """
         doubtful = self.estimate(features)["check"]
         corners = min(row.get("image_corners", 0.0) for row in self.rows)
-        if corners <= _CORNERS:
-            return doubtful
-        if features["image_corners"] <= corners / 2:
-            return doubtful or scale > 1
+        if corners > _CORNERS and features["image_corners"] <= corners / 2:
+            return [scale for scale in scales if doubtful or scale > 1]
+        if not doubtful or corners <= _CORNERS:
+            return list(scales) if doubtful else []
         fills = features["image_field"] > 0.9 * min(row.get("image_field", 1) for row in self.rows)
         known = [self.ranges[key].holds(features[key]) for key in self.ranges if _is_size(key)]
-        return doubtful and scale < 1 and not (fills and any(known))
+        return [] if fills and any(known) else [scale for scale in scales if scale < 1]
 
     def estimate(self, features: Row, measured: Row = MappingProxyType({})) -> dict[str, Any]:
         """Estimate the quality of a mask.

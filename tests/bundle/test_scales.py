@@ -51,7 +51,7 @@ def test_the_scale_is_that_of_the_mask_that_is_trusted_most(tmp_path, monkeypatc
     assert usual.segment(path).features == answers[1.0].features  # the sizes are as before
 
 
-def test_a_picture_is_segmented_at_the_scales_that_are_admitted(tmp_path, monkeypatch):
+def test_a_picture_is_segmented_at_the_scales_that_are_chosen(tmp_path, monkeypatch):
     run = training(tmp_path / "run", dimensions=2, roi_size=[32, 32])
     model = read_model(EYE, checkpoint=run, overrides=["scales=[2,0.5]", "device=cpu"])
     path = str(photograph(tmp_path / "1.png", size=(61, 40)))
@@ -63,8 +63,11 @@ def test_a_picture_is_segmented_at_the_scales_that_are_admitted(tmp_path, monkey
         Predictor, "prepare", lambda *args: tried.append(args[3:]) or prepare(*args)
     )
     calibration = calibrate(features)
-    monkeypatch.setattr(calibration, "admits", lambda found, scale: found == features and scale < 1)
-    monkeypatch.setattr(calibration, "estimate", lambda *_: {"check": True})
+    monkeypatch.setattr(
+        calibration,
+        "choose_scales",
+        lambda found, scales: [scale for scale in scales if found == features and scale < 1],
+    )
     Predictor(model.config, model.weights, calibration=calibration).segment(path)
     assert [each[0] for each in tried if each] == [0.5]
 
@@ -91,6 +94,6 @@ def test_a_whole_field_with_a_known_size_keeps_its_scale(change, scales):
     for name in REGIONS:
         usual |= {f"agreement/{name}": 0.95, f"elsewhere/{name}": 0.1, f"found/{name}": 0.02}
     calibration, crops = calibrate(usual), calibrate(usual | {"image_corners": 0.0})
-    assert [scale for scale in (2, 0.5) if calibration.admits(usual | change, scale)] == scales
+    assert calibration.choose_scales(usual | change, [2, 0.5]) == scales
     for doubt, any_scale in (({}, []), (DOUBT, [2, 0.5])):
-        assert [scale for scale in (2, 0.5) if crops.admits(usual | doubt, scale)] == any_scale
+        assert crops.choose_scales(usual | doubt, [2, 0.5]) == any_scale

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError, one_line
 from ..files import read_json, sha256
 from .error_model import ErrorModel
-from .likeness import OTHERS, SIZES, compare, find_range
+from .likeness import compare, find_feature, find_range
 
 logger = logging.getLogger(__name__)
 Row = Mapping[str, Any]
@@ -132,9 +132,9 @@ class Calibration:
             each = np.stack([column[f"agreement/{name}"] for name in self.pair], axis=1)
             self.cdr = self._spread(column[_CDR_ERROR], self.pair, each)
         self.ranges = {
-            key: find_range(key, values)
+            key: find_range(feature, values)
             for key, values in column.items()
-            if key.startswith((*SIZES, *OTHERS)) and np.isfinite(values).all()
+            if (feature := find_feature(key)) and np.isfinite(values).all()
         }
 
     @property
@@ -276,8 +276,7 @@ def _is_size(column: str) -> bool:
 
 def _is_used(column: str) -> bool:
     known = ("dice", "recall", "precision", "agreement", "image_corners", "image_field")
-    known += (*SIZES, *OTHERS)
-    return column.split("/")[0] in known or column == _CDR_ERROR
+    return column.split("/")[0] in known or bool(find_feature(column)) or column == _CDR_ERROR
 
 
 def upper(values: np.ndarray, level: float) -> float:
